@@ -1,0 +1,10 @@
+"""The one kind of failure that a user can act on."""
+
+from __future__ import annotations
+
+
+class CopycatError(Exception):
+    """Something the user can put right: one sentence that names the file or knob and the value.
+
+    The command line prints it and exits with 1, hosts show it as a message. Every other exception is a bug.
+    """
