@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -81,18 +80,18 @@ def _knob(
     alias: str | None = None,
 ) -> Any:
     """A dataclass field that carries its row of the table in the metadata."""
-    row = dict(
-        label=label,
-        hint=hint,
-        page=page,
-        kind=kind,
-        name=name,
-        choices=choices,
-        minimum=minimum,
-        maximum=maximum,
-        shown_on=shown_on,
-        alias=alias,
-    )
+    row = {
+        "label": label,
+        "hint": hint,
+        "page": page,
+        "kind": kind,
+        "name": name,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "shown_on": shown_on,
+        "alias": alias,
+    }
     return field(default=default, metadata=row)
 
 
@@ -426,7 +425,7 @@ def _fields_with_types(cls: type[_Table]) -> Iterator[tuple[dataclasses.Field[An
 def _row(f: dataclasses.Field[Any], hint: Any) -> Knob:
     row: Mapping[str, Any] = f.metadata
     kinds: dict[Any, Kind] = {bool: "bool", int: "int", float: "float", str: "string"}
-    assert f.default is not MISSING and not isinstance(hint, types.UnionType)
+    assert f.default is not MISSING
     kind = row["kind"] or ("choice" if row["choices"] else kinds[hint])
     return Knob(
         name=row["name"] or camel_case(f.name),
