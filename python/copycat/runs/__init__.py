@@ -1,0 +1,79 @@
+"""The files of a run: one trainer writes them, many read them. Standard library only.
+
+A run is a name, ``Training_YYMMDD_HHMMSS`` unless renamed, and all files of the Data Directory whose name is that
+name followed by exactly one of these:
+
+====================================  ==========================================================================
+``_<step>.cat``, ``_best.cat``        checkpoints, deployable (format: :mod:`copycat.cat`)
+``_<step>.png``                       contact sheet
+``_<step>_preview.png``               preview
+``.summary``                          JSON lines, appended to as training goes on (below)
+``.ost``                              resume state (format: :mod:`copycat.checkpoint`)
+``.json``                             settings and provenance, written once at the start
+``.lock``                             held by the living trainer: host, pid, heartbeat
+``.request``, ``.answer``             what others ask of the living trainer, and what it answered
+``_input.<frame>.exr`` and            frames that a compositing host handed over
+``_groundTruth.<frame>.exr``
+====================================  ==========================================================================
+
+So ``shot`` and ``shot_v2`` never mix. Every file is written whole beside its place, synced and renamed; only
+``.summary`` is appended to.
+
+Lines of a ``.summary``, each a JSON object:
+
+* the header ``{"run": {...}}``: ``totalSteps``, ``stages`` as ``[[level, first step, last step], ...]`` (null
+  where a time limit decides), pairs, batch, channels, ``modelSize``, device, start time. A resume appends a further header.
+* a step ``{"step": 12, "loss": 0.031, "parts": {"l1": .., "l2": ..}, "level": 4, "lr": 1e-3, "time": 3.2}``, time in
+  seconds of training so far; ``"rate"`` (steps per second) and ``"memory"`` (peak bytes on the GPU) now and then.
+* a validation ``{"step": 1000, "psnr": 38.2}``.
+* the end ``{"end": "finished" | "stopped" | "interrupted" | "terminated" | "failed", "reason": "...", "step": n}``.
+
+Readers ignore a torn last line. A resume first drops the lines past the step it resumes from.
+
+``copycat.json`` of the Data Directory holds what belongs to the display: the active run, and each run's colour and
+whether its curve shows.
+"""
+
+from __future__ import annotations
+
+from copycat.runs.display import PALETTE, Display
+from copycat.runs.files import DISPLAY_FILE, Run, check_name, find_run, find_runs, new_run
+from copycat.runs.history import COLUMNS, RunHistory, RunInfo, StepColumns, read_info
+from copycat.runs.renaming import delete, move_files, rename
+from copycat.runs.requests import Request, answer_request, send_request, stop, take_request
+from copycat.runs.summary import SummaryReader, SummaryWriter
+from copycat.runs.trainer_lock import HEARTBEAT_SECONDS, TrainerLock, trainer_lives
+from copycat.runs.writing import RunError, read_json, write_json, write_whole
+
+__all__ = [
+    "COLUMNS",
+    "DISPLAY_FILE",
+    "HEARTBEAT_SECONDS",
+    "PALETTE",
+    "Display",
+    "Request",
+    "Run",
+    "RunError",
+    "RunHistory",
+    "RunInfo",
+    "StepColumns",
+    "SummaryReader",
+    "SummaryWriter",
+    "TrainerLock",
+    "answer_request",
+    "check_name",
+    "delete",
+    "find_run",
+    "find_runs",
+    "move_files",
+    "new_run",
+    "read_info",
+    "read_json",
+    "rename",
+    "send_request",
+    "stop",
+    "take_request",
+    "trainer_lives",
+    "write_json",
+    "write_whole",
+]

@@ -1,0 +1,89 @@
+"""What belongs to the display: ``copycat.json`` of a Data Directory. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from copycat.runs.files import DISPLAY_FILE
+from copycat.runs.writing import read_json, write_json
+
+PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
+
+
+@dataclass
+class Display:
+    """``copycat.json`` of a Data Directory: the active run, colours, which curves show."""
+
+    directory: Path
+    active: str | None = None
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, directory: Path) -> Display:
+        """Reads the file; an absent or broken one means nothing was chosen yet."""
+        value = read_json(directory / DISPLAY_FILE)
+        runs = value.get("runs")
+        entries = runs if isinstance(runs, dict) else {}
+        active = value.get("active")
+        return cls(
+            directory,
+            active if isinstance(active, str) else None,
+            {name: entry for name, entry in entries.items() if isinstance(entry, dict)},
+        )
+
+    @classmethod
+    @contextlib.contextmanager
+    def edit(cls, directory: Path) -> Iterator[Display]:
+        """The file as it is now, to be changed and written back while no other process of this machine does the same.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        with _locked(directory):
+            display = cls.read(directory)
+            before = (display.active, {name: dict(entry) for name, entry in display.runs.items()})
+            yield display
+            if (display.active, display.runs) != before:
+                display.write()
+
+    def write(self) -> None:
+        """Replaces the file."""
+        write_json(self.directory / DISPLAY_FILE, {"active": self.active, "runs": self.runs})
+
+    def colour(self, name: str) -> str:
+        """The run's colour; one of the palette by its name where none was chosen."""
+        chosen = self.runs.get(name, {}).get("colour")
+        if isinstance(chosen, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", chosen):
+            return chosen
+        return PALETTE[sum(name.encode()) % len(PALETTE)]
+
+    def shown(self, name: str) -> bool:
+        """Whether the run's curve shows."""
+        return bool(self.runs.get(name, {}).get("shown", True))
+
+    def set(self, name: str, **entry: Any) -> None:
+        """Sets a run's ``colour`` or ``shown`` and writes the file, keeping what others wrote meanwhile."""
+        with Display.edit(self.directory) as display:
+            display.runs.setdefault(name, {}).update(entry)
+        self.active, self.runs = display.active, display.runs
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Holds the directory's own lock, so that no lock file lies about."""
+    descriptor = -1
+    with contextlib.suppress(OSError):  # where directories cannot be locked the last writer wins
+        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -1,0 +1,132 @@
+"""Renaming and deleting all files of a run, whether it is being trained or not. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from copycat.runs.display import Display
+from copycat.runs.files import Run, check_name
+from copycat.runs.requests import Request, read_answer, send_request, withdraw_request
+from copycat.runs.trainer_lock import TrainerLock, trainer_lives
+from copycat.runs.writing import RunError
+
+_LOOK_SECONDS = 0.05
+
+
+def rename(run: Run, name: str, timeout: float = 15.0) -> Run:
+    """Renames all files of a run, through its trainer when one lives.
+
+    Raises:
+        RunError: the name is not allowed or taken, or the trainer refused or did not answer in ``timeout`` seconds.
+    """
+    renamed = Run(run.directory, check_name(name))
+    if name == run.name:
+        return run
+    if not run.exists():
+        raise RunError(f"{run.directory}: there is no run {run.name!r}")
+    if renamed.exists():
+        raise RunError(_exists(renamed))
+    if trainer_lives(run) and _trainer_renames(run, renamed, timeout):
+        return renamed
+    lock = TrainerLock(run)
+    where = run
+    try:
+        move_files(run, renamed)
+        where = renamed
+    finally:
+        lock.release(where)
+    return renamed
+
+
+def _trainer_renames(run: Run, renamed: Run, timeout: float) -> bool:
+    """Has the trainer rename the run; False when it died before it took the request."""
+    request = Request("rename", renamed.name)
+    send_request(run, request)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        for place in (renamed, run):
+            refusal = read_answer(place, request)
+            if refusal:
+                raise RunError(refusal)
+            if refusal is not None:
+                return True
+        if not trainer_lives(run) and not trainer_lives(renamed) and withdraw_request(run, request):
+            return False
+        time.sleep(_LOOK_SECONDS)
+    if withdraw_request(run, request):
+        raise RunError(f"the trainer of {run.name} did not answer within {timeout:g} s; it was not renamed")
+    raise RunError(
+        f"the trainer of {run.name} was asked to rename it, but did not say within {timeout:g} s that it did"
+    )
+
+
+def move_files(run: Run, renamed: Run) -> None:
+    """Gives all files of a run their new name; the summary last, so that a reader sees one run at any time.
+
+    For the one who holds the run's lock.
+
+    Raises:
+        RunError: the new name is taken, or a file cannot be renamed; what was renamed is put back.
+    """
+    if renamed.exists():
+        raise RunError(_exists(renamed))
+    reservation = renamed.file(".lock")
+    moved: list[tuple[Path, Path]] = []
+    try:
+        os.close(os.open(reservation, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+    except FileExistsError:
+        raise RunError(_exists(renamed)) from None
+    except OSError as error:
+        raise RunError(f"{reservation}: cannot be written: {error.strerror or error}") from error
+    try:
+        for path in sorted(run.files(), key=lambda path: path == run.summary):
+            target = path.with_name(renamed.name + path.name[len(run.name) :])
+            with contextlib.suppress(FileNotFoundError):  # an answer that was read meanwhile
+                os.rename(path, target)
+                moved.append((path, target))
+    except OSError as error:
+        for path, target in reversed(moved):
+            with contextlib.suppress(OSError):
+                os.rename(target, path)
+        with contextlib.suppress(OSError):
+            os.unlink(reservation)
+        raise RunError(f"{error.filename}: cannot be renamed: {error.strerror}") from error
+    if reservation not in (target for _, target in moved):
+        with contextlib.suppress(OSError):
+            os.unlink(reservation)
+    with Display.edit(run.directory) as display:
+        if run.name in display.runs:
+            display.runs[renamed.name] = display.runs.pop(run.name)
+        if display.active == run.name:
+            display.active = renamed.name
+
+
+def _exists(run: Run) -> str:
+    return f"there is already a run {run.name!r} in {run.directory}"
+
+
+def delete(run: Run, remove: Callable[[Path], None] = os.unlink) -> None:
+    """Deletes all files of a run; the summary last, so that what could not be deleted still shows.
+
+    Raises:
+        RunError: it is being trained, or a file cannot be removed.
+    """
+    if trainer_lives(run):
+        raise RunError(f"run {run.name} is being trained; stop it before deleting it")
+    lock = TrainerLock(run)
+    try:
+        for path in sorted(run.files(), key=lambda path: path == run.summary):
+            if path != run.file(".lock"):
+                with contextlib.suppress(FileNotFoundError):
+                    remove(path)
+    except OSError as error:
+        raise RunError(f"{error.filename}: cannot be deleted: {error.strerror}") from error
+    finally:
+        lock.release(run)
+    with Display.edit(run.directory) as display:
+        display.runs.pop(run.name, None)
+        display.active = None if display.active == run.name else display.active

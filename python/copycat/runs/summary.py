@@ -1,0 +1,171 @@
+"""The ``.summary`` of a run: one trainer appends JSON lines, readers follow it. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from copycat.runs.files import Run
+from copycat.runs.writing import RunError, write_whole
+
+_BLOCK_BYTES = 1 << 20
+_TAIL_BYTES = 128
+
+
+class SummaryWriter:
+    """Appends lines to a run's ``.summary``; flushed line by line, so that readers see whole lines."""
+
+    def __init__(self, run: Run, resume_step: int | None = None) -> None:
+        """Opens the summary; with ``resume_step``, drops the lines past that step first.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        self._run = run
+        if resume_step is not None:
+            kept = [line for line in _whole_lines(run.summary) if _belongs_before(line, resume_step)]
+            write_whole(run.summary, b"".join(kept))
+        try:
+            self._stream = run.summary.open("ab", buffering=0)
+        except OSError as error:
+            raise RunError(f"{run.summary}: cannot be written: {error.strerror}") from error
+
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Writes records as one block of lines, all of them or none. A number that is not finite becomes null.
+
+        Raises:
+            RunError: the disk is full.
+        """
+        lines = b"".join(_as_json(record).encode() + b"\n" for record in records)
+        try:
+            before = os.fstat(self._stream.fileno()).st_size
+            try:
+                if lines and self._stream.write(lines) != len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                # A torn line would swallow the line after it, which may be the one that says why training ended.
+                os.ftruncate(self._stream.fileno(), before)
+                raise
+        except OSError as error:
+            raise RunError(f"{self._run.summary}: cannot be written: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Syncs and closes the file."""
+        if not self._stream.closed:
+            with contextlib.suppress(OSError):
+                os.fsync(self._stream.fileno())
+            self._stream.close()
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+
+
+def _belongs_before(line: bytes, step: int) -> bool:
+    record = _record(line)
+    if record is None or "end" in record:
+        return False
+    reached = record.get("step", 0)
+    return isinstance(reached, (int, float)) and reached <= step
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The object on a line; None when it is something else."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class SummaryReader:
+    """Reads a ``.summary`` that may still be growing, each line once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._inode = -1
+        self._tail = b""
+
+    def poll(self) -> tuple[list[dict[str, Any]], bool]:
+        """The records since the last call, and whether the file was begun anew (a resume dropped lines).
+
+        When it was, the records are all of the file's and replace what was read before. A torn last line is left
+        for the next call; a line that is no JSON object is passed over.
+        """
+        records: list[dict[str, Any]] = []
+        begun_anew = False
+        for block, anew in self.blocks():
+            records.extend(block)
+            begun_anew |= anew
+        return records, begun_anew
+
+    def blocks(self) -> Iterator[tuple[list[dict[str, Any]], bool]]:
+        """What :meth:`poll` returns in blocks of about a megabyte, so that a long run needs no memory to speak of.
+
+        Only the first block may say that the file was begun anew.
+        """
+        try:
+            stream = self._path.open("rb")
+        except OSError:
+            return
+        with stream:
+            anew = self._is_new(stream.fileno())
+            if anew:
+                self._offset, self._tail = 0, b""
+                self._inode = os.fstat(stream.fileno()).st_ino
+                yield [], True
+            stream.seek(self._offset)
+            rest = b""
+            while data := stream.read(_BLOCK_BYTES):
+                data = rest + data
+                end = data.rfind(b"\n") + 1
+                rest = data[end:]
+                if end:
+                    self._offset += end
+                    self._tail = (self._tail + data[:end])[-_TAIL_BYTES:]
+                    yield _records(data[:end]), False
+
+    def _is_new(self, descriptor: int) -> bool:
+        """Whether this is another file than the one read so far: an inode alone may be used again."""
+        status = os.fstat(descriptor)
+        if status.st_ino != self._inode or status.st_size < self._offset:
+            return True
+        return os.pread(descriptor, len(self._tail), self._offset - len(self._tail)) != self._tail
+
+
+def _records(data: bytes) -> list[dict[str, Any]]:
+    """The records on whole lines; parsed in one go, line by line only where one of them is broken."""
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    try:
+        values = json.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        values = [_record(line) for line in lines]
+    return [value for value in values if isinstance(value, dict)]

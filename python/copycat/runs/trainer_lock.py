@@ -1,0 +1,151 @@
+"""One trainer at a time: the ``.lock`` of a run. Standard library only.
+
+The file holds ``{"host": ..., "pid": ..., "heartbeat": ...}``. On one machine the kernel's lock decides, which ends
+with the process however it dies. Other machines may not see it, and go by the time the file was last written; the
+clocks of machine and file server are taken to agree within half a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from copycat.runs.files import Run, modified
+from copycat.runs.writing import RunError, read_json
+
+HEARTBEAT_SECONDS = 10.0
+_STALE_SECONDS = 6 * HEARTBEAT_SECONDS
+_TRIES = 25
+_TRY_SECONDS = 0.02
+_SETTLE_SECONDS = 1.0
+
+
+class TrainerLock:
+    """Held by the living trainer, or for a moment by a reader that renames or deletes a run nobody trains."""
+
+    def __init__(self, run: Run) -> None:
+        """Takes the lock, and clears away what an earlier trainer left: temporary files, an unanswered request.
+
+        Raises:
+            RunError: another trainer lives (the message names its host and process), or the file cannot be written.
+        """
+        self._run = run
+        self._stop = threading.Event()
+        path = run.file(".lock")
+        try:
+            self._descriptor, foreign = _take(run, path)
+            try:
+                self._beat()
+                if foreign:
+                    self._settle(path)
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        for suffix in (".request", ".answer"):
+            with contextlib.suppress(OSError):
+                os.unlink(run.file(suffix))
+        run.sweep()
+        self._thread = threading.Thread(target=self._beat_on, name="copycat-heartbeat", daemon=True)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()})
+        os.pwrite(self._descriptor, text.ljust(256).encode(), 0)
+
+    def _beat_on(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                self._beat()
+
+    def _settle(self, path: Path) -> None:
+        """Two machines may take over from a dead third one at once: the one that wrote last has it."""
+        time.sleep(_SETTLE_SECONDS)
+        holder = read_json(path)
+        if (holder.get("host"), holder.get("pid")) != (socket.gethostname(), os.getpid()):
+            raise RunError(_taken(self._run, path))
+
+    def release(self, run: Run) -> None:
+        """Gives the lock back, once; ``run`` says where its file is now (it may have been renamed)."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._thread.join()
+        path = run.file(".lock")
+        if _is_file(self._descriptor, path):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        os.close(self._descriptor)
+
+
+def _take(run: Run, path: Path) -> tuple[int, bool]:
+    """A descriptor that holds the lock, and whether another machine held it before.
+
+    A reader that asks whether a trainer lives holds the lock for an instant, and a trainer that ends takes its file
+    away: both look like a refusal for a moment, hence the tries.
+    """
+    for _ in range(_TRIES):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        locked = _kernel_lock(descriptor, fcntl.LOCK_EX)
+        if locked is not False and _is_file(descriptor, path):
+            holder = read_json(path)
+            foreign = bool(holder) and holder.get("host") != socket.gethostname()
+            if not _beats(path, holder, locked):
+                return descriptor, foreign
+            os.close(descriptor)
+            break
+        os.close(descriptor)
+        time.sleep(_TRY_SECONDS)
+    raise RunError(_taken(run, path))
+
+
+def _kernel_lock(descriptor: int, kind: int) -> bool | None:
+    """Whether the kernel's lock was to be had; None on a file system that has no locks."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _beats(path: Path, holder: Mapping[str, Any], locked: bool | None) -> bool:
+    """Whether the heartbeat speaks for a trainer that the kernel's lock does not show."""
+    unseen = locked is None or holder.get("host") != socket.gethostname()
+    return bool(holder) and unseen and time.time() - modified(path) < _STALE_SECONDS
+
+
+def _taken(run: Run, path: Path) -> str:
+    holder = read_json(path)
+    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+    return f"run {run.name} is being trained by {who}; stop that training first"
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    """Whether ``path`` still is the file that was opened."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
+
+
+def trainer_lives(run: Run) -> bool:
+    """Whether a trainer holds the run: on this machine by its process, elsewhere by its heartbeat."""
+    path = run.file(".lock")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    locked = _kernel_lock(descriptor, fcntl.LOCK_SH)
+    os.close(descriptor)
+    return locked is False or _beats(path, read_json(path), locked)
