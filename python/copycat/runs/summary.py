@@ -167,5 +167,7 @@ def _records(data: bytes) -> list[dict[str, Any]]:
     try:
         values = json.loads(b"[" + b",".join(lines) + b"]")
     except (ValueError, RecursionError):
+        values = []
+    if len(values) != len(lines):
         values = [_record(line) for line in lines]
     return [value for value in values if isinstance(value, dict)]
