@@ -1,0 +1,80 @@
+"""Picks channels of a file by name, by layer, or by the short forms rgb, rgba and alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from copycat.sequence.error import SequenceError
+from copycat.sequence.info import FrameInfo
+
+_ORDER = ("r", "g", "b", "a", "x", "y", "z", "u", "v", "w")
+_LEAF = {"red": "r", "green": "g", "blue": "b", "alpha": "a"}
+_SHORT = {"rgb": "rgb", "rgba": "rgba", "alpha": "a"}
+
+
+def resolve_channels(spec: str, available: FrameInfo | Sequence[str]) -> tuple[str, ...]:
+    """Finds the channels that a list of names stands for.
+
+    Case matters only where two channels differ by nothing else.
+
+    Args:
+        spec: names with commas between them, each a channel (``R``, ``depth.Z``), a layer (``diffuse``: its channels in
+            the order R,G,B,A or X,Y,Z, others as in the file), ``rgb``, ``rgba`` or ``alpha``, or these of a layer
+            (``diffuse.rgb``).
+        available: the file, or the full channel names to choose from.
+
+    Returns:
+        Full channel names in the order asked for.
+
+    Raises:
+        SequenceError: for a name that is not there, lists those that are, or for a channel that is asked for twice.
+    """
+    names = [name.strip() for name in spec.split(",")]
+    if not all(names):
+        raise SequenceError(
+            f"the channels {spec!r} must be names with a comma between them, as in rgb or R,G,B,depth.Z"
+        )
+    there = available.channels if isinstance(available, FrameInfo) else available
+    found = []
+    for name in names:
+        channels = _resolve_one(name, there)
+        if not channels:
+            place = f"{available.path} has" if isinstance(available, FrameInfo) else "there is"
+            raise SequenceError(f"{place} no channel or layer {name!r}, only {', '.join(there) or 'none at all'}")
+        found += channels
+    twice = sorted({channel for channel in found if found.count(channel) > 1})
+    if twice:
+        raise SequenceError(f"the channels {spec!r} name {', '.join(twice)} twice")
+    return tuple(found)
+
+
+def _resolve_one(name: str, available: Sequence[str]) -> list[str]:
+    channel = _match(name, available)
+    if channel:
+        return [channel]
+    layer, _, last = name.rpartition(".")
+    if last.lower() in _SHORT:
+        wanted = _SHORT[last.lower()]
+        inside = {_leaf(c): c for c in reversed(available) if _layer(c).lower() == layer.lower()}
+        if all(leaf in inside for leaf in wanted):
+            return [inside[leaf] for leaf in wanted]
+    inside_layer = [c for c in available if _layer(c) == name] or [
+        c for c in available if _layer(c) and _layer(c).lower() == name.lower()
+    ]
+    return sorted(inside_layer, key=lambda c: _ORDER.index(_leaf(c)) if _leaf(c) in _ORDER else len(_ORDER))
+
+
+def _match(name: str, available: Sequence[str]) -> str | None:
+    if name in available:
+        return name
+    alike = [c for c in available if c.lower() == name.lower()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _layer(channel: str) -> str:
+    return channel.rpartition(".")[0]
+
+
+def _leaf(channel: str) -> str:
+    leaf = channel.rpartition(".")[2].lower()
+    return _LEAF.get(leaf, leaf)

@@ -1,0 +1,157 @@
+"""What an image file holds: its windows, channels, depth and metadata, read without its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from copycat.sequence.error import SequenceError
+
+Window = tuple[int, int, int, int]
+"""A rectangle x0, y0, x1, y1 in pixels, y down; x1 and y1 are just outside of it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part (OpenImageIO: subimage) of a file.
+
+    Attributes:
+        name: the part's name, "" where the file gives none.
+        channels: full names of its channels, in the file's order.
+        data_window: where it has pixels, relative to the top-left corner of the display window.
+        dtype: "half", "float", "uint8", "uint16" ...: the widest of its channels.
+        spec: the OpenImageIO ImageSpec, for its metadata and the channels' own names.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    data_window: Window
+    dtype: str
+    spec: Any = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    """What a file holds.
+
+    Attributes:
+        path: the file.
+        width: width of the display window in pixels.
+        height: height of the display window in pixels.
+        display_window: the display window in the file's own coordinates; its corner need not be 0, 0.
+        data_window: where the first part has pixels, relative to the top-left corner of the display window: may be
+            smaller than the picture, negative or reach beyond it (overscan).
+        channels: full names ("R", "depth.Z", "left.R") of all parts in the file's order. The channels of a second or
+            later part are named "part.channel" when a bare name among them is taken.
+        dtype: depth of the first part: "half", "float", "uint8", "uint16" ...
+        linear: whether the values are scene-linear: all floating point files, and those whose metadata say so.
+        format: OpenImageIO's name of the file format: "openexr", "png", "dpx" ...
+        parts: one for each part of an EXR file; other formats have one.
+    """
+
+    path: Path
+    width: int
+    height: int
+    display_window: Window
+    data_window: Window
+    channels: tuple[str, ...]
+    dtype: str
+    linear: bool
+    format: str
+    parts: tuple[Part, ...]
+
+
+def read_info(path: str | Path) -> FrameInfo:
+    """Reads the header of an image file.
+
+    Raises:
+        SequenceError: if the file does not exist, or is none that OpenImageIO reads.
+    """
+    source = open_image(path)
+    try:
+        return describe(source, Path(path))
+    finally:
+        source.close()
+
+
+def describe_size(info: FrameInfo) -> str:
+    """The size for messages: ``plate.1001.exr is 1920 x 1080``."""
+    return f"{info.path} is {info.width} x {info.height}"
+
+
+def open_image(path: str | Path) -> Any:
+    """Opens a file; the caller closes it. Alpha stays as it is in the file, neither multiplied in nor divided out."""
+    import OpenImageIO as oiio  # noqa: N813
+
+    if not Path(path).is_file():
+        raise SequenceError(f"{path} does not exist")
+    settings = oiio.ImageSpec()
+    settings.attribute("oiio:UnassociatedAlpha", 1)
+    source = oiio.ImageInput.open(str(path), settings)
+    if source is None:
+        raise SequenceError(f"{path} cannot be read: {reason(oiio.geterror())}")
+    return source
+
+
+def reason(message: str) -> str:
+    """The first line of a library's error message, or that it gave none."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[0] if lines else "the file is damaged or of an unknown format"
+
+
+def describe(source: Any, path: Path) -> FrameInfo:
+    """Describes an open image."""
+    format_name = source.format_name()
+    specs = [source.spec()]
+    while format_name == "openexr" and source.seek_subimage(len(specs), 0):
+        specs.append(source.spec())
+    if any(spec.deep for spec in specs):
+        raise SequenceError(f"{path} is a deep image, which copycat does not read; flatten it first")
+    first = specs[0]
+    names: list[tuple[str, ...]] = []
+    for index, spec in enumerate(specs):
+        names.append(_full_names(spec, index, {name for part in names for name in part}))
+    parts = tuple(
+        Part(spec.get_string_attribute("oiio:subimagename"), name, _data_window(spec), str(spec.format), spec)
+        for spec, name in zip(specs, names, strict=True)
+    )
+    colour = first.get_string_attribute("oiio:ColorSpace").lower()
+    return FrameInfo(
+        path=path,
+        width=first.full_width,
+        height=first.full_height,
+        display_window=(first.full_x, first.full_y, first.full_x + first.full_width, first.full_y + first.full_height),
+        data_window=parts[0].data_window,
+        channels=tuple(name for part in names for name in part),
+        dtype=parts[0].dtype,
+        linear=parts[0].dtype in ("half", "float", "double")
+        or colour.startswith("lin")
+        or "linear" in colour
+        or colour == "acescg",
+        format=format_name,
+        parts=parts,
+    )
+
+
+def intersect(a: Window, b: Window) -> Window:
+    """What two windows have in common; 0, 0, 0, 0 when that is nothing."""
+    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else (0, 0, 0, 0)
+
+
+def _data_window(spec: Any) -> Window:
+    x, y = spec.x - spec.full_x, spec.y - spec.full_y
+    return x, y, x + spec.width, y + spec.height
+
+
+def _full_names(spec: Any, index: int, taken: set[str]) -> tuple[str, ...]:
+    names = tuple(spec.channelnames)
+    if taken.isdisjoint(names):
+        return names
+    # All channels of the part get its name, not only those that collide: its alpha is not the picture's.
+    for prefix in (spec.get_string_attribute("oiio:subimagename"), f"part{index}"):
+        prefixed = tuple(name if name.startswith(f"{prefix}.") else f"{prefix}.{name}" for name in names)
+        if prefix and taken.isdisjoint(prefixed):
+            break
+    return prefixed

@@ -1,0 +1,194 @@
+"""Decides on parts, windows, channels, depth and metadata of an output file, from the frame it was made from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from copycat import __version__
+from copycat.sequence.error import SequenceError
+from copycat.sequence.info import FrameInfo, Part, Window, intersect
+
+# The depths a format can hold, its default first; any other format is written with 8 bits.
+_DEPTHS = {
+    "openexr": ("half", "float"),
+    "hdr": ("float",),
+    "tiff": ("uint8", "uint16", "half", "float"),
+    "png": ("uint8", "uint16"),
+    "dpx": ("uint16", "uint8"),
+}
+_EXR_COMPRESSIONS = ("none", "rle", "zip", "zips", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab")
+# Metadata that were true of the old pixels only, or of how the old file was stored.
+_STALE = re.compile(
+    r".*(thumbnail|sha-?1|hash|owner|averagecolor|constantcolor).*|textureformat|datetime|software|hostcomputer|tile.*"
+    r"|openexr:(chunkcount|levelmode|roundingmode)|oiio:(rowsperchunk|subimages)"
+)
+# The metadata that mean the same in every format.
+_UNIVERSAL = re.compile("pixelaspectratio|smpte:timecode|framespersecond|copyright|artist|imagedescription|orientation")
+_PICTURE = ("R", "G", "B", "A")
+
+
+@dataclass
+class OutputPart:
+    """One part of the output file.
+
+    Attributes:
+        spec: the OpenImageIO ImageSpec to open it with.
+        window: its data window relative to the display window.
+        model: (place in the part, channel of the model's pixels) for what is written anew.
+        kept: (place in the part, place in the old part) for what is copied from there; where both have pixels, the
+            model's count.
+        old: index of the old file's part that this one was made from, None when there is none.
+    """
+
+    spec: Any
+    window: Window
+    model: list[tuple[int, int]]
+    kept: list[tuple[int, int]]
+    old: int | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An output file as it was asked for; the arguments of ``write_frame``.
+
+    Attributes:
+        path: the file.
+        format: OpenImageIO's name of its format.
+        size: width and height of the display window.
+        channels: full names of the model's channels.
+        like: the frame it was made from.
+        dtype: the depth asked for.
+        passthrough: whether the other channels of ``like`` are copied.
+        compression: the compression asked for.
+    """
+
+    path: Path
+    format: str
+    size: tuple[int, int]
+    channels: Sequence[str]
+    like: FrameInfo | None
+    dtype: str | None
+    passthrough: bool
+    compression: str | None
+
+    def parts(self) -> list[OutputPart]:
+        """Lays out the parts of the file.
+
+        Raises:
+            SequenceError: for a depth or compression that the format does not have, or a size that is not the frame's.
+        """
+        depths = _DEPTHS.get(self.format, ("uint8",))
+        if self.dtype is not None and self.dtype not in depths:
+            raise SequenceError(
+                f"{self.path} cannot hold {self.dtype!r}; a {self.format} file holds {', '.join(depths)}"
+            )
+        if self._exr and self.compression and self.compression.partition(":")[0] not in _EXR_COMPRESSIONS:
+            known = ", ".join(_EXR_COMPRESSIONS)
+            raise SequenceError(f"{self.path} cannot use the compression {self.compression!r}; EXR has {known}")
+        like = self.like
+        if like is None:
+            return [self._part(None, list(self.channels), list(self.channels))]
+        if self.size != (like.width, like.height):
+            raise SequenceError(
+                f"{self.path} would be {self.size[0]} x {self.size[1]}, but {like.path} is {like.width} x {like.height}"
+            )
+        homes = [next((i for i, p in enumerate(like.parts) if name in p.channels), 0) for name in self.channels]
+        if self._exr and self.passthrough:
+            result = []
+            for index, old in enumerate(like.parts):
+                new = [name for name, home in zip(self.channels, homes, strict=True) if home == index]
+                names = [*old.channels, *(name for name in new if name not in old.channels)]
+                result.append(self._part(index, names, new))
+            return result
+        home = homes[0]
+        names = list(self.channels)
+        if self.passthrough:
+            names += [name for name in like.parts[home].channels if name not in names]
+        return [self._part(home, names, list(self.channels))]
+
+    @property
+    def _exr(self) -> bool:
+        return self.format == "openexr"
+
+    def _part(self, index: int | None, names: list[str], new: list[str]) -> OutputPart:
+        """One part with the channels ``names``, of which the model gives ``new``."""
+        if not self._exr and set(names) <= set(_PICTURE):
+            names = sorted(names, key=_PICTURE.index)  # these formats know channels by their place
+        old = self.like.parts[index] if self.like is not None and index is not None else None
+        window = self._window(old)
+        kept = []
+        if old and (set(names) - set(new) or window != intersect(window, (0, 0, *self.size))):
+            kept = [(i, old.channels.index(name)) for i, name in enumerate(names) if name in old.channels]
+        stored = {}
+        if old and self._exr and self.passthrough:
+            stored = dict(zip(old.channels, old.spec.channelnames, strict=True))
+        spec = self._metadata(old)
+        formats = [self._depth(name, old, copied=name not in new) for name in names]
+        x, y = (self.like.display_window[:2]) if self.like is not None and self._exr else (0, 0)
+        spec.x, spec.y, spec.z, spec.full_x, spec.full_y, spec.full_z = x + window[0], y + window[1], 0, x, y, 0
+        spec.width, spec.height, spec.depth = window[2] - window[0], window[3] - window[1], 1
+        spec.full_width, spec.full_height, spec.full_depth = *self.size, 1
+        spec.tile_width = spec.tile_height = spec.tile_depth = 0
+        spec.nchannels = len(names)
+        spec.channelnames = tuple(stored.get(name, name) for name in names)
+        spec.alpha_channel = names.index("A") if "A" in names else -1
+        spec.z_channel = -1
+        spec.set_format(formats[0])
+        spec.channelformats = tuple(formats) if len(set(formats)) > 1 else ()
+        model = [(names.index(name), self.channels.index(name)) for name in new]
+        return OutputPart(spec, window, model, kept, index)
+
+    def _window(self, old: Part | None) -> Window:
+        """The old data window, whole if the rest of the file is kept, else as far as the model has seen it."""
+        display = (0, 0, *self.size)
+        if old is None or not self._exr:
+            return display
+        if self.passthrough:
+            return old.data_window
+        seen = intersect(display, old.data_window)
+        return seen if seen[2] else display
+
+    def _depth(self, name: str, old: Part | None, *, copied: bool) -> str:
+        depths = _DEPTHS.get(self.format, ("uint8",))
+        own = ""
+        if old:
+            own = old.dtype
+            if name in old.channels and old.spec.channelformats:
+                own = str(old.spec.channelformats[old.channels.index(name)])
+        if copied and self._exr:
+            return own
+        if self.dtype is not None:
+            return self.dtype
+        if own in depths:
+            return own
+        # Floating point pixels keep their range where the format can.
+        return "float" if own in ("half", "float", "double") and "float" in depths else depths[0]
+
+    def _metadata(self, old: Part | None) -> Any:
+        """The old part's spec with the metadata that still hold, else a fresh one."""
+        import OpenImageIO as oiio  # noqa: N813
+
+        spec = oiio.ImageSpec()
+        same = self.like is not None and self.like.format == self.format
+        if old is not None:
+            spec = old.spec.copy()
+            for name in [attribute.name for attribute in spec.extra_attribs]:
+                if _STALE.fullmatch(name.lower()) or not (same or _UNIVERSAL.fullmatch(name.lower())):
+                    spec.erase_attribute(name)
+        spec.attribute("Software", f"copycat {__version__}")
+        spec.attribute("oiio:UnassociatedAlpha", 1)
+        if self.format == "dpx" and not spec.getattribute("oiio:BitsPerSample"):
+            spec.attribute("oiio:BitsPerSample", 10)
+        if self.format != "dpx":
+            spec.erase_attribute("oiio:BitsPerSample")
+        default = {"openexr": "zip", "tiff": "zip", "jpeg": "jpeg:95"}.get(self.format)
+        compression = (
+            self.compression or (self.format != "jpeg" and spec.get_string_attribute("compression")) or default
+        )
+        if compression:
+            spec.attribute("compression", compression)
+        return spec

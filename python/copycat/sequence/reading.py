@@ -1,0 +1,152 @@
+"""Reads the pixels of a frame, strip by strip, straight into the caller's array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from copycat.sequence.error import SequenceError
+from copycat.sequence.info import FrameInfo, Part, Window, describe, intersect, open_image, reason
+
+# A multiple of the rows in one compressed block of every EXR compression (1 to 256), so that none is unpacked twice.
+STRIP_ROWS = 256
+
+
+@dataclass
+class Frame:
+    """The pixels of one frame.
+
+    Attributes:
+        pixels: ``[H, W, C]`` in the size of the display window, origin top-left, 0 outside the data window.
+        valid: the data window, clipped to the display window; of several parts what they have in common.
+        info: what the whole file holds.
+    """
+
+    pixels: NDArray[Any]
+    valid: Window
+    info: FrameInfo
+
+
+def read_frame(
+    path: str | Path, channels: Sequence[str], dtype: DTypeLike = np.float32, out: NDArray[Any] | None = None
+) -> Frame:
+    """Reads channels of a file. Values stay as they are in the file; those of integer formats become 0..1.
+
+    Args:
+        path: the file.
+        channels: full channel names, as ``resolve_channels`` returns them.
+        dtype: float32 or float16. Finite values beyond the range of float16 become the largest float16.
+        out: an array ``[H, W, C]`` to write to, for example one frame of a bank; its dtype replaces ``dtype``.
+
+    Returns:
+        The frame; its ``pixels`` are ``out`` when that was given.
+
+    Raises:
+        SequenceError: if the file is missing, damaged or truncated, has no such channel, or does not fit ``out``.
+    """
+    path = Path(path)
+    source = open_image(path)
+    try:
+        info = describe(source, path)
+        for name in channels:
+            if name not in info.channels:
+                raise SequenceError(f"{path} has no channel {name!r}; it has {', '.join(info.channels)}")
+        shape = (info.height, info.width, len(channels))
+        if out is None:
+            out = np.zeros(shape, dtype)
+        elif out.shape != shape:
+            raise SequenceError(
+                f"{path} is {info.width} x {info.height}, but {out.shape[1]} x {out.shape[0]} was expected"
+                f" with {out.shape[2]} channels ({len(channels)} asked for)"
+            )
+        valid: Window = (0, 0, info.width, info.height)
+        used = [(index, part) for index, part in enumerate(info.parts) if set(part.channels) & set(channels)]
+        for _, part in used:
+            valid = intersect(valid, part.data_window)
+        if valid != (0, 0, info.width, info.height):
+            out[...] = 0
+        for index, part in used:
+            _read_part(source, path, index, part, channels, out)
+        # The JPEG reader fills what is missing with grey and leaves only a message behind.
+        message = source.geterror()
+        if message:
+            raise SequenceError(f"{path} cannot be read: {reason(message)}")
+    finally:
+        source.close()
+    return Frame(out, valid, info)
+
+
+def read_rows(
+    source: Any, path: Path, index: int, part: Part, rows: tuple[int, int], channels: tuple[int, int], dtype: str
+) -> NDArray[Any]:
+    """Reads rows of an open part over the whole width of its data window.
+
+    Args:
+        source: the open image.
+        path: its file, for messages.
+        index: number of the part.
+        part: the part.
+        rows: first and end row inside the data window, relative to the display window.
+        channels: first and end channel within the part.
+        dtype: "half", "float" or "double".
+
+    Returns:
+        ``[rows, width of the data window, channels]``.
+
+    Raises:
+        SequenceError: if the file is damaged or truncated.
+    """
+    spec = part.spec
+    y0, y1 = rows[0] + spec.full_y, rows[1] + spec.full_y
+    if spec.tile_width:
+        top = y0 - (y0 - spec.y) % spec.tile_height
+        bottom = min(y1 + (spec.y - y1) % spec.tile_height, spec.y + spec.height)
+        window = (spec.x, spec.x + spec.width, top, bottom, 0, 1)
+        strip = source.read_tiles(index, 0, *window, *channels, dtype)
+    else:
+        top, bottom = y0, y1
+        strip = source.read_scanlines(index, 0, top, bottom, 0, *channels, dtype)
+    if strip is None:
+        raise SequenceError(f"{path} cannot be read: {reason(source.geterror())}")
+    pixels: NDArray[Any] = strip.reshape(bottom - top, spec.width, channels[1] - channels[0])
+    return pixels[y0 - top : y1 - top]
+
+
+def strip_rows(spec: Any) -> int:
+    """How many rows to read at once so that no compressed block or tile is unpacked twice."""
+    return -(-STRIP_ROWS // spec.tile_height) * spec.tile_height if spec.tile_height else STRIP_ROWS
+
+
+def _read_part(source: Any, path: Path, index: int, part: Part, channels: Sequence[str], out: NDArray[Any]) -> None:
+    """Reads those of the channels that are in this part to their places in ``out``."""
+    x0, y0, x1, y1 = intersect((0, 0, out.shape[1], out.shape[0]), part.data_window)
+    here = [(part.channels.index(name), place) for place, name in enumerate(channels) if name in part.channels]
+    begin, end = min(i for i, _ in here), max(i for i, _ in here) + 1
+    pick, to = _slice([i - begin for i, _ in here]), _slice([place for _, place in here])
+    # float and 32 bit integers have values that half does not.
+    clamp = out.dtype == np.float16 and part.dtype not in ("half", "uint8", "uint16", "int8", "int16")
+    dtype = "half" if out.dtype == np.float16 and not clamp else "float"
+    left, top = part.data_window[:2]
+    step = strip_rows(part.spec)
+    # Strips start where the blocks of the file start, which count from the data window.
+    for start in range(y0 - (y0 - top) % step, y1, step):
+        first, last = max(start, y0), min(start + step, y1)
+        strip = read_rows(source, path, index, part, (first, last), (begin, end), dtype)
+        picked = strip[:, x0 - left : x1 - left, pick]
+        out[first:last, x0:x1, to] = to_half(picked) if clamp else picked
+
+
+def to_half(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Converts to float16; finite values beyond its range become its largest, infinities and NaN stay."""
+    largest = float(np.finfo(np.float16).max)
+    return np.where(np.isfinite(pixels), np.clip(pixels, -largest, largest), pixels).astype(np.float16)
+
+
+def _slice(indices: list[int]) -> slice | list[int]:
+    """Neighbouring indices as a slice, which numpy copies far faster than a list."""
+    return slice(indices[0], indices[-1] + 1) if indices == list(range(indices[0], indices[-1] + 1)) else indices

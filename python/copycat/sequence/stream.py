@@ -1,0 +1,142 @@
+"""Reads and writes frames beside the computation: readers that look ahead, and a writer that lags behind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from copycat.sequence.error import SequenceError
+from copycat.sequence.info import FrameInfo
+from copycat.sequence.reading import Frame, read_frame
+from copycat.sequence.writing import write_frame
+
+
+def read_frames_parallel(
+    paths: Sequence[str | Path],
+    channels: Sequence[str],
+    dtype: DTypeLike = np.float32,
+    *,
+    out: NDArray[Any] | None = None,
+    threads: int = 2,
+    look_ahead: int | None = None,
+) -> Iterator[Frame]:
+    """Reads frames in threads and yields them in order.
+
+    Args:
+        paths: the files.
+        channels: full channel names, the same for all files.
+        dtype: float32 or float16.
+        out: a bank ``[N, H, W, C]``; frame i is read into ``out[i]``, and nothing needs to be kept of what is yielded.
+        threads: how many frames are read at a time.
+        look_ahead: how many frames may be read or wait beyond the one last yielded; None = one for each thread.
+
+    Yields:
+        The frames in the order of ``paths``.
+
+    Raises:
+        SequenceError: where the frame that cannot be read would have come; those before it have been yielded.
+    """
+    ahead = max(1, threads if look_ahead is None else look_ahead)
+    pending: deque[Future[Frame]] = deque()
+    with ThreadPoolExecutor(threads, "copycat-read") as pool:
+        try:
+            for index, path in enumerate(paths):
+                place = None if out is None else out[index]
+                pending.append(pool.submit(read_frame, path, channels, dtype, place))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+class Writer:
+    """Writes frames in threads while the caller computes the next ones.
+
+    A context manager: leaving it waits until all frames are on disk. The first failure is raised by the next ``submit``
+    or on leaving, and what has not been begun by then is dropped.
+    """
+
+    def __init__(self, threads: int = 2, pending: int | None = None) -> None:
+        """Starts the threads.
+
+        Args:
+            threads: how many frames are written at a time.
+            pending: how many frames may be in hand before ``submit`` waits; None = one more than there are threads.
+        """
+        self._pool = ThreadPoolExecutor(threads, "copycat-write")
+        self._pending: set[Future[None]] = set()
+        self._most = max(1, threads + 1 if pending is None else pending)
+
+    def submit(
+        self,
+        path: str | Path,
+        pixels: NDArray[Any],
+        channels: Sequence[str],
+        *,
+        like: FrameInfo | None = None,
+        dtype: str | None = None,
+        passthrough: bool = False,
+        compression: str | None = None,
+    ) -> None:
+        """Hands over a frame; the arguments are those of ``write_frame``. ``pixels`` must not change any more.
+
+        Raises:
+            SequenceError: if an earlier frame could not be written.
+        """
+        while len(self._pending) >= self._most:
+            self._collect(wait(self._pending, return_when=FIRST_COMPLETED).done)
+        self._collect({future for future in self._pending if future.done()})
+        self._pending.add(
+            self._pool.submit(
+                write_frame,
+                path,
+                pixels,
+                channels,
+                like=like,
+                dtype=dtype,
+                passthrough=passthrough,
+                compression=compression,
+            )
+        )
+
+    def close(self) -> None:
+        """Waits until all frames are on disk.
+
+        Raises:
+            SequenceError: if one could not be written.
+        """
+        try:
+            while self._pending:
+                self._collect(wait(self._pending, return_when=FIRST_COMPLETED).done)
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+            self._pending.clear()
+
+    def __enter__(self) -> Writer:
+        """Gives the writer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Waits for the frames in hand; an error of the body is not hidden by one of theirs."""
+        try:
+            self.close()
+        except SequenceError:
+            if error is None:
+                raise
+
+    def _collect(self, done: set[Future[None]]) -> None:
+        self._pending -= done
+        for future in done:
+            future.result()

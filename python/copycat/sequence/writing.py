@@ -1,0 +1,185 @@
+"""Writes a frame whole: beside its place under a hidden name, synced, then renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from copycat.sequence.error import SequenceError
+from copycat.sequence.info import FrameInfo, intersect, open_image, reason
+from copycat.sequence.layout import Layout, OutputPart
+from copycat.sequence.reading import STRIP_ROWS, read_rows, strip_rows, to_half
+
+_LEVELS = {"uint8": 255, "uint16": 65535}
+
+
+def write_frame(
+    path: str | Path,
+    pixels: NDArray[Any],
+    channels: Sequence[str],
+    *,
+    like: FrameInfo | None = None,
+    dtype: str | None = None,
+    passthrough: bool = False,
+    compression: str | None = None,
+) -> None:
+    """Writes a frame; at no time is there half a file under its name. Its directory is made when it is not there.
+
+    Args:
+        path: the file; the extension gives the format.
+        pixels: ``[H, W, C]`` in the size of the display window, origin top-left, float32 or float16. Formats of
+            integers take 0..1: values are clamped and rounded, NaN becomes 0. In half files finite values are clamped
+            to its range.
+        channels: names of the C channels.
+        like: the frame that the pixels were made from: gives the windows, the depth and the metadata, less those that
+            would no longer be true. An EXR file is written where ``like`` has pixels, not in the whole display window.
+        dtype: "half", "float", "uint8" or "uint16"; None = that of ``like`` where the format has it, else half for
+            EXR, 10 bit for DPX and 8 bit for others.
+        passthrough: also copies what ``like`` has besides these channels: in EXR files all other channels and parts,
+            and what is outside the display window; in others the other channels of the picture (alpha).
+        compression: as OpenImageIO spells it ("zip", "dwaa:45", "jpeg:90"); None = that of ``like``, else zip for EXR
+            and TIFF, quality 95 for JPEG.
+
+    Raises:
+        SequenceError: if the file cannot be written or the arguments do not fit each other; no file is left behind.
+    """
+    import OpenImageIO as oiio  # noqa: N813
+
+    path = Path(path)
+    if pixels.ndim != 3 or pixels.shape[2] != len(channels) or not channels:
+        raise SequenceError(f"{path}: pixels of shape {pixels.shape} do not hold the channels {', '.join(channels)}")
+    target = oiio.ImageOutput.create(path.name)
+    if target is None:
+        raise SequenceError(f"{path} cannot be written: {path.suffix or 'no extension'} is no image format")
+    size = (pixels.shape[1], pixels.shape[0])
+    layout = Layout(path, target.format_name(), size, channels, like, dtype, passthrough, compression)
+    parts = layout.parts()
+    with _replacing(path) as temporary, _reachable(temporary, layout.format) as name:
+        _write(target, name, parts, pixels, like, path)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Gives a hidden name beside ``path`` whose file takes its place in the end, or vanishes when something fails."""
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(13, "no permission to write to the directory")
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        with suppress(OSError):  # not every file system can sync a directory
+            _sync(path.parent)
+    except OSError as error:
+        raise SequenceError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _reachable(path: Path, format_name: str) -> Iterator[str]:
+    """Gives the name under which OpenImageIO writes the file.
+
+    Only the EXR library reports a full disk as an error. Others stay silent, and the JPEG library ends the process, so
+    their files are written to memory first, where they are small.
+    """
+    if format_name == "openexr":
+        yield str(path)
+        return
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("copycat")
+        name = f"/proc/self/fd/{descriptor}"
+    else:
+        descriptor, name = tempfile.mkstemp()
+    try:
+        yield name
+        with open(name, "rb") as memory, open(path, "xb") as file:
+            shutil.copyfileobj(memory, file, 1 << 20)
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(name)
+
+
+def _write(
+    target: Any, name: str, parts: list[OutputPart], pixels: NDArray[Any], like: FrameInfo | None, path: Path
+) -> None:
+    def check(done: bool) -> None:
+        if not done:
+            raise SequenceError(f"{path} cannot be written: {reason(target.geterror())}")
+
+    source = open_image(like.path) if like is not None and any(part.kept for part in parts) else None
+    try:
+        specs = [part.spec for part in parts]
+        check(target.open(name, specs) if len(specs) > 1 else target.open(name, specs[0]))
+        for index, part in enumerate(parts):
+            if index:
+                check(target.open(name, part.spec, "AppendSubimage"))
+            for y, rows in _strips(part, pixels, source, like):
+                check(target.write_scanlines(y, y + rows.shape[0], 0, rows))
+        check(target.close())
+    finally:
+        target.close()
+        if source is not None:
+            source.close()
+
+
+def _strips(
+    part: OutputPart, pixels: NDArray[Any], source: Any, like: FrameInfo | None
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Assembles the rows of a part: (first row in the file's coordinates, ``[rows, width, channels]``)."""
+    spec = part.spec
+    formats = [str(f) for f in spec.channelformats] or [str(spec.format)] * spec.nchannels
+    # float64 alone carries 32 bit integers (object ids) unchanged.
+    dtype = np.float64 if "uint32" in formats else np.float32
+    old = like.parts[part.old] if like is not None and part.old is not None and part.kept else None
+    left, top, right, bottom = part.window
+    x0, y0, x1, y1 = intersect((0, 0, pixels.shape[1], pixels.shape[0]), part.window)
+    step = strip_rows(old.spec) if old else STRIP_ROWS
+    for start in range(top, bottom, step):
+        stop = min(start + step, bottom)
+        rows = np.zeros((stop - start, right - left, spec.nchannels), dtype)
+        if old and like is not None and part.old is not None:
+            a, b, c, d = intersect(old.data_window, (left, start, right, stop))
+            if b < d:
+                everything = (0, len(old.channels))
+                strip = read_rows(
+                    source, like.path, part.old, old, (b, d), everything, "double" if dtype is np.float64 else "float"
+                )
+                begin = old.data_window[0]
+                for place, index in part.kept:
+                    rows[b - start : d - start, a - left : c - left, place] = strip[:, a - begin : c - begin, index]
+        first, last = max(start, y0), min(stop, y1)
+        for place, channel in part.model if first < last else ():
+            fresh = pixels[first:last, x0:x1, channel]
+            fresh = to_half(fresh) if formats[place] == "half" else fresh
+            rows[first - start : last - start, x0 - left : x1 - left, place] = fresh
+        yield spec.y + start - top, _quantised(rows, formats[0])
+
+
+def _quantised(rows: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Rounds 0..1 to the levels of an integer format."""
+    if dtype not in _LEVELS:
+        return rows
+    levels = _LEVELS[dtype]
+    quantised: NDArray[Any] = np.rint(np.clip(np.nan_to_num(rows, nan=0.0), 0.0, 1.0) * levels).astype(dtype)
+    return quantised
