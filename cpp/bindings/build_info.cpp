@@ -1,0 +1,33 @@
+// build_info and cuda_device_count: what was compiled in, and what this machine can do with it.
+#include "../kernels/rows.h"
+#include "run.h"
+
+namespace copycat::bindings {
+
+void register_build_info(py::module_& module) {
+  module.def("build_info", [] {
+    py::dict info;
+    info["version"] = COPYCAT_VERSION;
+    info["compiler"] = COPYCAT_COMPILER;
+    info["cpu_instructions"] = row_kernels().name;
+#if defined(COPYCAT_HAS_CUDA)
+    info["cuda"] = true;
+    info["cuda_version"] = COPYCAT_CUDA_VERSION;
+    info["cuda_architectures"] = COPYCAT_CUDA_ARCHITECTURES;
+#else
+    info["cuda"] = false;
+    info["cuda_version"] = "";
+    info["cuda_architectures"] = "";
+#endif
+    return info;
+  });
+  module.def("cuda_device_count", [] {
+#if defined(COPYCAT_HAS_CUDA)
+    return cuda_device_count();
+#else
+    return 0;
+#endif
+  });
+}
+
+}  // namespace copycat::bindings

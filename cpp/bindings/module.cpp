@@ -1,0 +1,11 @@
+// The module copycat._core: a list of what it is made of.
+#include "tensor.h"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "Kernels of copycat; copycat.ops is the only importer.";
+  copycat::bindings::register_crops(module);
+  copycat::bindings::register_downsize(module);
+  copycat::bindings::register_recode(module);
+  copycat::bindings::register_statistics(module);
+  copycat::bindings::register_build_info(module);
+}

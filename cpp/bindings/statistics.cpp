@@ -1,0 +1,40 @@
+// statistics: the checks around one pass over a bank.
+#include "run.h"
+
+namespace copycat::bindings {
+namespace {
+
+constexpr int64_t kNumbers = sizeof(Moments) / sizeof(double);
+
+// `partial` [P, C, 6] and `out` [C, 6] are float64: count, mean, sum of squared deviations, min, max,
+// non-finite.
+void statistics(const py::object& bank, const py::object& valid, const py::object& partial,
+                const py::object& out, int threads, uintptr_t stream) {
+  const Tensor output = tensor(out, "out");
+  const Tensor room = tensor(partial, "partial");
+  Statistics operation{};
+  operation.source = pixels(tensor(bank, "bank"), output.device);
+  const int64_t channels = operation.source.channels;
+  operation.valid = valid_rectangles(tensor(valid, "valid"), operation.source, output.device, 1, 1);
+  need_element(output, Element::kFloat64, "float64");
+  need_shape(output, {channels, kNumbers});
+  need_dense(output);
+  need_element(room, Element::kFloat64, "float64");
+  need_rank(room, 3);
+  need_shape(room, {room.shape[0], channels, kNumbers});
+  need_dense(room);
+  need_device(room, output.device);
+  operation.partial = static_cast<Moments*>(room.data);
+  operation.partial_count = room.shape[0];
+  operation.output = static_cast<Moments*>(output.data);
+  run(operation, {output.device, threads, stream});
+}
+
+}  // namespace
+
+void register_statistics(py::module_& module) {
+  module.def("statistics", &statistics, py::kw_only(), py::arg("bank"), py::arg("valid"), py::arg("partial"),
+             py::arg("out"), py::arg("threads"), py::arg("stream"));
+}
+
+}  // namespace copycat::bindings

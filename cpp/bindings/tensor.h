@@ -1,0 +1,68 @@
+// Tensors as they come in through DLPack, and the checks that stand between Python and a kernel.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "../kernels/operations.h"
+
+namespace copycat::bindings {
+
+namespace py = pybind11;
+
+enum class Element { kFloat32, kFloat16, kBFloat16, kUInt8, kInt32, kInt64, kFloat64 };
+
+struct Device {
+  bool cuda;
+  int index;
+};
+
+// Borrowed for the length of a call: the capsule keeps the memory alive and is not consumed.
+struct Tensor {
+  std::string name;  // the argument's, for messages
+  void* data;
+  Element element;
+  Device device;
+  std::vector<int64_t> shape;
+  std::vector<int64_t> strides;  // in elements
+
+  int64_t rank() const { return static_cast<int64_t>(shape.size()); }
+  std::string describe_shape() const;
+};
+
+// Raises ValueError when the object is no DLPack capsule of a type and device that the kernels know.
+Tensor tensor(const py::handle& object, const std::string& name);
+
+// Raises ValueError: "<name> <problem>".
+[[noreturn]] void refuse(const std::string& name, const std::string& problem);
+
+void need_rank(const Tensor& tensor, int64_t rank);
+void need_shape(const Tensor& tensor, const std::vector<int64_t>& shape);
+void need_element(const Tensor& tensor, Element element, const char* named);
+void need_dense(const Tensor& tensor);  // row-major without gaps
+void need_device(const Tensor& tensor, const Device& device);
+void need_channels(const Tensor& tensor, int64_t channels);
+
+DType pixel_type(const Tensor& tensor);   // any type that pixels are read from
+DType output_type(const Tensor& tensor);  // any type that pixels are written to
+
+// A [N, H, W, C] bank as the kernels of `device` see it; host memory that CUDA is to read must be pinned.
+Pixels pixels(const Tensor& tensor, const Device& device);
+
+Encoding encoding(const std::vector<double>& log_scale, const std::vector<double>& mean,
+                  const std::vector<double>& std, int64_t channels, const std::string& name);
+
+// Rectangles [N,4] on the device; their values are checked where the CPU can see them.
+const int32_t* valid_rectangles(const Tensor& tensor, const Pixels& bank, const Device& device,
+                                int64_t least_width, int64_t least_height);
+
+void register_crops(py::module_& module);
+void register_downsize(py::module_& module);
+void register_recode(py::module_& module);
+void register_statistics(py::module_& module);
+void register_build_info(py::module_& module);
+
+}  // namespace copycat::bindings

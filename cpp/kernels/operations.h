@@ -1,0 +1,99 @@
+// What the kernels are asked to do: one plain struct per operation, and one launcher per operation and
+// device.
+#pragma once
+
+#include "crop_rule.h"
+#include "element.h"
+#include "encoding.h"
+
+namespace copycat {
+
+// Pixels [count, height, width, channels] at any strides, counted in elements.
+struct Pixels {
+  void* data;
+  DType dtype;
+  int64_t count, height, width;
+  int32_t channels;
+  int64_t count_stride, row_stride, pixel_stride, channel_stride;
+};
+
+// One of the pictures that a crop is cut from: where it comes from, how it is encoded, where it goes. The
+// output is [batch, height, width, channels] without gaps.
+struct CropPlane {
+  Pixels source;
+  void* output;
+  DType output_dtype;
+  Encoding encoding;
+};
+
+// All planes are cut at the same places.
+struct SampleCrops {
+  CropRule rule;
+  int64_t batch;
+  int32_t plane_count;
+  CropPlane planes[3];  // input, target, mask
+};
+
+// Which crops `SampleCrops` takes: output [batch,5], see write_placement.
+struct CropPositions {
+  CropRule rule;
+  int64_t batch;
+  int32_t* output;
+};
+
+// Area average by 2 or 4 into [count, ceil(height / factor), ceil(width / factor), channels] without gaps,
+// same dtype.
+struct Downsize {
+  Pixels source;
+  int32_t factor;
+  void* output;
+};
+
+// Applies an encoding, or takes it back. The output is [count, height, width, channels] without gaps.
+struct Recode {
+  Pixels source;
+  Encoding encoding;
+  bool inverse;
+  void* output;
+  DType output_dtype;
+};
+
+// What is known of a channel after some of its pixels were seen.
+struct Moments {
+  double count, mean, squares;  // squares: sum of (x - mean)^2
+  double minimum, maximum;
+  double non_finite;  // pixels left out of all the others
+};
+
+// Moments of every channel over the valid rectangles. `partial` is room for `partial_count` x channels
+// Moments, which the GPU's blocks fill before they are joined; the CPU uses one per row.
+struct Statistics {
+  Pixels source;
+  const int32_t* valid;  // [count,4]
+  Moments* partial;
+  int64_t partial_count;
+  Moments* output;  // [channels]
+};
+
+// Chan, Golub, LeVeque: "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+COPYCAT_HD void join(Moments& into, const Moments& other) {
+  into.non_finite += other.non_finite;
+  if (other.count == 0) return;
+  const double count = into.count + other.count;
+  const double delta = other.mean - into.mean;
+  into.mean += delta * (other.count / count);
+  into.squares += other.squares + delta * delta * (into.count * (other.count / count));
+  into.count = count;
+  into.minimum = least(into.minimum, other.minimum);
+  into.maximum = most(into.maximum, other.maximum);
+}
+
+COPYCAT_HD Moments no_moments() { return {0, 0, 0, 1e300, -1e300, 0}; }
+
+void run_on_cpu(const SampleCrops& operation, int threads);
+void run_on_cpu(const CropPositions& operation, int threads);
+void run_on_cpu(const Downsize& operation, int threads);
+void run_on_cpu(const Recode& operation, int threads);
+void run_on_cpu(const Statistics& operation, int threads);
+
+}  // namespace copycat

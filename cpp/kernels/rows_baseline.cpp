@@ -1,0 +1,4 @@
+// The row loops for any processor of the architecture.
+#define COPYCAT_ROWS kRowsBaseline
+#define COPYCAT_ROWS_NAME "baseline"
+#include "rows.inc"

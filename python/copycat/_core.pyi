@@ -1,0 +1,58 @@
+"""The native module: every tensor is a DLPack capsule, every wrong argument a ValueError. Only copycat.ops uses it."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+Capsule = object
+Numbers = tuple[Sequence[float], Sequence[float], Sequence[float]]  # log_scale, mean, std
+
+class BuildInfo(TypedDict):
+    version: str
+    compiler: str
+    cpu_instructions: str
+    cuda: bool
+    cuda_version: str
+    cuda_architectures: str
+
+class CropRule:
+    def __init__(
+        self,
+        *,
+        crop: tuple[int, int],
+        valid: Capsule,
+        centres: Capsule | None,
+        centre_offsets: Capsule | None,
+        step_tensor: Capsule | None,
+        step: int,
+        seed: int,
+        centre_share: float,
+        flip: float,
+        flop: float,
+        turn: float,
+        crops_per_pair: int,
+        first_sample: int,
+        total_samples: int,
+    ) -> None: ...
+
+def sample_crops(
+    *,
+    input_bank: Capsule,
+    target_bank: Capsule,
+    mask_bank: Capsule | None,
+    input_out: Capsule,
+    target_out: Capsule,
+    mask_out: Capsule | None,
+    input_encoding: Numbers,
+    target_encoding: Numbers,
+    rule: CropRule,
+    threads: int,
+    stream: int,
+) -> None: ...
+def crop_positions(
+    *, frame_height: int, frame_width: int, out: Capsule, rule: CropRule, threads: int, stream: int
+) -> None: ...
+def downsize(*, bank: Capsule, factor: int, out: Capsule, threads: int, stream: int) -> None: ...
+def recode(*, pixels: Capsule, encoding: Numbers, inverse: bool, out: Capsule, threads: int, stream: int) -> None: ...
+def statistics(*, bank: Capsule, valid: Capsule, partial: Capsule, out: Capsule, threads: int, stream: int) -> None: ...
+def build_info() -> BuildInfo: ...
+def cuda_device_count() -> int: ...
