@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import to_dlpack
+from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public, but torch's stubs do not say so
 
 from copycat import _core
 
@@ -119,6 +119,7 @@ def sample_crops(
     first_sample: int = 0,
     total_samples: int | None = None,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
     out: tuple[Tensor, Tensor, Tensor | None] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Cuts, turns and encodes the crops of one training step, input and target alike, in one launch.
@@ -127,9 +128,9 @@ def sample_crops(
     new order each time, without replacement; a batch as large as the data set takes every pair once. A crop is turned,
     then mirrored left-right (flop), then upside down (flip).
 
-    The output lies on `out`'s device, else on that of `valid`, and `valid`, `centres`, `centre_offsets` and a `step`
-    tensor must lie there too. On the CPU their values are checked; on a GPU nobody waits to look at them: check them
-    before they go there (`check_crop`). A wrong rectangle there cannot make the kernel read outside the frame.
+    `valid`, `centres` and `centre_offsets` may lie on the CPU or on the output's device. On the CPU their values are
+    checked by every call and, for a GPU, copied there, which a CUDA graph cannot hold. On a GPU nobody waits to look at
+    them: check them before they go there (`check_crop`). A wrong rectangle cannot make a kernel read outside the frame.
 
     Args:
         input_bank: ``[N, H, W, Ci]``.
@@ -154,6 +155,8 @@ def sample_crops(
         first_sample: number of this call's first sample within the step, for one rank of several.
         total_samples: samples of the step over all ranks; `batch` when None.
         dtype: of the outputs when `out` is None: float32, float16 or bfloat16.
+        device: of the outputs when `out` is None; the input bank's when None. A GPU that is to read pinned banks must
+            be named.
         out: buffers of an earlier call to write to.
 
     Returns:
@@ -164,7 +167,7 @@ def sample_crops(
         ValueError: an argument does not fit; the message names it and its value.
     """
     if out is None:
-        device = valid.device
+        device = input_bank.device if device is None else device
         sizes = [(batch, bank.shape[-1], *crop) for bank in (input_bank, target_bank)]
         input_out, target_out = (_channels_last(size, dtype, device) for size in sizes)
         mask_out = None if mask_bank is None else _channels_last((batch, 1, *crop), dtype, device)
@@ -208,21 +211,23 @@ def crop_positions(
     crops_per_pair: int = 1,
     first_sample: int = 0,
     total_samples: int | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Where `sample_crops` cuts with the same arguments.
 
     Args:
-        frame_size: height and width of the bank's frames. The others: see `sample_crops`.
+        frame_size: height and width of the bank's frames.
+        device: where to compute; that of `valid` when None. The others: see `sample_crops`.
 
     Returns:
-        ``[B, 5]`` int32 on the device of `valid`: frame, x and y of the rectangle's top left in the frame, mirroring
+        ``[B, 5]`` int32: frame, x and y of the rectangle's top left in the frame, mirroring
         (1 flip, 2 flop), quarter turns against the clock. The rectangle is as high as the crop is wide when the number
         of turns is odd.
 
     Raises:
         ValueError: an argument does not fit; the message names it and its value.
     """
-    out = torch.empty((batch, 5), dtype=torch.int32, device=valid.device)
+    out = torch.empty((batch, 5), dtype=torch.int32, device=valid.device if device is None else device)
     torch.ops.copycat.crop_positions(
         out,
         list(frame_size),
@@ -303,8 +308,7 @@ def statistics(bank: Tensor, valid: Tensor) -> Statistics:
 
     Args:
         bank: ``[N, H, W, C]``.
-        valid: ``[N, 4]`` int32 on the bank's device (on the GPU that reads it, for a pinned bank), x0, y0, x1, y1
-            (half open) of the pixels to look at.
+        valid: ``[N, 4]`` int32 x0, y0, x1, y1 (half open) of the pixels to look at.
 
     Returns:
         The numbers per channel; a channel without any finite value gets 0 for all of them.
@@ -360,7 +364,13 @@ def _place(tensor: Tensor) -> dict[str, int]:
     return {"threads": torch.get_num_threads(), "stream": stream}
 
 
+def _near(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    """The tensor where the kernel can see it; nobody waits for a copy to a GPU."""
+    return None if tensor is None else tensor.to(device, non_blocking=device.type == "cuda")
+
+
 def _rule(
+    device: torch.device,
     crop: Sequence[int],
     valid: Tensor,
     centres: Tensor | None,
@@ -371,11 +381,14 @@ def _rule(
     probabilities: Sequence[float],
     samples: Sequence[int],
 ) -> _core.CropRule:
+    size = (crop[0], crop[1])
+    if device.type != "cpu" and valid.device.type == "cpu":
+        check_crop(valid, size, turn=probabilities[3])
     return _core.CropRule(
-        crop=(crop[0], crop[1]),
-        valid=_capsule(valid),
-        centres=_capsule(centres),
-        centre_offsets=_capsule(centre_offsets),
+        crop=size,
+        valid=_capsule(_near(valid, device)),
+        centres=_capsule(_near(centres, device)),
+        centre_offsets=_capsule(_near(centre_offsets, device)),
         step_tensor=_capsule(step_tensor),
         step=step,
         seed=seed % 2**64,
@@ -420,7 +433,9 @@ def _sample_crops(
         mask_out=_pixels(mask_out),
         input_encoding=_numbers(input_encoding),
         target_encoding=_numbers(target_encoding),
-        rule=_rule(crop, valid, centres, centre_offsets, step, step_tensor, seed, probabilities, samples),
+        rule=_rule(
+            input_out.device, crop, valid, centres, centre_offsets, step, step_tensor, seed, probabilities, samples
+        ),
         **_place(input_out),
     )
 
@@ -443,19 +458,11 @@ def _crop_positions(
         frame_height=frame_size[0],
         frame_width=frame_size[1],
         out=_capsule(out),
-        rule=_rule(crop, valid, centres, centre_offsets, step, step_tensor, seed, probabilities, samples),
+        rule=_rule(out.device, crop, valid, centres, centre_offsets, step, step_tensor, seed, probabilities, samples),
         **_place(out),
     )
 
 
-@torch.library.custom_op("copycat::downsize", mutates_args=())
-def _downsize(bank: Tensor, factor: int) -> Tensor:
-    out = _downsize_empty(bank, factor)
-    _core.downsize(bank=_capsule(bank), factor=factor, out=_capsule(out), **_place(out))
-    return out
-
-
-@_downsize.register_fake
 def _downsize_empty(bank: Tensor, factor: int) -> Tensor:
     if bank.dim() != 4:
         raise ValueError(f"bank must have 4 dimensions, but its shape is {list(bank.shape)}")
@@ -465,6 +472,22 @@ def _downsize_empty(bank: Tensor, factor: int) -> Tensor:
     return bank.new_empty((count, -(-height // factor), -(-width // factor), channels))
 
 
+@torch.library.custom_op("copycat::downsize", mutates_args=())
+def _downsize(bank: Tensor, factor: int) -> Tensor:
+    out = _downsize_empty(bank, factor)
+    _core.downsize(bank=_capsule(bank), factor=factor, out=_capsule(out), **_place(out))
+    return out
+
+
+_downsize.register_fake(_downsize_empty)
+
+
+def _recode_empty(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype) -> Tensor:
+    if x.dim() != 4:
+        raise ValueError(f"x must have 4 dimensions, but its shape is {list(x.shape)}")
+    return _channels_last(x.shape, dtype, x.device)
+
+
 @torch.library.custom_op("copycat::recode", mutates_args=())
 def _recode(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype) -> Tensor:
     out = _recode_empty(x, encoding, inverse, dtype)
@@ -472,11 +495,13 @@ def _recode(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dt
     return out
 
 
-@_recode.register_fake
-def _recode_empty(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype) -> Tensor:
-    if x.dim() != 4:
-        raise ValueError(f"x must have 4 dimensions, but its shape is {list(x.shape)}")
-    return _channels_last(x.shape, dtype, x.device)
+_recode.register_fake(_recode_empty)
+
+
+def _statistics_empty(bank: Tensor, valid: Tensor) -> Tensor:
+    if bank.dim() != 4:
+        raise ValueError(f"bank must have 4 dimensions, but its shape is {list(bank.shape)}")
+    return bank.new_empty((bank.shape[3], 6), dtype=torch.float64)
 
 
 @torch.library.custom_op("copycat::statistics", mutates_args=())
@@ -486,13 +511,13 @@ def _statistics(bank: Tensor, valid: Tensor) -> Tensor:
     parts = min(1024, bank.shape[0] * bank.shape[1])
     partial = out.new_empty((parts, *out.shape))
     _core.statistics(
-        bank=_capsule(bank), valid=_capsule(valid), partial=_capsule(partial), out=_capsule(out), **_place(out)
+        bank=_capsule(bank),
+        valid=_capsule(_near(valid, bank.device)),
+        partial=_capsule(partial),
+        out=_capsule(out),
+        **_place(out),
     )
     return out
 
 
-@_statistics.register_fake
-def _statistics_empty(bank: Tensor, valid: Tensor) -> Tensor:
-    if bank.dim() != 4:
-        raise ValueError(f"bank must have 4 dimensions, but its shape is {list(bank.shape)}")
-    return torch.empty((bank.shape[3], 6), dtype=torch.float64, device=valid.device)
+_statistics.register_fake(_statistics_empty)
