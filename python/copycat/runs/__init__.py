@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from copycat.runs.display import PALETTE, Display
 from copycat.runs.files import DISPLAY_FILE, Run, check_name, find_run, find_runs, new_run
-from copycat.runs.history import COLUMNS, RunHistory, RunInfo, StepColumns, read_info
+from copycat.runs.history import COLUMNS, RunHistory, RunInfo, StepColumns, glance, read_info
 from copycat.runs.renaming import delete, move_files, rename
 from copycat.runs.requests import Request, answer_request, send_request, stop, take_request
 from copycat.runs.summary import SummaryReader, SummaryWriter
@@ -66,6 +66,7 @@ __all__ = [
     "delete",
     "find_run",
     "find_runs",
+    "glance",
     "move_files",
     "new_run",
     "read_info",

@@ -7,7 +7,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,7 @@ class SummaryReader:
                 if end:
                     self._offset += end
                     self._tail = (self._tail + data[:end])[-_TAIL_BYTES:]
-                    yield _records(data[:end]), False
+                    yield parse_lines(data[:end].split(b"\n")), False
 
     def _is_new(self, descriptor: int) -> bool:
         """Whether this is another file than the one read so far: an inode alone may be used again."""
@@ -161,9 +161,9 @@ class SummaryReader:
         return os.pread(descriptor, len(self._tail), self._offset - len(self._tail)) != self._tail
 
 
-def _records(data: bytes) -> list[dict[str, Any]]:
+def parse_lines(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     """The records on whole lines; parsed in one go, line by line only where one of them is broken."""
-    lines = [line for line in data.split(b"\n") if line.strip()]
+    lines = [line for line in lines if line.strip()]
     try:
         values = json.loads(b"[" + b",".join(lines) + b"]")
     except (ValueError, RecursionError):
