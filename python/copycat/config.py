@@ -264,6 +264,12 @@ class Settings(_Table):
         "rgb", "Ground Truth Channels", "Channels of the Ground Truth by name, in order, as in A; rgb is R,G,B."
     )
     mask_channel: str = _knob("", "Mask Channel", "Channel of the Ground Truth that weights the loss, pixel by pixel.")
+    non_finite: str = _knob(
+        "Error",
+        "Non-Finite Pixels",
+        "What NaN and infinite pixels in the training frames do: stop the training, or be left out of it.",
+        choices=("Error", "Mask"),
+    )
     seed: int = _knob(0, "Seed", "Start of the random numbers; the same seed trains the same model.", minimum=0)
     bank: str = _knob(
         "auto",

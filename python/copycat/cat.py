@@ -1,0 +1,200 @@
+"""The .cat file: a trained model, deployable. Reading one never runs code.
+
+A .cat is a safetensors file. Its tensors are the network's weights (averaged over the last steps), float32, under the
+names of :class:`copycat.models.Network`. Its metadata hold one entry, ``copycat``, a JSON object:
+
+======================  ==============================================================================================
+``format``              version of this format, 1; readers refuse a newer one
+``modelSize``           row of the network's table: Small, Medium or Large
+``channelsIn``          names of the input channels in order
+``channelsOut``         names of the output channels in order
+``residual``            for each output channel, the input channel it starts from, or -1
+``inputEncoding``       value encoding and normalisation of the input channels (log_scale, mean, std)
+``targetEncoding``      the same of the output channels
+``level``               downsampling level (4, 2, 1) that was being trained
+``step``, ``loss``      step and last loss
+``settings``            every knob of the training
+``dataHash``            SHA-256 over the training frames as they were read
+``run``, ``copycat``    run name and version of copycat
+======================  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from copycat import __version__, ops
+from copycat.errors import CopycatError
+from copycat.models import ROWS, Network
+from copycat.runs import write_whole
+
+FORMAT = 1
+_HEADER_LIMIT = 100_000_000
+_SNIFFED = 1 << 20
+
+
+class ModelFileError(CopycatError):
+    """A file is not a .cat that can be read; the message names the file and what it is."""
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """What a .cat says about its weights; attributes as in the module's table."""
+
+    model_size: str
+    channels_in: tuple[str, ...]
+    channels_out: tuple[str, ...]
+    residual: tuple[int, ...]
+    input_encoding: ops.Encoding
+    target_encoding: ops.Encoding
+    level: int = 1
+    step: int = 0
+    loss: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data_hash: str = ""
+    run: str = ""
+
+    def network(self) -> Network:
+        """A network of this shape, not yet trained."""
+        return Network(self.model_size, len(self.channels_in), self.residual)
+
+    def to_json(self) -> str:
+        """The ``copycat`` entry of the metadata."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "copycat": __version__,
+                "run": self.run,
+                "modelSize": self.model_size,
+                "channelsIn": self.channels_in,
+                "channelsOut": self.channels_out,
+                "residual": self.residual,
+                "inputEncoding": self.input_encoding.to_dict(),
+                "targetEncoding": self.target_encoding.to_dict(),
+                "level": self.level,
+                "step": self.step,
+                "loss": self.loss,
+                "settings": dict(self.settings),
+                "dataHash": self.data_hash,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelHeader:
+        """The inverse of :meth:`to_json`; raises KeyError, TypeError or ValueError where it does not fit."""
+        value = json.loads(text)
+        if value["modelSize"] not in ROWS:
+            raise ValueError(f"unknown model size {value['modelSize']!r}")
+        header = cls(
+            model_size=value["modelSize"],
+            channels_in=tuple(map(str, value["channelsIn"])),
+            channels_out=tuple(map(str, value["channelsOut"])),
+            residual=tuple(map(int, value["residual"])),
+            input_encoding=ops.Encoding.from_dict(value["inputEncoding"]),
+            target_encoding=ops.Encoding.from_dict(value["targetEncoding"]),
+            level=int(value["level"]),
+            step=int(value["step"]),
+            loss=value["loss"],
+            settings=value["settings"],
+            data_hash=str(value["dataHash"]),
+            run=str(value["run"]),
+        )
+        count = len(header.channels_out)
+        if len(header.residual) != count or not all(-1 <= i < len(header.channels_in) for i in header.residual):
+            raise ValueError("its channels do not fit together")
+        return header
+
+
+def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor]) -> None:
+    """Writes a .cat, whole or not at all.
+
+    Args:
+        path: the file.
+        header: what it says.
+        weights: state dict of the network, float32, on any device.
+    """
+    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
+    write_whole(Path(path), safetensors.torch.save(tensors, {"copycat": header.to_json()}))
+
+
+def read_header(path: str | Path) -> ModelHeader:
+    """Reads what a .cat says about itself, without its weights.
+
+    Raises:
+        ModelFileError: the file is missing, is no .cat, is Nuke's, or is of a newer format.
+    """
+    return _parse_header(Path(path), _read_head(Path(path)))
+
+
+def load(path: str | Path) -> tuple[ModelHeader, dict[str, Tensor]]:
+    """Reads a .cat.
+
+    Returns:
+        The header and the weights by name, float32, on the CPU.
+
+    Raises:
+        ModelFileError: as :func:`read_header`; also when the weights are torn or do not fit the network.
+    """
+    path = Path(path)
+    header = read_header(path)
+    try:
+        weights = safetensors.torch.load(path.read_bytes())
+    except Exception as error:  # safetensors raises an undocumented class of its own
+        raise ModelFileError(f"{path}: the model file is damaged: {error}") from error
+    expected = {name: tensor.shape for name, tensor in header.network().state_dict().items()}
+    for name, shape in expected.items():
+        if name not in weights or weights[name].shape != shape:
+            got = tuple(weights[name].shape) if name in weights else "missing"
+            raise ModelFileError(f"{path}: weight {name} is {got}, the network needs {tuple(shape)}")
+    return header, {name: weights[name] for name in expected}
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    """The safetensors header, or ModelFileError saying what the file is instead."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+            size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if 2 <= size <= _HEADER_LIMIT:
+                text = stream.read(size)
+                if len(text) == size and text[:1] == b"{":
+                    value = json.loads(text)
+                    if isinstance(value, dict):
+                        return value
+            stream.seek(0)
+            sniffed = stream.read(_SNIFFED)
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - _SNIFFED))
+            sniffed += stream.read()
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: the model file does not exist") from None
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: the model file cannot be read: {error}") from error
+    # Nuke's CatFileCreator wraps a TorchScript archive (a zip that holds code/__torch__) in its own container.
+    if b"oundry" in sniffed or (b"PK\x03\x04" in sniffed and b"__torch__" in sniffed):
+        raise ModelFileError(f"{path}: this is Nuke's .cat; copycat cannot read it")
+    raise ModelFileError(f"{path}: this is not a .cat of copycat")
+
+
+def _parse_header(path: Path, head: Mapping[str, Any]) -> ModelHeader:
+    metadata = head.get("__metadata__")
+    text = metadata.get("copycat") if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise ModelFileError(f"{path}: this is a safetensors file, but not a .cat of copycat")
+    try:
+        version = json.loads(text)["format"]
+        if isinstance(version, int) and version > FORMAT:
+            raise ModelFileError(
+                f"{path}: was written by a newer copycat (format {version}); this one reads up to format {FORMAT}"
+            )
+        return ModelHeader.from_json(text)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"{path}: the model file's header is damaged: {error}") from error

@@ -1,0 +1,316 @@
+"""The command line: ``copycat train | resume | infer | info | runs | check``, and what hosts and pages need.
+
+Exit status: 0 finished, or stopped on request; 130 Ctrl-C and 143 SIGTERM, both after saving; 2 wrong usage; else 1
+with one sentence on standard error.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+
+from copycat import __version__
+from copycat.config import InferenceSettings, Knob, Settings, SettingsError
+from copycat.errors import CopycatError
+from copycat.progress import training_display
+
+app = typer.Typer(
+    name="copycat",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Paint an effect on a few frames of a shot, train a small network on them, apply it to the whole shot.",
+)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_OPTION_NAMES = {"training_frames": ("--frames", "--training-frames"), "tile_overlap": ("--tile-overlap",)}
+# typer has no option that takes two values and can be given often: main() joins them with what no argument can hold.
+_PAIR_SEPARATOR = "\0"
+
+KnobTable = type[Settings] | type[InferenceSettings]
+_ENDED = {"finished": 0, "stopped": 0, "interrupted": 130, "terminated": 143}
+
+
+def knob_options(settings: KnobTable, skip: tuple[str, ...] = ()) -> list[inspect.Parameter]:
+    """One keyword parameter for each knob that the command line shows; None where the user did not give it."""
+    parameters = []
+    for knob in settings.knobs():
+        assert knob.field is not None
+        if "cli" not in knob.shown_on or knob.field in skip:
+            continue
+        parameters.append(
+            inspect.Parameter(
+                knob.field,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[Optional[_option_type(knob)], _option(knob)],  # noqa: UP045
+            )
+        )
+    return parameters
+
+
+def _option_type(knob: Knob) -> Any:
+    if knob.kind != "choice":
+        return type(knob.default)
+    return enum.Enum(knob.name, {str(choice): str(choice) for choice in knob.choices})
+
+
+def _option(knob: Knob) -> Any:
+    assert knob.field is not None
+    name = knob.field.replace("_", "-")
+    names = list(_OPTION_NAMES.get(knob.field, (f"--{name}",)))
+    if knob.kind == "bool":
+        names = [f"--{name}/--no-{name}"]
+        if knob.alias:
+            short = knob_kebab(knob.alias)
+            names.append(f"--{short}/--no-{short}")
+    default = "on" if knob.default is True else "off" if knob.default is False else str(knob.default)
+    hint = knob.hint + (f" [default: {default}]" if default else "")
+    return typer.Option(
+        *names, help=hint.replace("[", r"\["), rich_help_panel=knob.page, show_default=False, case_sensitive=False
+    )
+
+
+def knob_kebab(name: str) -> str:
+    """``useMultiResolution`` -> ``use-multi-resolution``."""
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def _with_knobs(
+    settings: KnobTable, skip: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of all knobs; they arrive in its ``**knobs``, only those that were given."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+
+        def wrapped(**values: Any) -> None:
+            plain = {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}
+            command(**{name: value for name, value in plain.items() if name in names or value is not None})
+
+        names = {p.name for p in own}
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*keyword, *knob_options(settings, (*skip, *names))]
+        )
+        wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+        return wrapped
+
+    return decorate
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from copycat import ops
+
+        built = ops.build_info()
+        cuda = f"CUDA {built['cuda_version']} for {built['cuda_architectures']}" if built["cuda"] else "without CUDA"
+        device = "a CUDA device is there" if ops.cuda_available() else "no CUDA device here"
+        print(
+            f"copycat {__version__} ({cuda}; {built['compiler']}; CPU kernels: {built['cpu_instructions']}; {device})"
+        )
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say what was compiled in."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@_with_knobs(Settings, skip=("data_directory",))
+def train(
+    input: Annotated[
+        str | None, typer.Argument(help="Frames before the effect: plate.%04d.exr, a directory, a file.")
+    ] = None,
+    ground_truth: Annotated[Optional[str], typer.Argument(help="The same frames with the effect.")] = None,  # noqa: UP045
+    pair: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--pair",
+            metavar="INPUT GROUND_TRUTH",
+            help="A further shot for the same model; can be given often.",
+        ),
+    ] = None,
+    data_directory: Annotated[str, typer.Option("--data-directory", "-d", help="Where the run's files go.")] = "",
+    mask: Annotated[str, typer.Option("--mask", help="Sequence that weights the loss.")] = "",
+    settings: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--settings", help="JSON file of knobs; options given here take precedence."),
+    ] = None,
+    run_name: Annotated[Optional[str], typer.Option("--run-name", help="Name of the run.")] = None,  # noqa: UP045
+    **knobs: Any,
+) -> None:
+    """Train a model on frame pairs of one or more shots."""
+    from copycat import trainer
+    from copycat.dataset import Pair
+
+    chosen = Settings.from_file(settings) if settings else Settings()
+    if data_directory:
+        knobs["data_directory"] = data_directory
+    pairs = [Pair(*both.split(_PAIR_SEPARATOR)) for both in pair or []]
+    with training_display() as progress:
+        result = trainer.train(
+            input or "",
+            ground_truth or "",
+            chosen,
+            pairs=pairs,
+            mask=mask,
+            run_name=run_name,
+            progress=progress,
+            **knobs,
+        )
+    _finish(result)
+
+
+@app.command()
+@_with_knobs(Settings, skip=("model_size", "input_channels", "ground_truth_channels", "training_frames", "seed"))
+def resume(
+    data_directory: Annotated[str, typer.Argument(help="Data Directory of the run.")],
+    run: Annotated[Optional[str], typer.Option("--run", help="Name of the run; by default the newest.")] = None,  # noqa: UP045
+    **knobs: Any,
+) -> None:
+    """Continue a run from its last saved state."""
+    from copycat import trainer
+
+    with training_display() as progress:
+        result = trainer.resume(data_directory, run, progress=progress, **knobs)
+    _finish(result)
+
+
+def _finish(result: Any) -> None:
+    where = result.checkpoint or result.run.summary
+    print(f"{result.run.name}: {result.ended} at step {result.step}: {where}")
+    raise typer.Exit(_ENDED[result.ended])
+
+
+@app.command()
+@_with_knobs(InferenceSettings, skip=("model_file", "checkpoint"))
+def infer(
+    model: Annotated[str, typer.Argument(help="The trained model, a .cat file.")],
+    plate: Annotated[str, typer.Argument(help="Sequence to render: plate.%04d.exr, a directory, a file.")],
+    output: Annotated[str, typer.Argument(help="Pattern to write: out.%04d.exr.")],
+    frames: Annotated[str, typer.Option("--frames", help="Frames to render, as in 1001-1100x5,1200.")] = "all",
+    passthrough: Annotated[
+        bool, typer.Option("--passthrough", help="Also write the plate's channels that the model does not make.")
+    ] = False,
+    compression: Annotated[
+        str, typer.Option("--compression", help="Of the output, as in zip, dwaa:45; by default the plate's.")
+    ] = "",
+    **knobs: Any,
+) -> None:
+    """Apply a model to a sequence."""
+    from copycat import inference
+    from copycat.progress import render_display
+
+    with render_display() as (progress, warn):
+        written = inference.infer(
+            model,
+            plate,
+            output,
+            frames=frames,
+            passthrough=passthrough,
+            compression=compression,
+            progress=progress,
+            warn=warn,
+            **knobs,
+        )
+    print(f"{len(written)} frames written: {written[0]}" + (f" ... {written[-1].name}" if len(written) > 1 else ""))
+
+
+@app.command()
+def info(
+    model: Annotated[list[str], typer.Argument(help="One or more .cat files, or image files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a model or an image holds."""
+    from copycat.describe import describe
+
+    for path in model:
+        describe(Path(path), as_json)
+
+
+@app.command()
+def runs(
+    data_directory: Annotated[Path, typer.Argument(help="Data Directory to look at.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    tensorboard: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--tensorboard", help="Write TensorBoard event files into this folder."),
+    ] = None,
+) -> None:
+    """List the runs of a Data Directory."""
+    from copycat.runs_table import show_runs
+
+    show_runs(data_directory, as_json, as_csv, tensorboard)
+
+
+@app.command()
+def check(
+    input: Annotated[str, typer.Argument(help="Frames before the effect.")],
+    ground_truth: Annotated[str, typer.Argument(help="The same frames with the effect.")],
+    frames: Annotated[str, typer.Option("--frames", help="Frames to look at.")] = "all",
+    input_channels: Annotated[str, typer.Option(help="Channels of the Input.")] = "rgb",
+    ground_truth_channels: Annotated[str, typer.Option(help="Channels of the Ground Truth.")] = "rgb",
+    crop_size: Annotated[int, typer.Option(help="Crop size that will be used.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read a data set without training and report what is wrong with it; status 1 when a training would fail."""
+    from copycat.describe import report_check
+
+    if report_check(input, ground_truth, frames, input_channels, ground_truth_channels, crop_size, as_json):
+        raise typer.Exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The ``copycat`` program.
+
+    Args:
+        arguments: of the command line, by default the process's.
+    """
+    try:
+        app(_join_pairs(sys.argv[1:] if arguments is None else arguments), prog_name="copycat")
+    except CopycatError as error:
+        _errors.print(f"[bold red]error:[/] {_escaped(str(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _errors.print("interrupted")
+        sys.exit(130)
+
+
+def _join_pairs(arguments: Sequence[str]) -> list[str]:
+    """``--pair A B`` -> ``--pair`` and one value."""
+    joined, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        joined.append(word)
+        if word == "--pair":
+            if len(rest) < 2:
+                raise SettingsError("--pair needs an Input and a Ground Truth")
+            joined.append(_PAIR_SEPARATOR.join((rest.pop(0), rest.pop(0))))
+    return joined
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(" ".join(text.split()))
+
+
+if __name__ == "__main__":
+    main()

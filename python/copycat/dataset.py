@@ -1,0 +1,374 @@
+"""Pairs of image sequences -> frame banks in memory -> crops.
+
+A bank is one array ``[N, H, W, C]`` (float16, or float32 where half cannot hold the files' values) with the frames of
+all pairs, origin top left. Frames smaller than the largest lie in the top left corner; ``valid`` says where each holds
+data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from copycat import ops, sequence
+from copycat.config import Settings
+from copycat.devices import free_memory
+from copycat.encoding import choose_encoding, encode
+from copycat.errors import CopycatError
+
+CENTRES_PER_FRAME = 4096
+_CENTRE_SAMPLES = 1 << 20
+_READERS = max(2, min(8, os.cpu_count() or 2))
+_SMALLEST_FRAME = 16
+
+
+class DatasetError(CopycatError):
+    """Input and Ground Truth do not fit together; the message names the file and the value."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One shot: the pattern of its Input, of its Ground Truth and, where there is one, of a mask sequence."""
+
+    input: str
+    ground_truth: str
+    mask: str = ""
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """One Input / Ground Truth frame on disk."""
+
+    input: Path
+    ground_truth: Path
+    mask: Path | None
+    frame: int
+
+
+@dataclass
+class Dataset:
+    """The frames of a training in memory, at one level.
+
+    Attributes:
+        pairs: where the frames come from.
+        input_bank, target_bank: [N, H, W, C].
+        mask_bank: [N, H, W, 1] weights, or None.
+        valid: [N, 4] int32 on the CPU: x0, y0, x1, y1 (half open) of each frame's pixels.
+        centres: [M, 2] int32 x, y where the pair differs, sorted by frame; centre_offsets: [N + 1] int32.
+        input_channels, target_channels: full names.
+        residual: for each target channel, the input channel it starts from, or -1.
+        linear: whether the Input is scene-linear.
+        level: 4, 2 or 1.
+        data_hash: SHA-256 over the frames as read.
+        warnings: what the user should know, one sentence each.
+    """
+
+    pairs: tuple[FramePair, ...]
+    input_bank: Tensor
+    target_bank: Tensor
+    mask_bank: Tensor | None
+    valid: Tensor
+    centres: Tensor
+    centre_offsets: Tensor
+    input_channels: tuple[str, ...]
+    target_channels: tuple[str, ...]
+    residual: tuple[int, ...]
+    input_encoding: ops.Encoding
+    target_encoding: ops.Encoding
+    linear: bool
+    level: int
+    data_hash: str
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def at_level(self, level: int) -> Dataset:
+        """The data set downsized from level 1 to ``level`` by area averages."""
+        if level == self.level:
+            return self
+        assert self.level == 1
+        low = self.valid[:, :2]
+        high = self.valid[:, 2:]
+        size = torch.tensor(self.input_bank.shape[2:0:-1], dtype=torch.int32)
+        # A cell that reaches over the edge of the data would mix in what is not data, unless the frame ends there.
+        high = torch.where(high == size, -(-high // level), high // level)
+        return replace(
+            self,
+            input_bank=ops.downsize(self.input_bank, level),
+            target_bank=ops.downsize(self.target_bank, level),
+            mask_bank=None if self.mask_bank is None else ops.downsize(self.mask_bank, level),
+            valid=torch.cat([-(-low // level), high], dim=1).to(torch.int32),
+            centres=(self.centres // level).to(torch.int32),
+            level=level,
+        )
+
+    def crop(self, side: int) -> tuple[int, int]:
+        """(height, width) of the crops: ``side``, or less where the smallest frame is smaller."""
+        extent = (self.valid[:, 2:] - self.valid[:, :2]).amin(dim=0)
+        width, height = (min(side, int(e)) for e in extent)
+        # Whole multiples of 16 need no padding in the network.
+        return tuple(e - e % 16 if e >= 16 else e for e in (height, width))  # type: ignore[return-value]
+
+    def to(self, device: torch.device, pinned: bool = False) -> Dataset:
+        """The data set with its banks on ``device``, or in pinned host memory."""
+
+        def moved(bank: Tensor) -> Tensor:
+            return bank.pin_memory() if pinned else bank.to(device)
+
+        return replace(
+            self,
+            input_bank=moved(self.input_bank),
+            target_bank=moved(self.target_bank),
+            mask_bank=None if self.mask_bank is None else moved(self.mask_bank),
+            centres=self.centres.to(device),
+            centre_offsets=self.centre_offsets.to(device),
+        )
+
+
+def find_frames(pairs: Sequence[Pair], training_frames: str = "all") -> tuple[FramePair, ...]:
+    """The frame pairs to train on: those asked for, or all that both sequences of a pair have.
+
+    Raises:
+        DatasetError: a frame that was asked for is missing, or there is no common frame.
+        sequence.SequenceError: a pattern or range cannot be understood, or matches nothing.
+    """
+    if not pairs:
+        raise DatasetError("there is no Input and Ground Truth to train on")
+    wanted = None if training_frames.strip().lower() in ("", "all") else sequence.parse_frames(training_frames)
+    found: list[FramePair] = []
+    for pair in pairs:
+        source = sequence.ImageSequence.parse(pair.input)
+        target = sequence.ImageSequence.parse(pair.ground_truth)
+        mask = sequence.ImageSequence.parse(pair.mask) if pair.mask else None
+        if len(source.frames()) == 1 and len(target.frames()) == 1:
+            # Two single files are a pair, whatever their numbers are.
+            first = (source.path(source.frames()[0]), target.path(target.frames()[0]), source.frames()[0])
+            found.append(FramePair(first[0], first[1], mask.path(mask.frames()[0]) if mask else None, first[2]))
+            continue
+        there = {"Input": source, "Ground Truth": target} | ({"Mask": mask} if mask else {})
+        common = set.intersection(*(set(one.frames()) for one in there.values()))
+        frames = sorted(common) if wanted is None else wanted
+        for frame in frames:
+            for what, one in there.items():
+                if frame not in one.frames():
+                    raise DatasetError(f"{one.path(frame)}: frame {frame} of the {what} is missing")
+        if not frames:
+            raise DatasetError(f"{pair.input} and {pair.ground_truth} have no frame in common")
+        found += [FramePair(source.path(f), target.path(f), mask.path(f) if mask else None, f) for f in frames]
+    return tuple(found)
+
+
+def load_dataset(
+    pairs: Sequence[FramePair],
+    settings: Settings,
+    *,
+    directory: Path | None = None,
+    encodings: tuple[ops.Encoding, ops.Encoding] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Reads frame pairs into banks, in threads, each frame straight into its place.
+
+    Args:
+        pairs: what to read.
+        settings: channels, bank, mask, non-finite.
+        directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
+        encodings: input and target encoding of a model to continue; chosen from the data where None.
+        progress: called with frames read and their number.
+
+    Raises:
+        DatasetError: sizes or channels do not fit, or there are pixels that are not finite.
+        sequence.SequenceError: a file cannot be read or lacks a channel.
+    """
+    infos = [sequence.read_info(pair.input) for pair in pairs]
+    target_infos = [sequence.read_info(pair.ground_truth) for pair in pairs]
+    for pair, a, b in zip(pairs, infos, target_infos, strict=True):
+        if (a.width, a.height) != (b.width, b.height):
+            raise DatasetError(
+                f"{pair.ground_truth}: the Ground Truth is {b.width}x{b.height}, "
+                f"its Input {pair.input.name} is {a.width}x{a.height}"
+            )
+        if min(a.width, a.height) < _SMALLEST_FRAME:
+            raise DatasetError(f"{pair.input}: {a.width}x{a.height} is too small to train on; 16x16 is the least")
+    input_channels = sequence.resolve_channels(settings.input_channels, infos[0])
+    target_channels = sequence.resolve_channels(settings.ground_truth_channels, target_infos[0])
+    width, height = max(i.width for i in infos), max(i.height for i in infos)
+    masked = bool(settings.mask_channel) or any(pair.mask for pair in pairs) or settings.non_finite == "Mask"
+    shapes = {
+        "input": (len(pairs), height, width, len(input_channels)),
+        "target": (len(pairs), height, width, len(target_channels)),
+        "mask": (len(pairs), height, width, 1),
+    }
+    dtypes = {"input": _bank_dtype(infos), "target": _bank_dtype(target_infos), "mask": np.dtype(np.float16)}
+    needed = {name: math.prod(shapes[name]) * dtypes[name].itemsize for name in shapes if name != "mask" or masked}
+    on_disk = settings.bank == "disk" or (settings.bank == "auto" and sum(needed.values()) > 0.6 * free_memory())
+    banks = {name: _allocate(shapes[name], dtypes[name], on_disk, directory) for name in needed}
+    valid = np.zeros((len(pairs), 4), np.int32)
+    digests: list[bytes] = [b""] * len(pairs)
+    bad: list[str] = [""] * len(pairs)
+
+    def read(index: int) -> None:
+        pair = pairs[index]
+        place = {name: bank[index, : infos[index].height, : infos[index].width] for name, bank in banks.items()}
+        source = sequence.read_frame(pair.input, input_channels, out=place["input"])
+        target = sequence.read_frame(pair.ground_truth, target_channels, out=place["target"])
+        x0, y0 = np.maximum(source.valid[:2], target.valid[:2])
+        x1, y1 = np.minimum(source.valid[2:], target.valid[2:])
+        if min(x1 - x0, y1 - y0) < _SMALLEST_FRAME:
+            raise DatasetError(f"{pair.ground_truth}: its data window hardly meets that of the Input {pair.input.name}")
+        valid[index] = x0, y0, x1, y1
+        digests[index] = hashlib.sha256(place["input"].tobytes() + place["target"].tobytes()).digest()
+        finite = [np.isfinite(place[name]).all(axis=-1, keepdims=True) for name in ("input", "target")]
+        if "mask" in place:
+            place["mask"][...] = _mask(pair, settings, infos[index]) * finite[0] * finite[1]
+        for name, fine, file in zip(("input", "target"), finite, (pair.input, pair.ground_truth), strict=True):
+            if count := int(fine.size - fine.sum()):
+                bad[index] = f"{file}: {count} pixels are NaN or infinite"
+                place[name][...] = np.where(fine, place[name], 0)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        for done, _ in enumerate(pool.map(read, range(len(pairs))), 1):
+            if progress:
+                progress(done, len(pairs))
+    warnings = [sentence for sentence in bad if sentence]
+    if warnings and settings.non_finite == "Error":
+        raise DatasetError(f"{warnings[0]}; repair the frame, or set Non-Finite Pixels to Mask to leave them out")
+    input_bank, target_bank = torch.from_numpy(banks["input"]), torch.from_numpy(banks["target"])
+    residual = tuple(input_channels.index(c) if c in input_channels else -1 for c in target_channels)
+    if encodings is None:
+        linear = infos[0].linear
+        where = torch.from_numpy(valid)
+        source_encoding = choose_encoding(input_bank, where, input_channels, linear)
+        own = choose_encoding(target_bank, where, target_channels, target_infos[0].linear)
+        # A channel that starts from the Input's must be in the Input's units.
+        encodings = (source_encoding, _merge(own, source_encoding, residual))
+    centres, offsets = _difference_centres(banks["input"], banks["target"], valid, encodings, settings.seed)
+    return Dataset(
+        pairs=tuple(pairs),
+        input_bank=input_bank,
+        target_bank=target_bank,
+        mask_bank=torch.from_numpy(banks["mask"]) if masked else None,
+        valid=torch.from_numpy(valid),
+        centres=torch.from_numpy(centres),
+        centre_offsets=torch.from_numpy(offsets),
+        input_channels=input_channels,
+        target_channels=target_channels,
+        residual=residual,
+        input_encoding=encodings[0],
+        target_encoding=encodings[1],
+        linear=infos[0].linear,
+        level=1,
+        data_hash=hashlib.sha256(b"".join(digests)).hexdigest(),
+        warnings=tuple(warnings),
+    )
+
+
+def _bank_dtype(infos: Sequence[sequence.FrameInfo]) -> np.dtype[np.floating]:
+    """Half where it holds what the files hold: 8 bits and half itself."""
+    narrow = all(info.dtype in ("half", "uint8") for info in infos)
+    return np.dtype(np.float16 if narrow else np.float32)
+
+
+def _allocate(
+    shape: tuple[int, ...], dtype: np.dtype[np.floating], on_disk: bool, directory: Path | None
+) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:
+    """Zeroed array in memory, or in a file that goes away with the process."""
+    if not on_disk:
+        return np.zeros(shape, dtype)
+    size = math.prod(shape) * dtype.itemsize
+    try:
+        with tempfile.TemporaryFile(dir=directory) as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)
+            return np.memmap(stream, dtype, "r+", shape=shape)
+    except OSError as error:
+        raise DatasetError(
+            f"{directory or tempfile.gettempdir()}: no room for the data set of {size / 1e9:.1f} GB: {error.strerror}"
+        ) from error
+
+
+def _mask(pair: FramePair, settings: Settings, info: sequence.FrameInfo) -> np.ndarray:
+    """[H, W, 1] loss weights of a frame: ones, the mask sequence's first channel, or the mask channel."""
+    if pair.mask is not None:
+        mask_info = sequence.read_info(pair.mask)
+        if (mask_info.width, mask_info.height) != (info.width, info.height):
+            raise DatasetError(
+                f"{pair.mask}: the mask is {mask_info.width}x{mask_info.height}, "
+                f"its Input {pair.input.name} is {info.width}x{info.height}"
+            )
+        channel = settings.mask_channel or mask_info.channels[0]
+        return sequence.read_frame(pair.mask, [channel], np.float32).pixels
+    if settings.mask_channel:
+        return sequence.read_frame(pair.ground_truth, [settings.mask_channel], np.float32).pixels
+    return np.ones((info.height, info.width, 1), np.float16)
+
+
+def _merge(own: ops.Encoding, source: ops.Encoding, residual: Sequence[int]) -> ops.Encoding:
+    def pick(mine: tuple[float, ...], theirs: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(theirs[i] if i >= 0 else value for i, value in zip(residual, mine, strict=True))
+
+    return ops.Encoding(pick(own.log_scale, source.log_scale), pick(own.mean, source.mean), pick(own.std, source.std))
+
+
+def _difference_centres(
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    valid: np.ndarray,
+    encodings: tuple[ops.Encoding, ops.Encoding],
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels where a pair differs after the best affine colour fit, drawn in proportion to the difference.
+
+    Returns:
+        [M, 2] int32 x, y sorted by frame, and [N + 1] int32 offsets. A frame without a difference has none.
+    """
+    found, offsets = [], [0]
+    for index, (x0, y0, x1, y1) in enumerate(valid):
+        stride = max(1, math.isqrt(int((x1 - x0) * (y1 - y0)) // _CENTRE_SAMPLES))
+        window = (index, slice(y0, y1, stride), slice(x0, x1, stride))
+        source = encode(inputs[window].astype(np.float32), encodings[0])
+        target = encode(targets[window].astype(np.float32), encodings[1])
+        difference = affine_residual(source, target)
+        # The foot of the distribution is grain and coding noise; what stands out of it is the edit.
+        weight = np.maximum(difference - 2 * np.median(difference), 0).ravel().astype(np.float64)
+        total = weight.sum()
+        if total > 0:
+            random = np.random.default_rng((seed, index))
+            drawn = np.searchsorted(np.cumsum(weight) / total, random.random(CENTRES_PER_FRAME)).clip(
+                0, weight.size - 1
+            )
+            rows, columns = np.divmod(drawn, difference.shape[1])
+            found.append(np.stack([x0 + columns * stride, y0 + rows * stride], axis=1))
+        offsets.append(offsets[-1] + (CENTRES_PER_FRAME if total > 0 else 0))
+    centres = np.concatenate(found) if found else np.zeros((0, 2))
+    return centres.astype(np.int32), np.array(offsets, np.int32)
+
+
+def affine_residual(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """How far ``target`` is from the best affine function of ``source``, pixel by pixel.
+
+    Args:
+        source: [H, W, C] float32; target: [H, W, D] float32.
+
+    Returns:
+        [H, W] float32, the largest absolute difference over the channels. The fit is made twice, the second time
+        without the tenth of the pixels that fitted worst, so that a large repair does not bend it.
+    """
+    columns = np.concatenate([source.reshape(-1, source.shape[-1]), np.ones((source[..., 0].size, 1), np.float32)], 1)
+    wanted = target.reshape(-1, target.shape[-1])
+    step = max(1, len(columns) // 100_000)
+    rows, values = columns[::step], wanted[::step]
+    fit = np.linalg.lstsq(rows, values, rcond=None)[0]
+    misfit = np.abs(rows @ fit - values).max(axis=1)
+    kept = misfit <= np.quantile(misfit, 0.9)
+    fit = np.linalg.lstsq(rows[kept], values[kept], rcond=None)[0]
+    return np.abs(columns @ fit - wanted).max(axis=1).reshape(source.shape[:2])

@@ -1,0 +1,94 @@
+"""What ``copycat info`` and ``copycat check`` print."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from copycat import cat, check
+from copycat.dataset import Pair
+from copycat.sequence import read_info
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def describe(path: Path, as_json: bool) -> None:
+    """Prints what a .cat or an image file says about itself.
+
+    Raises:
+        CopycatError: the file is neither.
+    """
+    console = Console(highlight=False)
+    facts = _model_facts(path) if path.suffix == ".cat" else _image_facts(path)
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return
+    table = Table(show_header=False, box=None, title=escape(str(path)), title_justify="left", title_style="bold")
+    for name, value in facts.items():
+        if name != "settings":
+            table.add_row(name, escape(str(value)))
+    console.print(table)
+
+
+def _model_facts(path: Path) -> dict[str, object]:
+    header = cat.read_header(path)
+    network = header.network()
+    return {
+        "run": header.run,
+        "channels": f"{','.join(header.channels_in)} -> {','.join(header.channels_out)}",
+        "model size": header.model_size,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "receptive field": f"{network.receptive_field} px",
+        "step": header.step,
+        "level": f"1/{header.level}",
+        "loss": header.loss,
+        "value encoding": "signed log" if any(header.input_encoding.log_scale) else "as in the file",
+        "data hash": header.data_hash[:16],
+        "settings": dict(header.settings),
+    }
+
+
+def _image_facts(path: Path) -> dict[str, object]:
+    info = read_info(path)
+    return {
+        "format": info.format,
+        "size": f"{info.width}x{info.height}",
+        "data window": ", ".join(map(str, info.data_window)),
+        "depth": info.dtype,
+        "channels": ", ".join(info.channels),
+        "scene-linear": info.linear,
+    }
+
+
+def report_check(
+    input: str,
+    ground_truth: str,
+    frames: str,
+    input_channels: str,
+    ground_truth_channels: str,
+    crop_size: int,
+    as_json: bool,
+) -> bool:
+    """Prints what is wrong with a data set; True when a training on it would fail."""
+    report = check.inspect_dataset(
+        [Pair(input, ground_truth)],
+        frames=frames,
+        input_channels=input_channels,
+        ground_truth_channels=ground_truth_channels,
+        crop_size=crop_size,
+    )
+    failing = any(finding.severity == "error" for finding in report.findings)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in report.findings], indent=1, default=str))
+        return failing
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in report.findings:
+        console.print(f"[{_COLOURS[finding.severity]}]{finding.severity}:[/] {escape(finding.sentence)}")
+    if not report.findings:
+        console.print("nothing is wrong with this data set")
+    return failing

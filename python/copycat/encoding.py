@@ -1,0 +1,77 @@
+"""The value encoding of a data set, chosen from its pixels.
+
+Display-referred values and mattes are left as they are. Scene-linear colour goes through a reversible signed log,
+``sign(x) * log1p(s * |x|)``, which spends the network's precision as the eye does and keeps negative values and
+highlights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from copycat import ops
+
+LOG_SCALE = 20.0
+_LEAST_STD = 1e-4
+
+
+def choose_encoding(bank: Tensor, valid: Tensor, channels: Sequence[str], linear: bool) -> ops.Encoding:
+    """Chooses the encoding of each channel and measures its mean and standard deviation.
+
+    Args:
+        bank: [N, H, W, C] frames.
+        valid: [N, 4] int32 rectangles that hold data.
+        channels: names of the channels.
+        linear: whether the files are scene-linear.
+    """
+    scales = tuple(LOG_SCALE if linear and not is_matte(name) else 0.0 for name in channels)
+    plain = ops.Encoding(scales, (0.0,) * len(scales), (1.0,) * len(scales))
+    means, stds = [], []
+    for index, scale in enumerate(scales):
+        sample = _sample(bank, valid, index)
+        values = np.sign(sample) * np.log1p(scale * np.abs(sample)) if scale else sample
+        means.append(float(values.mean()))
+        stds.append(max(float(values.std()), _LEAST_STD))
+    return ops.Encoding(plain.log_scale, tuple(means), tuple(stds))
+
+
+def is_matte(channel: str) -> bool:
+    """Whether a channel's name says that it is coverage and not light."""
+    last = channel.rsplit(".", 1)[-1].lower()
+    return last in ("a", "alpha", "mask", "matte", "key", "coverage")
+
+
+def encode(pixels: np.ndarray, encoding: ops.Encoding) -> np.ndarray:
+    """[..., C] float32 values -> display-like units: encoded, with 1.0 again at 1, not normalised."""
+    scale = np.array(encoding.log_scale, np.float32)
+    safe = np.where(scale > 0, scale, 1)
+    logged = np.sign(pixels) * np.log1p(safe * np.abs(pixels)) / np.log1p(safe)
+    return np.where(scale > 0, logged, pixels).astype(np.float32)
+
+
+def loss_scale(encoding: ops.Encoding) -> Tensor:
+    """[1, C, 1, 1] factors from normalised to display-like units, for the loss.
+
+    A picture's standard deviation is about a quarter of its range; data that are far from that (a depth channel, a
+    very dark plate) count as if they were near it.
+    """
+    units = [
+        std / (math.log1p(scale) if scale else 1.0) for std, scale in zip(encoding.std, encoding.log_scale, strict=True)
+    ]
+    return torch.tensor([min(max(unit, 0.1), 0.5) for unit in units]).view(1, -1, 1, 1)
+
+
+def _sample(bank: Tensor, valid: Tensor, channel: int) -> np.ndarray:
+    """About a million valid values of a channel, float64."""
+    stride = max(1, math.isqrt(bank[..., 0].numel() // 1_000_000))
+    parts = [
+        frame[y0:y1:stride, x0:x1:stride, channel].numpy().astype(np.float64).ravel()
+        for frame, (x0, y0, x1, y1) in zip(bank, valid.tolist(), strict=True)
+    ]
+    values = np.concatenate(parts)
+    return values[np.isfinite(values)]

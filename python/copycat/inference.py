@@ -1,0 +1,296 @@
+"""A trained model applied to images and to whole sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from copycat import cat, tiles
+from copycat.callbacks import CALLBACK_NAMES, Callback, Callbacks
+from copycat.config import InferenceSettings
+from copycat.devices import choose_device, free_memory, half_dtype, is_out_of_memory
+from copycat.errors import CopycatError
+from copycat.sequence import (
+    ImageSequence,
+    SequenceError,
+    Writer,
+    parse_frames,
+    read_frames_parallel,
+    read_info,
+    resolve_channels,
+)
+
+_TILE_SIZES = (4096, 2048, 1024, 512, 256)
+_LOOK_AHEAD = 2
+
+Image = TypeVar("Image", np.ndarray, Tensor)
+
+
+class InferenceError(CopycatError):
+    """An image does not fit a model, or there is no memory for it."""
+
+
+class Model:
+    """A .cat on a device, ready to be applied.
+
+    Attributes:
+        path: the .cat; header: what it says about itself.
+        device, dtype: where and in which precision it computes.
+        tile_size: the tile size last used because memory was short, 0 when whole frames fit.
+    """
+
+    def __init__(self, path: str | Path, device: torch.device, half_precision: bool = False) -> None:
+        """Reads a .cat onto a device.
+
+        Raises:
+            cat.ModelFileError: the file cannot be read.
+        """
+        self.path = Path(path)
+        self.header, weights = cat.load(self.path)
+        self.device = device
+        self.dtype = half_dtype(device) if half_precision else torch.float32
+        self.tile_size = 0
+        network = self.header.network()
+        network.load_state_dict(weights)
+        self.network = network.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
+
+    @property
+    def channels_in(self) -> tuple[str, ...]:
+        """Names of the input channels in order."""
+        return self.header.channels_in
+
+    @property
+    def channels_out(self) -> tuple[str, ...]:
+        """Names of the output channels in order."""
+        return self.header.channels_out
+
+    @property
+    def step(self) -> int:
+        """Steps it was trained for."""
+        return self.header.step
+
+    def __call__(
+        self,
+        image: Image,
+        *,
+        tile_size: int = 0,
+        tile_overlap: int = 0,
+        cancel: Callable[[], bool] | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> Image:
+        """Applies the model to an image.
+
+        Args:
+            image: values as in the file: numpy [H, W, C], or torch [C, H, W] or [B, C, H, W].
+            tile_size: side of the tiles in pixels; 0 takes the whole frame where memory allows.
+            tile_overlap: pixels; raised to what the network sees.
+            cancel: asked before each tile whether to stop.
+            warn: told when memory is short and smaller tiles are used.
+
+        Returns:
+            The result, float32, of the same kind and layout, with the output channels.
+
+        Raises:
+            InferenceError: the image has another number of channels, or there is no memory even for small tiles.
+            tiles.CancelledError: ``cancel`` said so.
+        """
+        if isinstance(image, np.ndarray):
+            planes = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).movedim(-1, 0)
+            made = self._render(planes, tile_size, tile_overlap, cancel, warn)
+            return np.ascontiguousarray(made.movedim(0, -1).numpy())
+        if image.ndim == 4:
+            frames = [self._render(frame, tile_size, tile_overlap, cancel, warn) for frame in image]
+            return torch.stack(frames)
+        return self._render(image, tile_size, tile_overlap, cancel, warn)
+
+    def _render(
+        self,
+        image: Tensor,
+        tile_size: int,
+        overlap: int,
+        cancel: Callable[[], bool] | None,
+        warn: Callable[[str], None] | None,
+    ) -> Tensor:
+        channels = len(self.channels_in)
+        if image.ndim != 3 or image.shape[0] != channels:
+            raise InferenceError(
+                f"{self.path}: the model takes {channels} channels ({','.join(self.channels_in)}), "
+                f"the image is of shape {tuple(image.shape)}"
+            )
+        encodings = (self.header.input_encoding, self.header.target_encoding)
+        size = tile_size or self.tile_size or self._fitting_tile(image)
+        while True:
+            try:
+                return tiles.render(self.network, image, encodings, tile_size=size, tile_overlap=overlap, cancel=cancel)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller = [s for s in _TILE_SIZES if s < (size or max(image.shape[1:]))]
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if not smaller:
+                raise InferenceError(f"{self.path}: there is not enough memory for a tile of {_TILE_SIZES[-1]} pixels")
+            size = self.tile_size = smaller[0]
+            if warn:
+                warn(f"memory is short: rendering in tiles of {size} pixels")
+
+    def _fitting_tile(self, image: Tensor) -> int:
+        """0 when the whole frame fits the memory of a CPU, which would rather kill the process than say no."""
+        if self.device.type == "cuda":
+            return 0
+        budget = 0.6 * free_memory()
+        whole = image.shape[1] * image.shape[2]
+        if whole * self._bytes_per_pixel() < budget:
+            return 0
+        fitting = [s for s in _TILE_SIZES if s * s * self._bytes_per_pixel() < budget]
+        return fitting[0] if fitting else _TILE_SIZES[-1]
+
+    def _bytes_per_pixel(self) -> float:
+        # At half resolution a block holds its input, the gate's two halves, their product and a projection: about
+        # eight times the width, measured with the peak of a whole frame.
+        width = self.network.row.width
+        return 10 * width / 4 * self.dtype.itemsize + 8 * (len(self.channels_in) + len(self.channels_out))
+
+
+def load(path: str | Path, device: str | torch.device | None = None, half_precision: bool = False) -> Model:
+    """Reads a .cat.
+
+    Args:
+        path: the file.
+        device: ``cpu``, ``cuda:0`` ...; None takes the GPU where there is one.
+        half_precision: compute in half precision.
+
+    Raises:
+        cat.ModelFileError: the file is missing, is no .cat, is Nuke's, or is of a newer format.
+    """
+    chosen = torch.device(device) if device is not None else choose_device(True)[0]
+    return Model(path, chosen, half_precision)
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """What a progress callback is told after each frame: its number, how many are done, and of how many."""
+
+    frame: int
+    done: int
+    count: int
+    path: Path
+    message: str = ""
+
+
+def infer(
+    model: Model | str | Path = "",
+    plate: str | Path = "",
+    output: str | Path = "",
+    *,
+    frames: str | Iterable[int] = "all",
+    settings: InferenceSettings | None = None,
+    passthrough: bool = False,
+    compression: str = "",
+    callbacks: Callbacks | None = None,
+    progress: Callable[[FrameReport], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+    **knobs: Any,
+) -> list[Path]:
+    """Renders a sequence through a model; reading, computing and writing overlap.
+
+    Args:
+        model: a .cat, or a Model.
+        plate: sequence to read.
+        output: pattern to write. The files keep the plate's display and data window and its metadata.
+        frames: range or numbers; all frames of the plate by default.
+        settings: device, precision, tiles, callbacks; fields given by keyword take precedence.
+        passthrough: also write the plate's channels that the model does not make.
+        compression: of the output, as OpenImageIO names it; by default the plate's.
+        callbacks: functions to call, besides those that the settings name.
+        progress: told after each frame.
+        warn: told what the user should know.
+
+    Returns:
+        The files that were written, in order.
+
+    Raises:
+        CopycatError: a file cannot be read or written, or does not fit the model; files already written stay.
+    """
+    functions = {name: knobs.pop(name) for name in CALLBACK_NAMES if callable(knobs.get(name))}
+    settings = (settings or InferenceSettings()).replace(**knobs)
+    model = model or settings.model_file
+    given = callbacks or Callbacks()
+    named: dict[str, Callback | str] = {
+        name: functions.get(name) or getattr(given, name) or getattr(settings, name) for name in CALLBACK_NAMES
+    }
+    calls = Callbacks.resolve(**named)
+    if not isinstance(model, Model):
+        device, warning = choose_device(settings.use_gpu_if_available, settings.gpu_index)
+        if warning and warn:
+            warn(warning)
+        model = Model(model, device, settings.half_precision)
+    source, target = ImageSequence.parse(str(plate)), ImageSequence.parse(str(output))
+    numbers = _numbers(source, frames)
+    if target.single and len(numbers) > 1:
+        raise SequenceError(f"{output}: is a single file, but {len(numbers)} frames are to be rendered; add %04d")
+    outputs = {frame: target.path(frame) for frame in numbers}
+    for frame, path in outputs.items():
+        if path.absolute() == source.path(frame).absolute():
+            raise SequenceError(f"{path}: the output would overwrite the plate")
+    calls.call("before_render", model=str(model.path), first=numbers[0], last=numbers[-1], frame=numbers[0])
+    try:
+        _render_frames(model, source, numbers, outputs, settings, passthrough, compression, calls, progress, warn)
+    except BaseException as error:
+        if isinstance(error, Exception):
+            calls.call("render_progress", model=str(model.path), error=str(error), progress=None)
+        raise
+    calls.call("after_render", model=str(model.path), first=numbers[0], last=numbers[-1], error=None)
+    return [outputs[frame] for frame in numbers]
+
+
+def _render_frames(
+    model: Model,
+    source: ImageSequence,
+    numbers: list[int],
+    outputs: dict[int, Path],
+    settings: InferenceSettings,
+    passthrough: bool,
+    compression: str,
+    calls: Callbacks,
+    progress: Callable[[FrameReport], None] | None,
+    warn: Callable[[str], None] | None,
+) -> None:
+    paths = [source.path(frame) for frame in numbers]
+    channels = resolve_channels(",".join(model.channels_in), read_info(paths[0]))
+    reader = read_frames_parallel(paths, channels, look_ahead=_LOOK_AHEAD)
+    with Writer() as writer:
+        for done, (number, frame) in enumerate(zip(numbers, reader, strict=True), 1):
+            calls.call("before_frame_render", model=str(model.path), frame=number)
+            made = model(frame.pixels, tile_size=settings.tile_size, tile_overlap=settings.tile_overlap, warn=warn)
+            writer.submit(
+                outputs[number],
+                made,
+                model.channels_out,
+                like=frame.info,
+                passthrough=passthrough,
+                compression=compression or None,
+            )
+            calls.call("after_frame_render", model=str(model.path), frame=number)
+            share = done / len(numbers)
+            calls.call("render_progress", model=str(model.path), frame=number, progress=share, error=None)
+            if progress:
+                progress(FrameReport(number, done, len(numbers), outputs[number]))
+
+
+def _numbers(source: ImageSequence, frames: str | Iterable[int]) -> list[int]:
+    there = source.frames()
+    if isinstance(frames, str):
+        wanted = there if frames.strip().lower() in ("", "all") else parse_frames(frames)
+    else:
+        wanted = list(frames)
+    for frame in wanted:
+        if frame not in there:
+            raise SequenceError(f"{source.path(frame)}: frame {frame} of the plate is missing")
+    return wanted

@@ -1,0 +1,136 @@
+"""The network: one gated, multi-scale, fully convolutional residual net; Small, Medium and Large are rows of its table.
+
+Nothing in it is global (no batch, group or pooled statistics), so its receptive field is finite and a frame rendered
+in tiles equals the frame rendered whole. The last layer starts at zero: an untrained model passes the Input through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model size.
+
+    Attributes:
+        width: channels at half resolution; doubled at each of the three scales below.
+        down, middle, up: gated blocks per scale on the way down, at the bottom, and on the way up.
+    """
+
+    width: int
+    down: tuple[int, ...] = (1, 2, 2)
+    middle: int = 2
+    up: tuple[int, ...] = (1, 1, 1)
+
+
+ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
+
+
+class PixelNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel; keeps channels-last memory."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same shape."""
+        x = x.permute(0, 2, 3, 1)
+        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
+
+
+class GatedBlock(nn.Module):
+    """``x + s1 * conv1x1(gate(conv3x3(norm(x))))``, then the same with a 1x1 convolution inside; s1, s2 start at 0."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1 = PixelNorm(channels)
+        self.spatial = nn.Conv2d(channels, 2 * channels, 3, padding=1)
+        self.project1 = nn.Conv2d(channels, channels, 1)
+        self.scale1 = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.norm2 = PixelNorm(channels)
+        self.pointwise = nn.Conv2d(channels, 2 * channels, 1)
+        self.project2 = nn.Conv2d(channels, channels, 1)
+        self.scale2 = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same shape."""
+        x = torch.addcmul(x, self.project1(_gate(self.spatial(self.norm1(x)))), self.scale1)
+        return torch.addcmul(x, self.project2(_gate(self.pointwise(self.norm2(x)))), self.scale2)
+
+
+def _gate(x: Tensor) -> Tensor:
+    u, v = x.chunk(2, dim=1)
+    return u * v
+
+
+class Network(nn.Module):
+    """Maps normalised input channels to normalised target channels.
+
+    Args:
+        size: a key of ROWS.
+        channels_in: number of input channels.
+        residual: for each target channel, the input channel it starts from, or -1 for none.
+    """
+
+    def __init__(self, size: str, channels_in: int, residual: Sequence[int]) -> None:
+        super().__init__()
+        row = ROWS[size]
+        widths = [row.width << scale for scale in range(len(row.down) + 1)]
+        self.row = row
+        self.residual = tuple(residual)
+        self.head = nn.Conv2d(4 * channels_in, widths[0], 3, padding=1)
+        self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, row.down, strict=False))
+        self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
+        self.middle = _blocks(widths[-1], row.middle)
+        self.ups = nn.ModuleList(nn.Conv2d(2 * w, 4 * w, 1, bias=False) for w in reversed(widths[:-1]))
+        self.decoders = nn.ModuleList(_blocks(w, n) for w, n in zip(reversed(widths[:-1]), row.up, strict=True))
+        self.tail = nn.Conv2d(widths[0], 4 * len(self.residual), 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        assert self.tail.bias is not None
+        nn.init.zeros_(self.tail.bias)
+
+    @property
+    def stride(self) -> int:
+        """Heights and widths are padded to a multiple of this; tile origins are multiples of it."""
+        return 2 << len(self.row.down)
+
+    @property
+    def receptive_field(self) -> int:
+        """Pixels to each side that an output pixel can see, rounded up to the stride."""
+        scales = [2 << scale for scale in range(len(self.row.down))]
+        blocks = sum(s * (d + u) for s, d, u in zip(scales, self.row.down, reversed(self.row.up), strict=True))
+        reach = scales[0] + blocks + self.stride * self.row.middle + scales[0]
+        # Unshuffling and the strided convolutions look at a whole cell of the coarsest grid.
+        return -(-(reach + self.stride - 1) // self.stride) * self.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels_in, H, W] float -> [B, len(residual), H, W] float32."""
+        height, width = x.shape[-2:]
+        padded = F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        y = F.pixel_unshuffle(padded, 2).to(self.head.weight.dtype, memory_format=torch.channels_last)
+        y = self.head(y)
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            y = encoder(y)
+            skips.append(y)
+            y = down(y)
+        y = self.middle(y)
+        for up, decoder in zip(self.ups, self.decoders, strict=True):
+            y = decoder(F.pixel_shuffle(up(y), 2) + skips.pop())
+        y = F.pixel_shuffle(self.tail(y), 2)[..., :height, :width].float()
+        if self.residual == tuple(range(x.shape[1])):
+            return x + y
+        base = torch.stack([x[:, i] if i >= 0 else torch.zeros_like(x[:, 0]) for i in self.residual], dim=1)
+        return base + y
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(GatedBlock(channels) for _ in range(count)))

@@ -1,0 +1,84 @@
+"""All weights of a network in one vector: the optimiser's step, the average and the cast are one kernel each.
+
+Three vectors are kept: the float32 weights, their exponential moving average (what a .cat holds), and the copy in the
+computing dtype whose slices are the network's parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+AVERAGE_DECAY = 0.99
+
+
+class FlatParameters:
+    """The weights of ``network``, which from now on computes with slices of ``self.computing``.
+
+    Attributes:
+        weights: [n] float32, what the optimiser changes; its ``grad`` is ``gradient``.
+        gradient: [n] float32.
+        average: [n] float32.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        """Moves the network to ``device`` and lets it compute in ``dtype``."""
+        named = list(network.named_parameters())
+        self._shapes = {name: parameter.shape for name, parameter in named}
+        vector = torch.cat([parameter.detach().float().reshape(-1) for _, parameter in named]).to(device)
+        self.weights = nn.Parameter(vector)
+        self.gradient = torch.zeros_like(vector)
+        self.weights.grad = self.gradient
+        self.average = vector.clone()
+        self._computing = vector.to(dtype)
+        self._computing_gradient = torch.zeros_like(self._computing)
+        gradients = self._slices(self._computing_gradient)
+        for (_, parameter), (name, part) in zip(named, self._slices(self._computing).items(), strict=True):
+            parameter.data = part
+            parameter.grad = gradients[name]
+
+    def _slices(self, vector: Tensor) -> dict[str, Tensor]:
+        parts, start = {}, 0
+        for name, shape in self._shapes.items():
+            parts[name] = vector[start : start + shape.numel()].view(shape)
+            start += shape.numel()
+        return parts
+
+    def discard_gradient(self) -> None:
+        """Clears what an abandoned step left."""
+        self.gradient.zero_()
+        self._computing_gradient.zero_()
+
+    def gather_gradient(self) -> None:
+        """Adds what backward left in the computing dtype to ``gradient``, and clears it."""
+        self.gradient.add_(self._computing_gradient)
+        self._computing_gradient.zero_()
+
+    def stepped(self, step: int) -> None:
+        """After the optimiser's step number ``step``: moves the average and the computing copy along."""
+        self.average.lerp_(self.weights.detach(), 1 - min(AVERAGE_DECAY, (1 + step) / (10 + step)))
+        self._computing.copy_(self.weights.detach())
+        self.gradient.zero_()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it, the network computes with the average."""
+        self._computing.copy_(self.average)
+        try:
+            yield
+        finally:
+            self._computing.copy_(self.weights.detach())
+
+    def average_by_name(self) -> dict[str, Tensor]:
+        """The average as a state dict, float32."""
+        return {name: part.clone() for name, part in self._slices(self.average).items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Takes the ``weights`` and ``average`` vectors of a resume state."""
+        with torch.no_grad():
+            self.weights.copy_(state["weights"])
+            self.average.copy_(state["average"])
+            self._computing.copy_(self.weights)

@@ -1,0 +1,72 @@
+"""Which level is trained at a step, and with which learning rate.
+
+A schedule is followed either by steps (the knobs' Epochs) or by time (Time Limit): ``progress`` is the share done of
+either, 0 to 1. The rate warms up over some steps, holds, and falls linearly to zero over the last third: the rate
+limits short runs, so it is held as long as it can be.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+WARM_UP_STEPS = 20
+DECAY_SHARE = 1 / 3
+LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Stages and learning rate of a training.
+
+    Attributes:
+        total_steps: Total Steps; with a time limit, unused.
+        seconds: the time limit, 0 for none.
+        multi_resolution: whether the levels 4, 2 and 1 are trained in turn.
+        decay_share: share of the whole at the end in which the rate falls to zero.
+    """
+
+    total_steps: int
+    seconds: float = 0.0
+    multi_resolution: bool = True
+    decay_share: float = DECAY_SHARE
+
+    def progress(self, step: int, elapsed: float) -> float:
+        """The share done when ``step`` steps are done and ``elapsed`` seconds have passed."""
+        return elapsed / self.seconds if self.seconds else step / self.total_steps
+
+    def finished(self, step: int, elapsed: float) -> bool:
+        """Whether the training is over."""
+        return self.progress(step, elapsed) >= 1
+
+    def level(self, progress: float) -> int:
+        """The level (4, 2 or 1) that is trained at this progress."""
+        if not self.multi_resolution:
+            return 1
+        return (4, 2, 1)[min(2, int(progress * 3 + 1e-9))]
+
+    def learning_rate(self, step: int, progress: float) -> float:
+        """The rate for the step that comes after ``step`` steps."""
+        warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
+        decay = min(1.0, max(0.0, (1 - progress) / self.decay_share))
+        return LEARNING_RATE * warm_up * decay
+
+    def stages(self) -> list[tuple[int, int | None, int | None]]:
+        """(level, first step, last step) of each stage; the steps are None where a time limit decides."""
+        levels = (4, 2, 1) if self.multi_resolution else (1,)
+        if self.seconds:
+            return [(level, None, None) for level in levels]
+        bounds = [math.ceil(self.total_steps * i / len(levels)) for i in range(len(levels) + 1)]
+        return [(level, bounds[i] + 1, bounds[i + 1]) for i, level in enumerate(levels)]
+
+    def finishing(self, step: int, elapsed: float) -> Schedule:
+        """The schedule that ends soon from here on: a short decay at full resolution."""
+        more_steps, more_seconds = max(100, step // 10), max(10.0, elapsed / 10)
+        share = more_seconds / (elapsed + more_seconds) if self.seconds else more_steps / (step + more_steps)
+        seconds = elapsed + more_seconds if self.seconds else 0.0
+        return Schedule(step + more_steps, seconds, multi_resolution=False, decay_share=share)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the resume state."""
+        return asdict(self)
