@@ -1,0 +1,131 @@
+// The CopyCat effect: hands training pairs over, starts, stops and resumes runs, and shows what they have learned.
+#include "apply_model.h"
+#include "effect.h"
+#include "training_set.h"
+
+namespace copycat {
+namespace {
+
+constexpr char kViewPreview[] = "Preview";
+constexpr char kViewSheet[] = "Contact Sheet";
+
+std::string with_frame(const std::string& frames, OfxTime time) {
+  const std::string frame = std::to_string(static_cast<long long>(time));
+  return frames.empty() || frames == "all" ? frame : frames + "," + frame;
+}
+
+Json about_run(const char* what, const Parameters& parameters, OfxTime time) {
+  Json request = Json::object();
+  request.set("do", what).set("settings", parameters.settings(time));
+  return request;
+}
+
+class CopyCatEffect final : public Effect {
+ protected:
+  Description description() const override {
+    return {"CopyCat", "Trains a small network on a few frames before and after an effect.", true};
+  }
+
+  const KnobTable& knobs() const override { return kCopyCatKnobs; }
+
+  std::vector<ClipRow> clips(bool general) const override {
+    if (general) return {{"Input", "Input", false}, {"GroundTruth", "Ground Truth", false}, {"Preview", "Preview", true}};
+    return {{kOfxImageEffectSimpleSourceClipName, "Input", false},
+            {"GroundTruth", "Ground Truth", true},
+            {"Preview", "Preview", true}};
+  }
+
+  const char* shown_clip(const Instance& instance, OfxTime time) const override {
+    const bool preview = instance.parameters.text("view", time) == kViewPreview && instance.is_connected("Preview");
+    return preview ? "Preview" : input_clip(instance);
+  }
+
+  bool is_identity(Instance& instance, OfxTime time) const override {
+    const std::string view = instance.parameters.text("view", time);
+    if (view == "Input") return true;
+    return instance.parameters.text("dataDirectory", time).empty();
+  }
+
+  void render(Instance& instance, const RenderArguments& arguments) const override {
+    const OfxTime time = arguments.time;
+    const HostImage output(instance.clip(kOfxImageEffectOutputClipName), time);
+    if (!output) throw std::runtime_error("the host gave no picture to render into");
+    if (is_identity(instance, time)) {
+      const HostImage input(instance.clip(shown_clip(instance, time)), time);
+      copy_or_clear(input.view(), output.view(), arguments.window, arguments.rows);
+      return;
+    }
+    if (instance.parameters.text("view", time) == kViewSheet) {
+      render_sheet(instance, output, arguments);
+      return;
+    }
+    const HostImage preview(instance.clip(shown_clip(instance, time)), time);
+    // A host may claim that an unconnected clip is connected; there is no picture then.
+    const HostImage input(preview ? nullptr : instance.clip(input_clip(instance)), time);
+    const HostImage& picture = preview ? preview : input;
+    if (!picture) {
+      copy_or_clear(picture.view(), output.view(), arguments.window, arguments.rows);
+      return;
+    }
+    const Json answer = apply_model(instance, about_run("preview", instance.parameters, time), picture, output, arguments);
+    post_status(instance, answer);
+  }
+
+  void changed(Instance& instance, const std::string& name, OfxTime time) const override {
+    const Parameters& parameters = instance.parameters;
+    if (name == "addTrainingFrame") {
+      parameters.set_text("trainingFrames", with_frame(parameters.text("trainingFrames", time), time), time);
+    } else if (name == "startTraining") {
+      show_status(instance, start_training(instance, time), time);
+    } else if (name == "stopTraining") {
+      show_status(instance, ask(instance, "stop", time), time);
+    } else if (name == "resumeTraining") {
+      show_status(instance, ask(instance, "resume", time), time);
+    } else if (name == "openProgress") {
+      show_status(instance, ask(instance, "open_progress", time), time);
+    } else if (name == "createInference") {
+      const std::string model = ask(instance, "newest_model", time)["model"].text();
+      show_message(instance.effect, kOfxMessageMessage, "Model File for an Inference node: " + model);
+      instance.post(kOfxMessageMessage, "Model File for an Inference node: " + model);
+    } else if (worker().is_running() && !parameters.text("dataDirectory", time).empty()) {
+      show_status(instance, ask(instance, "status", time), time);
+    }
+  }
+
+ private:
+  static Json ask(Instance& instance, const char* what, OfxTime time) {
+    return worker().ask(about_run(what, instance.parameters, time), nullptr, {});
+  }
+
+  static void post_status(Instance& instance, const Json& status) {
+    instance.post(status["failed"].boolean() ? kOfxMessageError : kOfxMessageMessage, status["status"].text());
+  }
+
+  // Only in InstanceChanged: parameters may be set there alone.
+  static void show_status(Instance& instance, const Json& status, OfxTime time) {
+    if (status.has("training_info"))
+      instance.parameters.set_text("trainingInfo", status["training_info"].text(), time);
+    if (status.has("can_resume")) instance.parameters.set_enabled("resumeTraining", status["can_resume"].boolean());
+    post_status(instance, status);
+  }
+
+  static void render_sheet(Instance& instance, const HostImage& output, const RenderArguments& arguments) {
+    const PixelView& to = output.view();
+    Buffer buffer(worker(), packed_bytes(to.bounds, to.format));
+    const PixelView shared = top_down_view(buffer.data(), to.bounds, to.format);
+    Json request = about_run("contact_sheet", instance.parameters, arguments.time);
+    request.set("picture", describe_picture(shared));
+    const Json answer = worker().ask(std::move(request), &buffer, instance.aborted());
+    copy_or_clear(shared, to, arguments.window, arguments.rows);
+    post_status(instance, answer);
+  }
+};
+
+}  // namespace
+
+Effect& copycat_effect() {
+  static CopyCatEffect effect;
+  return effect;
+}
+
+}  // namespace copycat

@@ -1,0 +1,259 @@
+// The actions of the OpenFX image effect API, as far as both effects answer them alike.
+#include "effect.h"
+
+#include <new>
+
+#include "gpu_name.h"
+
+namespace copycat {
+namespace {
+
+std::atomic<int> g_instances{0};
+
+constexpr const char* kDepths[] = {kOfxBitDepthFloat, kOfxBitDepthHalf, kOfxBitDepthShort, kOfxBitDepthByte};
+constexpr const char* kComponents[] = {kOfxImageComponentRGBA, kOfxImageComponentRGB, kOfxImageComponentAlpha};
+
+const std::string& described_gpu_name() {
+  static const std::string name = gpu_name(true, "Auto");
+  return name;
+}
+
+Instance* instance_of(OfxImageEffectHandle effect) {
+  return static_cast<Instance*>(effect_properties(effect).pointer(kOfxPropInstanceData));
+}
+
+OfxParamSetHandle parameter_set(OfxImageEffectHandle effect) {
+  OfxParamSetHandle params = nullptr;
+  if (suites().effect->getParamSet(effect, &params) != kOfxStatOK) return nullptr;
+  return params;
+}
+
+Rows rows_of_field(const std::string& field) {
+  if (field == kOfxImageFieldLower) return Rows::even;
+  if (field == kOfxImageFieldUpper) return Rows::odd;
+  return Rows::all;
+}
+
+}  // namespace
+
+Instance::Instance(OfxImageEffectHandle handle, const KnobTable& table)
+    : effect(handle), parameters(parameter_set(handle), table) {}
+
+OfxImageClipHandle Instance::clip(const char* name) const {
+  OfxImageClipHandle handle = nullptr;
+  if (suites().effect->clipGetHandle(effect, name, &handle, nullptr) != kOfxStatOK) return nullptr;
+  return handle;
+}
+
+bool Instance::is_connected(const char* name) const {
+  OfxPropertySetHandle properties = nullptr;
+  const OfxImageClipHandle handle = clip(name);
+  if (!handle || suites().effect->clipGetPropertySet(handle, &properties) != kOfxStatOK) return false;
+  return Properties(properties).integer(kOfxImageClipPropConnected) != 0;
+}
+
+Aborted Instance::aborted() const {
+  return [handle = effect] { return suites().effect->abort && suites().effect->abort(handle) != 0; };
+}
+
+void Instance::post(const char* type, const std::string& text) {
+  std::lock_guard lock(mutex);
+  if (text == posted) return;
+  posted = text;
+  set_persistent_message(effect, type, text);
+}
+
+const char* input_clip(const Instance& instance) {
+  const std::string context = effect_properties(instance.effect).text(kOfxImageEffectPropContext);
+  if (context == kOfxImageEffectContextFilter) return kOfxImageEffectSimpleSourceClipName;
+  // A host may forget to say the context: the clips tell.
+  return instance.clip("Input") ? "Input" : kOfxImageEffectSimpleSourceClipName;
+}
+
+OfxStatus Effect::answer(const char* action, const void* handle, OfxPropertySetHandle in,
+                         OfxPropertySetHandle out) noexcept {
+  // The API hands instances over as const; they are the host's handles all the same.
+  const auto effect = static_cast<OfxImageEffectHandle>(const_cast<void*>(handle));
+  try {
+    return action ? dispatch(action, effect, Properties(in), Properties(out)) : kOfxStatErrBadHandle;
+  } catch (const std::bad_alloc&) {
+    return kOfxStatErrMemory;
+  } catch (...) {
+    return kOfxStatFailed;
+  }
+}
+
+OfxStatus Effect::dispatch(const std::string& action, OfxImageEffectHandle effect, Properties in, Properties out) {
+  if (action == kOfxActionLoad) return fetch_suites() ? kOfxStatOK : kOfxStatErrMissingHostFeature;
+  if (!suites().property) return kOfxStatErrMissingHostFeature;
+  if (action == kOfxActionUnload) {
+    if (g_instances == 0) end_worker();
+    return kOfxStatOK;
+  }
+  if (!effect) return kOfxStatErrBadHandle;
+  if (action == kOfxActionDescribe) {
+    describe(effect);
+    return kOfxStatOK;
+  }
+  if (action == kOfxImageEffectActionDescribeInContext) {
+    describe_in_context(effect, in.text(kOfxImageEffectPropContext, kOfxImageEffectContextFilter));
+    return kOfxStatOK;
+  }
+  if (action == kOfxActionCreateInstance) return create(effect);
+  if (action == kOfxActionDestroyInstance) return destroy(effect);
+
+  const bool answered =
+      action == kOfxImageEffectActionGetRegionOfDefinition || action == kOfxImageEffectActionGetRegionsOfInterest ||
+      action == kOfxImageEffectActionGetFramesNeeded || action == kOfxImageEffectActionIsIdentity ||
+      action == kOfxImageEffectActionRender || action == kOfxActionInstanceChanged;
+  if (!answered) return kOfxStatReplyDefault;
+  Instance* instance = instance_of(effect);
+  if (!instance) return kOfxStatErrBadHandle;  // a host that went on after CreateInstance failed
+  if (action == kOfxImageEffectActionRender) return render_action(*instance, in);
+  if (action == kOfxActionInstanceChanged) return instance_changed(*instance, in);
+  if (action == kOfxImageEffectActionIsIdentity) return identity(*instance, in, out);
+  if (action == kOfxImageEffectActionGetRegionOfDefinition) return region_of_definition(*instance, in, out);
+  if (action == kOfxImageEffectActionGetRegionsOfInterest) return regions_of_interest(*instance, in, out);
+  return frames_needed(*instance, in, out);
+}
+
+void Effect::describe(OfxImageEffectHandle effect) const {
+  const Properties p = effect_properties(effect);
+  const Description about = description();
+  p.set(kOfxPropLabel, about.label);
+  p.set(kOfxPropShortLabel, about.label);
+  p.set(kOfxPropLongLabel, about.label);
+  p.set(kOfxImageEffectPluginPropGrouping, "copycat");
+  p.set(kOfxPropPluginDescription, about.text);
+  for (int i = 0; i < 3; ++i) p.set(kOfxPropVersion, kVersionNumbers[i], i);
+  p.set(kOfxPropVersionLabel, kVersion);
+  p.set(kOfxImageEffectPropSupportedContexts, kOfxImageEffectContextGeneral, 0);
+  p.set(kOfxImageEffectPropSupportedContexts, kOfxImageEffectContextFilter, 1);
+  int index = 0;
+  for (const char* depth : kDepths) p.set(kOfxImageEffectPropSupportedPixelDepths, depth, index++);
+  p.set(kOfxImageEffectPluginPropSingleInstance, 0);
+  p.set(kOfxImageEffectPluginRenderThreadSafety, kOfxImageEffectRenderInstanceSafe);
+  p.set(kOfxImageEffectPluginPropHostFrameThreading, 0);
+  p.set(kOfxImageEffectPropSupportsMultiResolution, 1);
+  p.set(kOfxImageEffectPropSupportsTiles, 0);
+  p.set(kOfxImageEffectPropTemporalClipAccess, about.temporal ? 1 : 0);
+  p.set(kOfxImageEffectPluginPropFieldRenderTwiceAlways, 0);
+  p.set(kOfxImageEffectPropSupportsMultipleClipDepths, 0);
+  p.set(kOfxImageEffectPropSupportsMultipleClipPARs, 0);
+}
+
+void Effect::describe_in_context(OfxImageEffectHandle effect, const std::string& context) const {
+  std::vector<ClipRow> rows = clips(context != kOfxImageEffectContextFilter);
+  rows.push_back({kOfxImageEffectOutputClipName, "Output", false});
+  for (const ClipRow& row : rows) {
+    OfxPropertySetHandle handle = nullptr;
+    if (suites().effect->clipDefine(effect, row.name, &handle) != kOfxStatOK) continue;
+    const Properties p(handle);
+    p.set(kOfxPropLabel, row.label);
+    int index = 0;
+    for (const char* components : kComponents) p.set(kOfxImageEffectPropSupportedComponents, components, index++);
+    p.set(kOfxImageClipPropOptional, row.optional ? 1 : 0);
+    p.set(kOfxImageClipPropIsMask, 0);
+    p.set(kOfxImageEffectPropSupportsTiles, 0);
+    p.set(kOfxImageEffectPropTemporalClipAccess, description().temporal ? 1 : 0);
+  }
+  if (const OfxParamSetHandle params = parameter_set(effect)) define_parameters(params, knobs(), described_gpu_name());
+}
+
+OfxStatus Effect::create(OfxImageEffectHandle effect) {
+  const Properties properties = effect_properties(effect);
+  if (!properties) return kOfxStatErrBadHandle;
+  properties.set_pointer(kOfxPropInstanceData, new Instance(effect, knobs()));
+  ++g_instances;
+  return kOfxStatOK;
+}
+
+OfxStatus Effect::destroy(OfxImageEffectHandle effect) {
+  if (Instance* instance = instance_of(effect)) {
+    effect_properties(effect).set_pointer(kOfxPropInstanceData, nullptr);
+    delete instance;
+    --g_instances;
+  }
+  return kOfxStatOK;
+}
+
+OfxStatus Effect::region_of_definition(const Instance& instance, Properties in, Properties out) const {
+  const OfxTime time = in.number(kOfxPropTime);
+  const OfxImageClipHandle clip = instance.clip(shown_clip(instance, time));
+  OfxRectD region{};
+  if (!clip || suites().effect->clipGetRegionOfDefinition(clip, time, &region) != kOfxStatOK ||
+      region.x2 <= region.x1 || region.y2 <= region.y1)
+    return kOfxStatReplyDefault;
+  out.set(kOfxImageEffectPropRegionOfDefinition, region);
+  return kOfxStatOK;
+}
+
+// A network needs the whole picture, whichever part is asked for.
+OfxStatus Effect::regions_of_interest(const Instance& instance, Properties in, Properties out) const {
+  const OfxTime time = in.number(kOfxPropTime);
+  const std::string name = shown_clip(instance, time);
+  const OfxImageClipHandle clip = instance.clip(name.c_str());
+  OfxRectD region{};
+  if (!clip || suites().effect->clipGetRegionOfDefinition(clip, time, &region) != kOfxStatOK)
+    return kOfxStatReplyDefault;
+  out.set(("OfxImageClipPropRoI_" + name).c_str(), region);
+  return kOfxStatOK;
+}
+
+OfxStatus Effect::frames_needed(const Instance& instance, Properties in, Properties out) const {
+  const OfxTime time = in.number(kOfxPropTime);
+  const std::string property = std::string("OfxImageClipPropFrameRange_") + shown_clip(instance, time);
+  out.set(property.c_str(), time, 0);
+  out.set(property.c_str(), time, 1);
+  return kOfxStatOK;
+}
+
+OfxStatus Effect::identity(Instance& instance, Properties in, Properties out) const {
+  const OfxTime time = in.number(kOfxPropTime);
+  if (!is_identity(instance, time)) return kOfxStatReplyDefault;
+  out.set(kOfxPropName, shown_clip(instance, time));
+  out.set(kOfxPropTime, time);
+  return kOfxStatOK;
+}
+
+OfxStatus Effect::render_action(Instance& instance, Properties in) const {
+  const RenderArguments arguments{in.number(kOfxPropTime), in.rectangle(kOfxImageEffectPropRenderWindow),
+                                  rows_of_field(in.text(kOfxImageEffectPropFieldToRender, kOfxImageFieldNone))};
+  try {
+    render(instance, arguments);
+    return kOfxStatOK;
+  } catch (const Cancelled&) {
+    return kOfxStatOK;  // the host throws the picture away
+  } catch (const std::bad_alloc&) {
+    instance.post(kOfxMessageError, "copycat: no memory left for this picture");
+    return kOfxStatErrMemory;
+  } catch (const std::exception& error) {
+    instance.post(kOfxMessageError, error.what());
+    return kOfxStatFailed;
+  }
+}
+
+OfxStatus Effect::instance_changed(Instance& instance, Properties in) const {
+  // What this plugin sets comes back as PluginEdited, and a project that is loaded may change clips: neither is a wish.
+  if (in.text(kOfxPropChangeReason) != kOfxChangeUserEdited || in.text(kOfxPropType) != kOfxTypeParameter)
+    return kOfxStatReplyDefault;
+  const OfxTime time = in.number(kOfxPropTime);
+  const std::string name = in.text(kOfxPropName);
+  try {
+    if (name == "useGPUIfAvailable" || name == "gpuIndex") {
+      const Parameters& p = instance.parameters;
+      p.set_text("gpuName", gpu_name(p.is_on("useGPUIfAvailable", time), p.text("gpuIndex", time)), time);
+    }
+    changed(instance, name, time);
+    return kOfxStatOK;
+  } catch (const Cancelled&) {
+    instance.post(kOfxMessageMessage, "");
+    return kOfxStatOK;
+  } catch (const std::exception& error) {
+    instance.post(kOfxMessageError, error.what());
+    show_message(instance.effect, kOfxMessageError, error.what());
+    return kOfxStatFailed;
+  }
+}
+
+}  // namespace copycat

@@ -1,0 +1,142 @@
+// Calls into the host, each checked for what hosts leave out.
+#include "host.h"
+
+namespace copycat {
+namespace {
+
+OfxHost* g_host = nullptr;
+Suites g_suites;
+
+template <typename Suite>
+const Suite* fetch(const char* name, int version) {
+  return static_cast<const Suite*>(g_host->fetchSuite(g_host->host, name, version));
+}
+
+}  // namespace
+
+void set_host(OfxHost* host) { g_host = host; }
+
+bool fetch_suites() {
+  if (!g_host || !g_host->fetchSuite) return false;
+  Suites found;
+  found.property = fetch<OfxPropertySuiteV1>(kOfxPropertySuite, 1);
+  found.effect = fetch<OfxImageEffectSuiteV1>(kOfxImageEffectSuite, 1);
+  found.parameter = fetch<OfxParameterSuiteV1>(kOfxParameterSuite, 1);
+  found.message = fetch<OfxMessageSuiteV1>(kOfxMessageSuite, 1);
+  found.persistent = fetch<OfxMessageSuiteV2>(kOfxMessageSuite, 2);
+  found.progress2 = fetch<OfxProgressSuiteV2>(kOfxProgressSuite, 2);
+  if (!found.progress2) found.progress1 = fetch<OfxProgressSuiteV1>(kOfxProgressSuite, 1);
+  found.time_line = fetch<OfxTimeLineSuiteV1>(kOfxTimeLineSuite, 1);
+  g_suites = found;
+  return found.property && found.effect && found.parameter;
+}
+
+const Suites& suites() { return g_suites; }
+
+std::string Properties::text(const char* name, const char* fallback, int index) const {
+  char* value = nullptr;
+  if (!handle_ || suites().property->propGetString(handle_, name, index, &value) != kOfxStatOK || !value)
+    return fallback;
+  return value;
+}
+
+int Properties::integer(const char* name, int fallback, int index) const {
+  int value = fallback;
+  if (!handle_ || suites().property->propGetInt(handle_, name, index, &value) != kOfxStatOK) return fallback;
+  return value;
+}
+
+double Properties::number(const char* name, double fallback, int index) const {
+  double value = fallback;
+  if (!handle_ || suites().property->propGetDouble(handle_, name, index, &value) != kOfxStatOK) return fallback;
+  return value;
+}
+
+void* Properties::pointer(const char* name) const {
+  void* value = nullptr;
+  if (!handle_ || suites().property->propGetPointer(handle_, name, 0, &value) != kOfxStatOK) return nullptr;
+  return value;
+}
+
+void Properties::set(const char* name, const char* value, int index) const {
+  if (handle_) suites().property->propSetString(handle_, name, index, value);
+}
+
+void Properties::set(const char* name, int value, int index) const {
+  if (handle_) suites().property->propSetInt(handle_, name, index, value);
+}
+
+void Properties::set(const char* name, double value, int index) const {
+  if (handle_) suites().property->propSetDouble(handle_, name, index, value);
+}
+
+void Properties::set_pointer(const char* name, void* value) const {
+  if (handle_) suites().property->propSetPointer(handle_, name, 0, value);
+}
+
+OfxRectI Properties::rectangle(const char* name) const {
+  OfxRectI value{};
+  int numbers[4] = {};
+  if (handle_ && suites().property->propGetIntN(handle_, name, 4, numbers) == kOfxStatOK)
+    value = {numbers[0], numbers[1], numbers[2], numbers[3]};
+  return value;
+}
+
+void Properties::set(const char* name, OfxRectD value) const {
+  const double numbers[4] = {value.x1, value.y1, value.x2, value.y2};
+  if (handle_) suites().property->propSetDoubleN(handle_, name, 4, numbers);
+}
+
+Properties host_properties() { return Properties(g_host ? g_host->host : nullptr); }
+
+Properties effect_properties(OfxImageEffectHandle effect) {
+  OfxPropertySetHandle handle = nullptr;
+  if (!effect || !suites().effect || suites().effect->getPropertySet(effect, &handle) != kOfxStatOK)
+    handle = nullptr;
+  return Properties(handle);
+}
+
+OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std::string& text) {
+  // Never the text as the format: a path may hold a percent sign.
+  if (suites().persistent && suites().persistent->message)
+    return suites().persistent->message(effect, type, "org.copycat", "%s", text.c_str());
+  if (suites().message && suites().message->message)
+    return suites().message->message(effect, type, "org.copycat", "%s", text.c_str());
+  return kOfxStatReplyDefault;
+}
+
+void set_persistent_message(OfxImageEffectHandle effect, const char* type, const std::string& text) {
+  const OfxMessageSuiteV2* suite = suites().persistent;
+  if (!suite) return;
+  if (text.empty()) {
+    if (suite->clearPersistentMessage) suite->clearPersistentMessage(effect);
+  } else if (suite->setPersistentMessage) {
+    suite->setPersistentMessage(effect, type, "org.copycat", "%s", text.c_str());
+  }
+}
+
+ProgressBar::ProgressBar(OfxImageEffectHandle effect, const std::string& label) : effect_(effect) {
+  if (suites().progress2 && suites().progress2->progressStart)
+    suites().progress2->progressStart(effect_, label.c_str(), "org.copycat");
+  else if (suites().progress1 && suites().progress1->progressStart)
+    suites().progress1->progressStart(effect_, label.c_str());
+}
+
+bool ProgressBar::update(double fraction) {
+  OfxStatus status = kOfxStatOK;
+  if (suites().progress2 && suites().progress2->progressUpdate)
+    status = suites().progress2->progressUpdate(effect_, fraction);
+  else if (suites().progress1 && suites().progress1->progressUpdate)
+    status = suites().progress1->progressUpdate(effect_, fraction);
+  cancelled_ = cancelled_ || status == kOfxStatReplyNo;
+  return !cancelled_;
+}
+
+ProgressBar::~ProgressBar() {
+  if (suites().progress2 && suites().progress2->progressEnd)
+    suites().progress2->progressEnd(effect_);
+  else if (suites().progress1 && suites().progress1->progressEnd)
+    suites().progress1->progressEnd(effect_);
+}
+
+}  // namespace copycat

@@ -1,0 +1,83 @@
+// Pictures of the host: where their pixels lie and how to copy them, whatever the bounds, rows, depth or components.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "host.h"
+
+namespace copycat {
+
+enum class Depth { byte_, short_, half_, float_ };
+
+struct PixelFormat {
+  Depth depth = Depth::float_;
+  int components = 4;  // 1 alpha, 3 RGB, 4 RGBA
+
+  std::size_t component_bytes() const;
+  std::size_t pixel_bytes() const { return component_bytes() * static_cast<std::size_t>(components); }
+  bool operator==(const PixelFormat& other) const {
+    return depth == other.depth && components == other.components;
+  }
+  const char* depth_name() const;       // "byte", "short", "half", "float"
+  const char* components_name() const;  // "A", "RGB", "RGBA"
+};
+
+// Pixels in memory. Origin bottom left: row `bounds.y1` is the bottom one. `data` points at (bounds.x1, bounds.y1);
+// row_bytes is the way up to the next row and may be negative.
+struct PixelView {
+  std::uint8_t* data = nullptr;
+  std::ptrdiff_t row_bytes = 0;
+  OfxRectI bounds{};
+  PixelFormat format;
+
+  std::uint8_t* at(int x, int y) const {
+    return data + (y - bounds.y1) * row_bytes + (x - bounds.x1) * static_cast<std::ptrdiff_t>(format.pixel_bytes());
+  }
+};
+
+int width(const OfxRectI& r);
+int height(const OfxRectI& r);
+bool is_empty(const OfxRectI& r);
+OfxRectI intersection(const OfxRectI& a, const OfxRectI& b);
+
+// Bytes of the pixels of `bounds`, packed.
+std::size_t packed_bytes(const OfxRectI& bounds, const PixelFormat& format);
+
+// A view of packed memory whose first row is the top one, as files and networks have it.
+PixelView top_down_view(void* memory, const OfxRectI& bounds, const PixelFormat& format);
+
+// Which rows a copy touches: interlaced renders ask for every other one.
+enum class Rows { all, even, odd };
+
+// Copies the pixels of `region`, which lies in both bounds; converts where the formats differ.
+void copy_pixels(const PixelView& from, const PixelView& to, const OfxRectI& region, Rows rows = Rows::all);
+
+// Makes the pixels of `region` transparent black.
+void clear_pixels(const PixelView& to, const OfxRectI& region, Rows rows = Rows::all);
+
+// `window` of `to` gets the pixels of `from`, transparent black where it has none.
+void copy_or_clear(const PixelView& from, const PixelView& to, const OfxRectI& window, Rows rows = Rows::all);
+
+// An image on loan from the host; given back on destruction, as it must be before the action returns.
+class HostImage {
+ public:
+  // Throws std::runtime_error for a depth or components that nobody here can read.
+  HostImage(OfxImageClipHandle clip, OfxTime time);
+  ~HostImage();
+  HostImage(const HostImage&) = delete;
+  HostImage& operator=(const HostImage&) = delete;
+
+  // False where the host has no picture at that time, to be taken for transparent black.
+  explicit operator bool() const { return view_.data != nullptr; }
+  const PixelView& view() const { return view_; }
+  bool is_scaled() const;  // a proxy: smaller than the real picture
+  double pixel_aspect() const;
+
+ private:
+  Properties properties_;
+  PixelView view_;
+};
+
+}  // namespace copycat

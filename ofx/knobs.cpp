@@ -1,0 +1,211 @@
+// Parameters from the table: defining them and reading them back.
+#include "knobs.h"
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <vector>
+
+namespace copycat {
+namespace {
+
+const char* parameter_type(KnobKind kind) {
+  switch (kind) {
+    case KnobKind::boolean:
+      return kOfxParamTypeBoolean;
+    case KnobKind::integer:
+      return kOfxParamTypeInteger;
+    case KnobKind::number:
+      return kOfxParamTypeDouble;
+    case KnobKind::choice:
+      return kOfxParamTypeChoice;
+    case KnobKind::button:
+      return kOfxParamTypePushButton;
+    default:
+      return kOfxParamTypeString;
+  }
+}
+
+int as_int(double value) {
+  return static_cast<int>(std::clamp(value, static_cast<double>(INT_MIN), static_cast<double>(INT_MAX)));
+}
+
+const char* string_mode(const Knob& knob) {
+  switch (knob.kind) {
+    case KnobKind::file:
+      return kOfxParamStringIsFilePath;
+    case KnobKind::directory:
+      return kOfxParamStringIsDirectoryPath;
+    default:
+      // Not a label: Nuke never shows a label's later values.
+      return std::strchr(knob.text, '\n') ? kOfxParamStringIsMultiLine : kOfxParamStringIsSingleLine;
+  }
+}
+
+void describe_value(const Properties& p, const Knob& knob, const std::string& gpu_name) {
+  switch (knob.kind) {
+    case KnobKind::boolean:
+      p.set(kOfxParamPropDefault, as_int(knob.number));
+      break;
+    case KnobKind::integer:
+      p.set(kOfxParamPropDefault, as_int(knob.number));
+      p.set(kOfxParamPropMin, as_int(knob.minimum));
+      p.set(kOfxParamPropMax, as_int(knob.maximum));
+      p.set(kOfxParamPropDisplayMin, as_int(knob.minimum));
+      p.set(kOfxParamPropDisplayMax, as_int(knob.maximum));
+      break;
+    case KnobKind::number:
+      p.set(kOfxParamPropDefault, knob.number);
+      p.set(kOfxParamPropMin, knob.minimum);
+      p.set(kOfxParamPropMax, knob.maximum);
+      p.set(kOfxParamPropDisplayMin, knob.minimum);
+      p.set(kOfxParamPropDisplayMax, knob.maximum);
+      break;
+    case KnobKind::choice:
+      for (int i = 0; i < knob.choice_count; ++i) p.set(kOfxParamPropChoiceOption, knob.choices[i], i);
+      p.set(kOfxParamPropDefault, as_int(knob.number));
+      break;
+    case KnobKind::button:
+      break;
+    default:
+      p.set(kOfxParamPropStringMode, string_mode(knob));
+      p.set(kOfxParamPropStringFilePathExists, 0);
+      p.set(kOfxParamPropDefault, std::strcmp(knob.name, "gpuName") == 0 ? gpu_name.c_str() : knob.text);
+  }
+}
+
+OfxPropertySetHandle define(OfxParamSetHandle params, const char* type, const char* name) {
+  OfxPropertySetHandle properties = nullptr;
+  if (suites().parameter->paramDefine(params, type, name, &properties) != kOfxStatOK) return nullptr;
+  return properties;
+}
+
+std::vector<std::string> pages_of(const KnobTable& table) {
+  std::vector<std::string> pages;
+  for (const Knob& knob : table)
+    if (std::find(pages.begin(), pages.end(), knob.page) == pages.end()) pages.push_back(knob.page);
+  return pages;
+}
+
+void define_pages(OfxParamSetHandle params, const KnobTable& table) {
+  OfxPropertySetHandle set = nullptr;
+  suites().parameter->paramSetGetPropertySet(params, &set);
+  int order = 0;
+  for (const std::string& page : pages_of(table)) {
+    const std::string name = "page" + page;
+    const Properties p(define(params, kOfxParamTypePage, name.c_str()));
+    if (!p) continue;
+    p.set(kOfxPropLabel, page.c_str());
+    int child = 0;
+    for (const Knob& knob : table)
+      if (page == knob.page) p.set(kOfxParamPropPageChild, knob.name, child++);
+    Properties(set).set(kOfxPluginPropParamPageOrder, name.c_str(), order++);
+  }
+}
+
+}  // namespace
+
+void define_parameters(OfxParamSetHandle params, const KnobTable& table, const std::string& gpu_name) {
+  const bool grouped = host_properties().integer("OfxParamHostPropMaxPages", 1) == 0;
+  if (grouped)
+    for (const std::string& page : pages_of(table)) {
+      const Properties p(define(params, kOfxParamTypeGroup, ("group" + page).c_str()));
+      p.set(kOfxPropLabel, page.c_str());
+      p.set(kOfxParamPropGroupOpen, page == table.begin()->page ? 1 : 0);
+    }
+  for (const Knob& knob : table) {
+    const Properties p(define(params, parameter_type(knob.kind), knob.name));
+    if (!p) continue;
+    p.set(kOfxPropLabel, knob.label);
+    p.set(kOfxParamPropHint, knob.hint);
+    p.set(kOfxParamPropScriptName, knob.name);
+    if (grouped) p.set(kOfxParamPropParent, (std::string("group") + knob.page).c_str());
+    const bool shows_something = knob.kind != KnobKind::button && knob.kind != KnobKind::info;
+    if (knob.kind != KnobKind::button) p.set(kOfxParamPropAnimates, 0);
+    p.set(kOfxParamPropEvaluateOnChange, shows_something ? 1 : 0);
+    if (knob.kind == KnobKind::info) {
+      p.set(kOfxParamPropEnabled, 0);
+      p.set(kOfxParamPropPersistant, 0);
+      p.set(kOfxParamPropCanUndo, 0);
+    }
+    describe_value(p, knob, gpu_name);
+  }
+  if (!grouped) define_pages(params, table);
+}
+
+OfxParamHandle Parameters::find(const char* name) const {
+  OfxParamHandle param = nullptr;
+  if (!handle_ || suites().parameter->paramGetHandle(handle_, name, &param, nullptr) != kOfxStatOK) return nullptr;
+  return param;
+}
+
+const Knob* Parameters::row(const char* name) const {
+  for (const Knob& knob : *table_)
+    if (std::strcmp(knob.name, name) == 0) return &knob;
+  return nullptr;
+}
+
+Json Parameters::value(const Knob& knob, OfxTime time) const {
+  const OfxParamHandle param = find(knob.name);
+  const auto read = [&](auto* value) {
+    return param && suites().parameter->paramGetValueAtTime(param, time, value) == kOfxStatOK;
+  };
+  switch (knob.kind) {
+    case KnobKind::boolean: {
+      int value = 0;
+      return Json(read(&value) ? value != 0 : knob.number != 0);
+    }
+    case KnobKind::integer: {
+      int value = 0;
+      return Json(read(&value) ? static_cast<double>(value) : knob.number);
+    }
+    case KnobKind::number: {
+      double value = 0;
+      return Json(read(&value) ? value : knob.number);
+    }
+    case KnobKind::choice: {
+      int value = 0;
+      if (!read(&value) || value < 0 || value >= knob.choice_count) value = as_int(knob.number);
+      return Json(knob.choices[value]);
+    }
+    case KnobKind::button:
+      return Json();
+    default: {
+      char* value = nullptr;
+      return Json(read(&value) && value ? std::string(value) : std::string(knob.text));
+    }
+  }
+}
+
+Json Parameters::settings(OfxTime time) const {
+  Json all = Json::object();
+  for (const Knob& knob : *table_)
+    if (knob.is_setting) all.set(knob.name, value(knob, time));
+  return all;
+}
+
+std::string Parameters::text(const char* name, OfxTime time) const {
+  const Knob* knob = row(name);
+  return knob ? value(*knob, time).text() : std::string();
+}
+
+bool Parameters::is_on(const char* name, OfxTime time) const {
+  const Knob* knob = row(name);
+  return knob && value(*knob, time).boolean();
+}
+
+void Parameters::set_text(const char* name, const std::string& text, OfxTime time) const {
+  const OfxParamHandle param = find(name);
+  if (param && this->text(name, time) != text) suites().parameter->paramSetValue(param, text.c_str());
+}
+
+void Parameters::set_enabled(const char* name, bool enabled) const {
+  OfxPropertySetHandle handle = nullptr;
+  const OfxParamHandle param = find(name);
+  if (!param || suites().parameter->paramGetPropertySet(param, &handle) != kOfxStatOK) return;
+  const Properties properties(handle);
+  if (properties.integer(kOfxParamPropEnabled, 1) != (enabled ? 1 : 0))
+    properties.set(kOfxParamPropEnabled, enabled ? 1 : 0);
+}
+
+}  // namespace copycat

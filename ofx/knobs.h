@@ -1,0 +1,67 @@
+// The knob tables of the two effects, generated from `python -m copycat.config`, and the parameters made of them.
+#pragma once
+
+#include <string>
+
+#include "host.h"
+#include "json.h"
+
+namespace copycat {
+
+enum class KnobKind { boolean, integer, number, choice, text, file, directory, button, info };
+
+// One row of the table.
+struct Knob {
+  const char* name;
+  const char* label;
+  const char* hint;
+  const char* page;
+  KnobKind kind;
+  bool is_setting;  // goes into the settings that the worker gets
+  double number;    // default of a boolean, integer or number; index of a choice's default
+  const char* text;  // default of a text
+  double minimum, maximum;
+  const char* const* choices;
+  int choice_count;
+};
+
+struct KnobTable {
+  const Knob* first;
+  const Knob* last;
+  const Knob* begin() const { return first; }
+  const Knob* end() const { return last; }
+};
+
+extern const KnobTable kCopyCatKnobs;
+extern const KnobTable kInferenceKnobs;
+extern const char* const kVersion;
+extern const int kVersionNumbers[3];
+
+// In DescribeInContext: one parameter per row, on pages (in groups for a host that has no pages).
+void define_parameters(OfxParamSetHandle params, const KnobTable& table, const std::string& gpu_name);
+
+// The parameters of an instance, by script name. A parameter that the host lost gives its default.
+class Parameters {
+ public:
+  Parameters() = default;
+  Parameters(OfxParamSetHandle handle, const KnobTable& table) : handle_(handle), table_(&table) {}
+
+  // All settings of the table as the worker takes them: {"epochs": 10000, "modelSize": "Medium", ...}.
+  Json settings(OfxTime time) const;
+  Json value(const Knob& knob, OfxTime time) const;
+  std::string text(const char* name, OfxTime time) const;  // a text, or the name of what is chosen
+  bool is_on(const char* name, OfxTime time) const;
+
+  // Only in InstanceChanged. An unchanged text is not set again.
+  void set_text(const char* name, const std::string& text, OfxTime time) const;
+  void set_enabled(const char* name, bool enabled) const;
+
+ private:
+  OfxParamHandle find(const char* name) const;
+  const Knob* row(const char* name) const;
+
+  OfxParamSetHandle handle_ = nullptr;
+  const KnobTable* table_ = nullptr;
+};
+
+}  // namespace copycat

@@ -1,0 +1,154 @@
+// From the host's clips into the worker. Only on the thread and in the action that got the button.
+#include "training_set.h"
+
+#include <cmath>
+
+#include "apply_model.h"
+
+namespace copycat {
+namespace {
+
+constexpr std::size_t kManyPairs = 100;       // above this the user is asked first
+constexpr double kShareOfFetching = 0.8;      // of the progress bar; the rest is writing to disk
+constexpr int kSmallestSide = 32;             // pixels; the smallest crop
+
+struct Clips {
+  const char* input;
+  const char* ground_truth;
+};
+
+Json range_of_clip(const Instance& instance, const char* name) {
+  OfxPropertySetHandle handle = nullptr;
+  const OfxImageClipHandle clip = instance.clip(name);
+  Json range = Json::array();
+  if (clip && suites().effect->clipGetPropertySet(clip, &handle) == kOfxStatOK) {
+    const Properties p(handle);
+    const double first = p.number(kOfxImageEffectPropFrameRange, NAN, 0);
+    const double last = p.number(kOfxImageEffectPropFrameRange, NAN, 1);
+    if (std::isfinite(first) && std::isfinite(last)) {
+      range.append(std::ceil(first));
+      range.append(std::floor(last));
+      return range;
+    }
+  }
+  double first = 0, last = 0;
+  if (suites().time_line && suites().time_line->getTimeBounds &&
+      suites().time_line->getTimeBounds(instance.effect, &first, &last) == kOfxStatOK) {
+    range.append(std::ceil(first));
+    range.append(std::floor(last));
+  }
+  return range;
+}
+
+std::vector<OfxTime> frames_to_fetch(const Instance& instance, const Clips& clips, OfxTime time) {
+  Json request = Json::object();
+  request.set("do", "frames").set("text", instance.parameters.text("trainingFrames", time));
+  request.set("input", range_of_clip(instance, clips.input));
+  request.set("ground_truth", range_of_clip(instance, clips.ground_truth));
+  std::vector<OfxTime> frames;
+  const Json answer = worker().ask(std::move(request), nullptr, {});
+  for (const Json& frame : answer["frames"].items()) frames.push_back(frame.number());
+  return frames;
+}
+
+void ask_about_many(const Instance& instance, std::size_t pairs) {
+  if (pairs <= kManyPairs) return;
+  const std::string question = "Training Frames are " + std::to_string(pairs) +
+                               " pairs. They will be fetched from the host and written to the Data Directory, and "
+                               "training will take long. Start?";
+  if (show_message(instance.effect, kOfxMessageQuestion, question) == kOfxStatReplyNo) throw Cancelled();
+}
+
+std::string size_text(const OfxRectI& r) { return std::to_string(width(r)) + "x" + std::to_string(height(r)); }
+
+std::string frame_text(OfxTime time) { return std::to_string(std::lround(time)); }
+
+void check_picture(const HostImage& picture, const char* name, OfxTime time) {
+  if (!picture) throw std::runtime_error(std::string(name) + " has no picture at frame " + frame_text(time));
+  if (picture.is_scaled())
+    throw std::runtime_error(std::string(name) + " at frame " + frame_text(time) +
+                             " is a proxy: switch the host to full resolution, training needs the real picture");
+}
+
+void hand_over(const HostImage& picture, const OfxRectI& region, Json request, const Aborted& aborted) {
+  Buffer buffer(worker(), packed_bytes(region, picture.view().format));
+  const PixelView shared = top_down_view(buffer.data(), region, picture.view().format);
+  copy_pixels(picture.view(), shared, region);
+  request.set("do", "hand_over").set("picture", describe_picture(shared));
+  request.set("pixel_aspect", picture.pixel_aspect());
+  buffer.discard();  // the worker keeps it until it is written
+  worker().ask(std::move(request), &buffer, aborted);
+}
+
+void hand_over_pair(const Instance& instance, const Clips& clips, const Json& run, OfxTime time,
+                    const Aborted& aborted) {
+  const HostImage input(instance.clip(clips.input), time);
+  check_picture(input, "Input", time);
+  const HostImage ground_truth(instance.clip(clips.ground_truth), time);
+  check_picture(ground_truth, "Ground Truth", time);
+  const OfxRectI region = intersection(input.view().bounds, ground_truth.view().bounds);
+  if (width(region) < kSmallestSide || height(region) < kSmallestSide)
+    throw std::runtime_error("Input (" + size_text(input.view().bounds) + ") and Ground Truth (" +
+                             size_text(ground_truth.view().bounds) + ") have too little in common at frame " +
+                             frame_text(time));
+  Json request = Json::object();
+  request.set("run", run).set("frame", std::round(time));
+  request.set("clip", "input");
+  hand_over(input, region, request, aborted);
+  request.set("clip", "groundTruth");
+  hand_over(ground_truth, region, request, aborted);
+}
+
+void check_clips(const Instance& instance, const Clips& clips) {
+  const std::pair<const char*, const char*> wanted[] = {{clips.input, "Input"}, {clips.ground_truth, "Ground Truth"}};
+  for (const auto& [name, label] : wanted)
+    if (!instance.is_connected(name))
+      throw std::runtime_error(std::string(label) + " is not connected: training needs both Input and Ground Truth");
+}
+
+void check_frames(const std::vector<OfxTime>& frames, OfxTime time) {
+  const bool elsewhere = frames.size() > 1 || (frames.size() == 1 && frames[0] != time);
+  // 1 where the host does not say: the property is older than any host in use.
+  if (elsewhere && host_properties().integer(kOfxImageEffectPropTemporalClipAccess, 1) == 0)
+    throw std::runtime_error(
+        "this host hands over the current frame only: set Training Frames to the current frame, or train from files "
+        "with \"copycat train\"");
+}
+
+}  // namespace
+
+Json start_training(Instance& instance, OfxTime time) {
+  const Clips clips{input_clip(instance), "GroundTruth"};
+  check_clips(instance, clips);
+  Json begin = Json::object();
+  begin.set("do", "begin_run").set("settings", instance.parameters.settings(time));
+  const Json run = worker().ask(std::move(begin), nullptr, {})["run"];
+  const std::vector<OfxTime> frames = frames_to_fetch(instance, clips, time);
+  check_frames(frames, time);
+  ask_about_many(instance, frames.size());
+
+  ProgressBar bar(instance.effect, "copycat: fetching " + std::to_string(frames.size()) + " training pairs");
+  double done = 0;
+  const Aborted aborted = [&] { return !bar.update(done) || instance.aborted()(); };
+  try {
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      done = kShareOfFetching * static_cast<double>(i) / static_cast<double>(frames.size());
+      if (aborted()) throw Cancelled();
+      hand_over_pair(instance, clips, run, frames[i], aborted);
+    }
+    Json train = Json::object();
+    train.set("do", "train").set("run", run).set("settings", instance.parameters.settings(time));
+    return worker().ask(std::move(train), nullptr, aborted,
+                        [&](double written) { done = kShareOfFetching + (1 - kShareOfFetching) * written; });
+  } catch (...) {
+    Json abandon = Json::object();
+    abandon.set("do", "abandon").set("run", run);
+    try {
+      worker().ask(std::move(abandon), nullptr, {});
+    } catch (const std::exception&) {  // a worker that died takes what it had not written with it
+    }
+    throw;
+  }
+}
+
+}  // namespace copycat
