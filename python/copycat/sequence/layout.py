@@ -181,10 +181,10 @@ class Layout:
                     spec.erase_attribute(name)
         spec.attribute("Software", f"copycat {__version__}")
         spec.attribute("oiio:UnassociatedAlpha", 1)
-        if self.format == "dpx" and not spec.getattribute("oiio:BitsPerSample"):
-            spec.attribute("oiio:BitsPerSample", 10)
-        if self.format != "dpx":
-            spec.erase_attribute("oiio:BitsPerSample")
+        bits = spec.get_int_attribute("oiio:BitsPerSample")
+        spec.erase_attribute("oiio:BitsPerSample")
+        if self.format == "dpx" and self.dtype != "uint8":
+            spec.attribute("oiio:BitsPerSample", bits or 10)
         default = {"openexr": "zip", "tiff": "zip", "jpeg": "jpeg:95"}.get(self.format)
         compression = (
             self.compression or (self.format != "jpeg" and spec.get_string_attribute("compression")) or default

@@ -9,19 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fileseq.constants import PAD_STYLE_HASH1
-from fileseq.exceptions import FileSeqException
+from fileseq.exceptions import FileSeqException, MaxSizeException
 from fileseq.filesequence import FileSequence
 from fileseq.frameset import FrameSet
 
 from copycat.sequence.error import SequenceError
 
 # The places where a frame number can stand in a file name: %04d, %d, ####, @@@@, $F4, $F.
-_PADDING = re.compile(r"%\d*d|#+|@+|\$F\d*")
-# The number of a numbered file name: the digits before the extension, set apart from the name (plate.1001.exr,
-# 0001.png, plate.-005.exr) or long enough to be no version (plate1001.exr). "shot_v2.exr" has none.
-_NUMBER = re.compile(
-    r"(?P<before>(?:.*[._-])?|.*?[^\d._-])(?P<number>(?<=\.)-\d+|(?<![^._-])\d+|\d{4,})(?P<after>\.[^.]+)"
-)
+_PADDING = re.compile(r"%[0-9]*d|#+|@+|\$F[0-9]*")
 
 
 def parse_frames(text: str) -> list[int]:
@@ -37,8 +32,9 @@ def parse_frames(text: str) -> list[int]:
         SequenceError: if the text is no list of frame ranges.
     """
     try:
-        found = list(FrameSet(text))
-    except FileSeqException:
+        # fileseq drops blanks, which would make one number of two.
+        found = [] if re.search(r"\d\s+\d", text) else list(FrameSet(text))
+    except (FileSeqException, MaxSizeException):
         found = []
     frames = sorted({frame for frame in found if isinstance(frame, int)})
     if not frames or not all(isinstance(frame, int) for frame in found):
@@ -90,8 +86,8 @@ class ImageSequence:
             start, end = places[-1].span()
             width = FileSequence.getPaddingNum(path.name[start:end], PAD_STYLE_HASH1)
             return cls(text, path.parent, path.name[:start], path.name[end:], width, None)
-        number = _NUMBER.fullmatch(path.name)
-        return cls(text, path.parent, path.name, "", 0, int(number["number"]) if number else 1)
+        numbered = _numbered(path.name)
+        return cls(text, path.parent, path.name, "", 0, int(numbered[1]) if numbered else 1)
 
     def __str__(self) -> str:
         """The pattern as it was given."""
@@ -126,10 +122,25 @@ class ImageSequence:
         return found
 
     def _scan(self) -> set[int]:
-        wanted = re.compile(re.escape(self._before) + r"(-?\d+)" + re.escape(self._after))
+        wanted = re.compile(re.escape(self._before) + "(-?[0-9]+)" + re.escape(self._after))
         matches = (wanted.fullmatch(name) for name in _names(self._folder))
         # A name is a frame's when it is the name that the frame would be written to: 1 is not 0001.
         return {int(m[1]) for m in matches if m and self.path(int(m[1])).name == m[0]}
+
+
+def _numbered(name: str) -> tuple[str, str, str] | None:
+    """Splits a file name at its frame number: ("plate.", "1001", ".exr"); None when it has none.
+
+    The number stands before the extension, set apart from the name (plate.1001.exr, 0001.png, plate.-005.exr) or long
+    enough to be no version (plate1001.exr). "shot_v2.exr" has none.
+    """
+    match = re.fullmatch(r"(.*?)([0-9]+)(\.[^.]+)", name)
+    if not match:
+        return None
+    before, number, after = match.groups()
+    if before.endswith(".-"):
+        return before[:-1], f"-{number}", after
+    return (before, number, after) if before[-1:] in ("", ".", "_", "-") or len(number) >= 4 else None
 
 
 def _names(folder: Path) -> list[str]:
@@ -147,9 +158,9 @@ def _only_sequence_in(text: str, folder: Path) -> ImageSequence:
     }
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in _names(folder):
-        match = _NUMBER.fullmatch(name)
-        if match and not name.startswith(".") and match["after"][1:].lower() in known:
-            groups[match["before"], match["after"]].append(match["number"])
+        numbered = _numbered(name)
+        if numbered and not name.startswith(".") and numbered[2][1:].lower() in known:
+            groups[numbered[0], numbered[2]].append(numbered[1])
     if len(groups) != 1:
         what = ", ".join(sorted(f"{before}#{after}" for before, after in groups)) or "none"
         raise SequenceError(f"the directory {text} must hold exactly one image sequence; it holds {what}")

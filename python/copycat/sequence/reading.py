@@ -93,7 +93,7 @@ def read_rows(
         part: the part.
         rows: first and end row inside the data window, relative to the display window.
         channels: first and end channel within the part.
-        dtype: "half", "float" or "double".
+        dtype: "half", "float" or "uint".
 
     Returns:
         ``[rows, width of the data window, channels]``.
@@ -125,6 +125,8 @@ def strip_rows(spec: Any) -> int:
 def _read_part(source: Any, path: Path, index: int, part: Part, channels: Sequence[str], out: NDArray[Any]) -> None:
     """Reads those of the channels that are in this part to their places in ``out``."""
     x0, y0, x1, y1 = intersect((0, 0, out.shape[1], out.shape[0]), part.data_window)
+    if x0 == x1:
+        return
     here = [(part.channels.index(name), place) for place, name in enumerate(channels) if name in part.channels]
     begin, end = min(i for i, _ in here), max(i for i, _ in here) + 1
     pick, to = _slice([i - begin for i, _ in here]), _slice([place for _, place in here])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from copycat.sequence.error import SequenceError
-from copycat.sequence.info import FrameInfo, intersect, open_image, reason
+from copycat.sequence.info import FrameInfo, intersect, open_image, read_info, reason
 from copycat.sequence.layout import Layout, OutputPart
 from copycat.sequence.reading import STRIP_ROWS, read_rows, strip_rows, to_half
 
@@ -63,8 +63,16 @@ def write_frame(
     size = (pixels.shape[1], pixels.shape[0])
     layout = Layout(path, target.format_name(), size, channels, like, dtype, passthrough, compression)
     parts = layout.parts()
-    with _replacing(path) as temporary, _reachable(temporary, layout.format) as name:
-        _write(target, name, parts, pixels, like, path)
+    room = 1024 if target.supports("nchannels") else 4 if target.supports("alpha") else 3
+    for part in parts:
+        if part.spec.nchannels > room:
+            names = ", ".join(part.spec.channelnames)
+            raise SequenceError(f"{path} cannot hold the channels {names}; {layout.format} files hold {room} at most")
+    with _replacing(path) as temporary:
+        with _reachable(temporary, layout.format) as name:
+            _write(target, name, parts, pixels, like, path)
+        if layout.format != "openexr":
+            read_info(temporary)  # some libraries report success for an empty file
 
 
 @contextmanager
@@ -73,8 +81,7 @@ def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise PermissionError(13, "no permission to write to the directory")
+        open(temporary, "xb").close()  # the system's reason for a failure is clearer than that of the image libraries
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
@@ -99,10 +106,10 @@ def _sync(path: Path) -> None:
 def _reachable(path: Path, format_name: str) -> Iterator[str]:
     """Gives the name under which OpenImageIO writes the file.
 
-    Only the EXR library reports a full disk as an error. Others stay silent, and the JPEG library ends the process, so
-    their files are written to memory first, where they are small.
+    Of the libraries below it few report a full disk, and that for JPEG ends the process. So files of all formats but
+    EXR, which are small, are written to memory first. (The JPEG 2000 library cannot do that.)
     """
-    if format_name == "openexr":
+    if format_name in ("openexr", "jpeg2000"):
         yield str(path)
         return
     if hasattr(os, "memfd_create"):
@@ -112,7 +119,7 @@ def _reachable(path: Path, format_name: str) -> Iterator[str]:
         descriptor, name = tempfile.mkstemp()
     try:
         yield name
-        with open(name, "rb") as memory, open(path, "xb") as file:
+        with open(name, "rb") as memory, open(path, "wb") as file:
             shutil.copyfileobj(memory, file, 1 << 20)
     finally:
         os.close(descriptor)
@@ -149,22 +156,22 @@ def _strips(
     """Assembles the rows of a part: (first row in the file's coordinates, ``[rows, width, channels]``)."""
     spec = part.spec
     formats = [str(f) for f in spec.channelformats] or [str(spec.format)] * spec.nchannels
-    # float64 alone carries 32 bit integers (object ids) unchanged.
-    dtype = np.float64 if "uint32" in formats else np.float32
+    whole = set(formats) == {"uint"}
+    if "uint" in formats and not whole:
+        names = ", ".join(n for n, f in zip(spec.channelnames, formats, strict=True) if f == "uint")
+        raise SequenceError(f"{like and like.path}: 32 bit integers ({names}) cannot be copied beside other channels")
     old = like.parts[part.old] if like is not None and part.old is not None and part.kept else None
     left, top, right, bottom = part.window
     x0, y0, x1, y1 = intersect((0, 0, pixels.shape[1], pixels.shape[0]), part.window)
     step = strip_rows(old.spec) if old else STRIP_ROWS
     for start in range(top, bottom, step):
         stop = min(start + step, bottom)
-        rows = np.zeros((stop - start, right - left, spec.nchannels), dtype)
+        rows = np.zeros((stop - start, right - left, spec.nchannels), np.uint32 if whole else np.float32)
         if old and like is not None and part.old is not None:
             a, b, c, d = intersect(old.data_window, (left, start, right, stop))
             if b < d:
                 everything = (0, len(old.channels))
-                strip = read_rows(
-                    source, like.path, part.old, old, (b, d), everything, "double" if dtype is np.float64 else "float"
-                )
+                strip = read_rows(source, like.path, part.old, old, (b, d), everything, "uint" if whole else "float")
                 begin = old.data_window[0]
                 for place, index in part.kept:
                     rows[b - start : d - start, a - left : c - left, place] = strip[:, a - begin : c - begin, index]
@@ -173,13 +180,15 @@ def _strips(
             fresh = pixels[first:last, x0:x1, channel]
             fresh = to_half(fresh) if formats[place] == "half" else fresh
             rows[first - start : last - start, x0 - left : x1 - left, place] = fresh
-        yield spec.y + start - top, _quantised(rows, formats[0])
+        yield spec.y + start - top, _quantised(rows, formats[0], spec.get_int_attribute("oiio:BitsPerSample"))
 
 
-def _quantised(rows: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Rounds 0..1 to the levels of an integer format."""
+def _quantised(rows: NDArray[Any], dtype: str, bits: int) -> NDArray[Any]:
+    """Rounds 0..1 to the levels of an integer format, of which the file keeps the upper ``bits`` (0 = all)."""
     if dtype not in _LEVELS:
         return rows
-    levels = _LEVELS[dtype]
-    quantised: NDArray[Any] = np.rint(np.clip(np.nan_to_num(rows, nan=0.0), 0.0, 1.0) * levels).astype(dtype)
+    largest = _LEVELS[dtype]
+    levels = min(largest, (1 << bits) - 1) if bits else largest
+    rounded = np.rint(np.clip(np.nan_to_num(rows, nan=0.0), 0.0, 1.0) * levels)
+    quantised: NDArray[Any] = np.rint(rounded * (largest / levels)).astype(dtype)
     return quantised
