@@ -1,0 +1,73 @@
+# The two commands of this project: `make demo` and `make test`. Everything they need goes into $(VENV).
+VENV ?= .venv
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+CPP := $(shell find cpp ofx tests/cpp tests/ofx -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+
+.PHONY: demo test test-long test-gpu setup setup-demo setup-test lint cpp-test python-test format docs clean
+
+demo: setup-demo
+	$(BIN)/python -m examples.demo
+
+test: setup-test lint cpp-test python-test
+
+# What takes longer: fuzzing, soak, kill series, large frames.
+test-long: setup-test
+	$(BIN)/python -m pytest -m "long and not gpu"
+
+# Fails where there is no GPU.
+test-gpu: setup-test
+	$(BIN)/python -m pytest -m gpu
+
+# torch comes first, so that nothing else chooses another build of it.
+$(VENV)/torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install -q "$(TORCH)" numpy
+	touch $@
+
+$(VENV)/tools: $(VENV)/torch pyproject.toml
+	$(BIN)/pip install -q "scikit-build-core>=0.11" "pybind11>=2.13" ninja cmake
+	touch $@
+
+# The build directory is kept, so this costs little when nothing has changed.
+setup: $(VENV)/tools
+	$(BIN)/pip install -q --no-build-isolation -e .
+
+setup-demo: $(VENV)/tools
+	$(BIN)/pip install -q --no-build-isolation -e ".[demo]"
+
+setup-test: $(VENV)/tools
+	$(BIN)/pip install -q --no-build-isolation -e ".[dev,demo,progress]"
+	PATH="$(abspath $(BIN)):$$PATH" tests/install_browser.sh
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+# The C++ tests run twice: as built for use, and under AddressSanitizer and UndefinedBehaviorSanitizer.
+cpp-test:
+	$(BIN)/cmake -S . -B build/test -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_CUDA=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake --build build/test
+	$(BIN)/ctest --test-dir build/test --output-on-failure
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCOPYCAT_CUDA=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake --build build/sanitize
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+python-test:
+	$(BIN)/python -m pytest -m "not long and not gpu"
+
+format:
+	$(BIN)/ruff check --fix -q .
+	$(BIN)/ruff format -q .
+	$(BIN)/clang-format -i $(CPP)
+
+# The pages of the commands and of the knobs, from the code's own help.
+docs:
+	$(BIN)/python -m docs.make_reference
+
+clean:
+	rm -rf build demo

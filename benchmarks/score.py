@@ -1,0 +1,50 @@
+"""Scores of rendered frames against the truth, by the rule of the common tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage.metrics import structural_similarity
+
+
+def psnr8(made: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
+    """PSNR of 8-bit images in dB, peak 255, optionally only where a mask is true."""
+    error = (made.astype(np.float64) - truth) ** 2
+    mean = error.mean() if where is None else error[where].mean()
+    return float(10 * np.log10(255**2 / max(mean, 1e-9)))
+
+
+def score(made: Path, test: Path) -> dict[str, float]:
+    """Mean scores over the held-out frames.
+
+    Args:
+        made: directory with ``%04d.png``.
+        test: directory with ``dst`` and, for T1, ``mask``.
+
+    Returns:
+        ``psnr``, ``psnr_in8`` (without an 8-pixel frame), ``ssim`` and, with masks, ``crosses`` and ``outside``.
+    """
+    rows: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        rows.setdefault(name, []).append(value)
+
+    for path in sorted((test / "dst").glob("*.png")):
+        truth, image = cv2.imread(str(path)), cv2.imread(str(made / path.name))
+        if image is None or image.shape != truth.shape:
+            raise RuntimeError(f"{made / path.name}: missing, or not of the truth's size")
+        note("psnr", psnr8(image, truth))
+        note("psnr_in8", psnr8(image[8:-8, 8:-8], truth[8:-8, 8:-8]))
+        settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+        note("ssim", float(structural_similarity(truth, image, channel_axis=2, **settings)))
+        mask = cv2.imread(str(test / "mask" / path.name), 0)
+        if mask is not None:
+            inside = mask > 127
+            outside = ~inside
+            outside[:8] = outside[-8:] = False
+            outside[:, :8] = outside[:, -8:] = False
+            note("crosses", psnr8(image, truth, inside))
+            note("outside", psnr8(image, truth, outside))
+    return {name: float(np.mean(values)) for name, values in rows.items()}

