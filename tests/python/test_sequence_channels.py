@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from copycat.sequence import SequenceError, resolve_channels
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 FILE = ("R", "G", "B", "A", "depth.Z", "diffuse.B", "diffuse.G", "diffuse.R", "N.Z", "N.X", "N.Y", "left.spec.red",
@@ -59,6 +59,7 @@ def test_what_is_not_there_is_named(spec: str, available: list[str], message: st
         resolve_channels(spec, available)
 
 
+@settings(deadline=None)
 @given(st.permutations(FILE))
 def test_every_channel_is_found_by_its_own_name(order: list[str]) -> None:
     assert resolve_channels(",".join(order), FILE) == tuple(order)
