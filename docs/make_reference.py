@@ -1,0 +1,99 @@
+"""Writes the reference pages from the code: ``docs/commands/*.md`` from the command line, ``docs/knobs.md`` from the table.
+
+``python -m docs.make_reference`` writes them; with ``--check`` it says which are out of date and exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from copycat.cli import app
+from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS, Knob
+
+HERE = Path(__file__).parent
+_NOTE = "<!-- Made by `make docs` from the code; do not edit. -->"
+
+
+def pages() -> dict[Path, str]:
+    """Every reference page: its path and its text."""
+    group: Any = typer.main.get_command(app)
+    made = {HERE / "knobs.md": _knobs()}
+    for name, command in sorted(group.commands.items()):
+        if hasattr(command, "commands"):
+            for inner, subcommand in sorted(command.commands.items()):
+                made[HERE / f"commands/{name}-{inner}.md"] = _command(f"{name} {inner}", subcommand)
+        else:
+            made[HERE / f"commands/{name}.md"] = _command(name, command)
+    return made
+
+
+def _command(name: str, command: Any) -> str:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    usage = " ".join([f"copycat {name}", *(a.name.upper() for a in arguments), "[OPTIONS]"])
+    lines = [_NOTE, f"# copycat {name}", "", command.help or "", "", "```", usage, "```"]
+    if arguments:
+        lines += ["", "| argument | |", "|---|---|"]
+        lines += [f"| `{a.name.upper()}` | {_text(a)} |" for a in arguments]
+    if options:
+        lines += ["", "| option | |", "|---|---|"]
+        lines += [f"| {', '.join(f'`{o}`' for o in (*p.opts, *p.secondary_opts))} | {_text(p)} |" for p in options]
+    return "\n".join(lines) + "\n"
+
+
+def _text(parameter: Any) -> str:
+    return (getattr(parameter, "help", None) or "").replace("\\[", "[").replace("|", "\\|")
+
+
+def _knobs() -> str:
+    lines = [_NOTE, "# Knobs", ""]
+    lines += ["Script name, default and range of every knob, from the one table in `python/copycat/config.py`.", ""]
+    for title, table in (("CopyCat", COPYCAT_KNOBS), ("Inference", INFERENCE_KNOBS)):
+        for page in dict.fromkeys(knob.page for knob in table):
+            lines += [f"## {title}: {page}", "", "| label | knob | default | values | |", "|---|---|---|---|---|"]
+            lines += [_row(knob) for knob in table if knob.page == page]
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(knob: Knob) -> str:
+    if knob.kind in ("button", "info", "table"):
+        default: str = knob.kind
+    elif knob.kind == "bool":
+        default = "on" if knob.default else "off"
+    else:
+        default = str(knob.default) or "–"
+    values = ", ".join(map(str, knob.choices))
+    if not values and knob.minimum is not None:
+        values = f"{knob.minimum} to {knob.maximum}" if knob.maximum is not None else f"from {knob.minimum}"
+    name = f"`{knob.name}`" + (f" (alias `{knob.alias}`)" if knob.alias else "")
+    return f"| {knob.label} | {name} | {default} | {values} | {knob.hint} |"
+
+
+def main() -> None:
+    """Writes or checks the pages."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--check", action="store_true", help="write nothing, say what is out of date")
+    check = parser.parse_args().check
+    made = pages()
+    stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
+    stale += [path for path in (HERE / "commands").glob("*.md") if path not in made]
+    if check:
+        for path in stale:
+            print(f"{path.relative_to(HERE.parent)}: out of date; run make docs")
+        sys.exit(bool(stale))
+    (HERE / "commands").mkdir(exist_ok=True)
+    for path in stale:
+        if path in made:
+            path.write_text(made[path])
+        else:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
