@@ -1,0 +1,51 @@
+"""Callbacks that a host's project names: looked up only in folders that the user listed, so that no project runs code.
+
+The folders are those of the environment variable ``COPYCAT_CALLBACKS``, separated as in ``PATH``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import os
+import sys
+from typing import Any
+
+from copycat.callbacks import CALLBACK_NAMES, CallbackError, Callbacks
+from copycat.config import InferenceSettings, Settings
+
+
+def folders() -> list[str]:
+    """The folders in which callbacks may lie."""
+    return [folder for folder in os.environ.get("COPYCAT_CALLBACKS", "").split(os.pathsep) if os.path.isabs(folder)]
+
+
+def check(settings: Settings | InferenceSettings) -> dict[str, str]:
+    """The callbacks that the settings name, each of whose modules lies in one of the folders.
+
+    Raises:
+        CallbackError: a module lies elsewhere or nowhere.
+    """
+    named = {name: getattr(settings, name) for name in CALLBACK_NAMES if getattr(settings, name).strip()}
+    for name, value in named.items():
+        module = value.partition(":")[0].partition(".")[0]
+        if module in sys.stdlib_module_names or not importlib.machinery.PathFinder.find_spec(module, folders()):
+            raise CallbackError(
+                f"{name} callback {value!r} is named by the project, "
+                f"but no folder of COPYCAT_CALLBACKS holds {module}.py"
+            )
+    return named
+
+
+def resolve(settings: InferenceSettings) -> Callbacks:
+    """The callbacks of an Inference effect.
+
+    Raises:
+        CallbackError: one cannot be found where it may lie.
+    """
+    named: dict[str, Any] = check(settings)
+    for folder in folders() if named else ():
+        if folder not in sys.path:
+            sys.path.append(folder)
+            importlib.invalidate_caches()
+    return Callbacks.resolve(**named)

@@ -1,0 +1,261 @@
+"""Applying models to pictures in shared memory: which checkpoint, on which device, one at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from copycat.config import InferenceSettings
+from copycat.errors import CopycatError
+from copycat.runs import Run, RunError
+from copycat.worker import active_run
+from copycat.worker.buffers import picture
+from copycat.worker.host_callbacks import resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from copycat.worker.server import Handler, Request
+
+Loader = Callable[[str, str, bool], Any]
+"""(path, device, half precision) -> a callable model with ``channels_in`` and ``channels_out``."""
+
+_MODELS_KEPT = 4
+_CHECKPOINT = re.compile(r"(?P<run>.+)_(?P<step>[0-9]+)\.cat")
+_LARGEST_HALF = 65504.0
+
+
+@dataclass
+class _Loaded:
+    model: Any
+    stamp: tuple[int, int, int]
+
+
+class Renderer:
+    """The models in use, and the thread that computes."""
+
+    def __init__(self, load: Loader | None = None) -> None:
+        self._load = load or _load_real
+        self._models: OrderedDict[tuple[str, str, bool], _Loaded] = OrderedDict()
+        self._loads = 0
+        self._loading = threading.Lock()
+        # One thread: two frames at a time would take twice the memory and no less time.
+        self._compute = ThreadPoolExecutor(1, "copycat-compute")
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "render": self.render,
+            "describe_model": self.describe_model,
+            "preview": self.preview,
+            "contact_sheet": self.contact_sheet,
+        }
+
+    def render(self, request: Request) -> dict[str, Any]:
+        """Applies the model of an Inference effect."""
+        settings = InferenceSettings.from_dict(request.message["settings"])
+        path = choose_model(settings.model_file, settings.checkpoint)
+        return self._apply(request, settings, path)
+
+    def describe_model(self, request: Request) -> dict[str, Any]:
+        """Reads what a model takes and makes."""
+        settings = InferenceSettings.from_dict(request.message["settings"])
+        path = choose_model(settings.model_file, settings.checkpoint)
+        model, _ = self._model(path, settings)
+        return {
+            "model": str(path),
+            "channels_in": ", ".join(model.channels_in),
+            "channels_out": ", ".join(model.channels_out),
+        }
+
+    def preview(self, request: Request) -> dict[str, Any]:
+        """Applies the newest checkpoint of the active run; the picture stays as it is where there is none."""
+        chosen = request.message["settings"]
+        run = active_run.find(chosen)
+        status = active_run.status(run)
+        checkpoints = run.checkpoints() if run else []
+        if checkpoints:
+            gpu = {name: chosen[name] for name in ("useGPUIfAvailable", "gpuIndex") if name in chosen}
+            self._apply(request, InferenceSettings.from_dict(gpu), checkpoints[-1][1])
+        return status
+
+    def contact_sheet(self, request: Request) -> dict[str, Any]:
+        """Fits the newest contact sheet of the active run into the picture; black where there is none."""
+        from copycat.worker.sheets import draw_sheet
+
+        run = active_run.find(request.message["settings"])
+        pixels, names = picture(request.buffers.get(request.message), request.message["picture"])
+        sheets = run.contact_sheets() if run else []
+        _store(draw_sheet(sheets[-1][1] if sheets else None, pixels.shape, pixels.dtype, names), pixels)
+        return active_run.status(run)
+
+    def _apply(self, request: Request, settings: InferenceSettings, path: Path) -> dict[str, Any]:
+        calls = resolve(settings)
+        frame = request.message.get("frame")
+        calls.call("before_frame_render", model=str(path), frame=frame)
+        try:
+            answer = self._compute.submit(self._apply_now, request, settings, path).result()
+        except CopycatError as error:
+            calls.call("render_progress", model=str(path), frame=frame, progress=None, error=str(error))
+            raise
+        calls.call("after_frame_render", model=str(path), frame=frame)
+        calls.call("render_progress", model=str(path), frame=frame, progress=1.0, error=None)
+        return answer
+
+    def _apply_now(self, request: Request, settings: InferenceSettings, path: Path) -> dict[str, Any]:
+        if request.cancelled.is_set():
+            raise CopycatError("cancelled")
+        model, warning = self._model(path, settings)
+        pixels, names = picture(request.buffers.get(request.message), request.message["picture"])
+        started = time.perf_counter()
+        made = model(
+            _planes(pixels, _indices(model.channels_in, names, path, "takes")),
+            tile_size=settings.tile_size,
+            tile_overlap=settings.tile_overlap,
+            cancel=request.cancelled.is_set,
+        )
+        seconds = time.perf_counter() - started
+        _store_planes(made, pixels, _indices(model.channels_out, names, path, "makes"))
+        return {
+            "model": str(path),
+            "channels_in": list(model.channels_in),
+            "channels_out": list(model.channels_out),
+            "loads": self._loads,
+            "seconds": seconds,
+            "warning": warning,
+        }
+
+    def _model(self, path: Path, settings: InferenceSettings) -> tuple[Any, str]:
+        """The model, read anew when its file has changed; and a warning about the device."""
+        device, warning = _device(settings, self._load is _load_real)
+        key = (str(path), device, settings.half_precision)
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise CopycatError(f"{path}: the Model File cannot be read: {error.strerror}") from None
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        with self._loading:
+            kept = self._models.get(key)
+            if kept is None or kept.stamp != stamp:
+                self._models.pop(key, None)
+                kept = _Loaded(self._load(str(path), device, settings.half_precision), stamp)
+                self._loads += 1
+                self._models[key] = kept
+                while len(self._models) > _MODELS_KEPT:
+                    self._models.popitem(last=False)
+            self._models.move_to_end(key)
+        return kept.model, warning
+
+
+def _load_real(path: str, device: str, half_precision: bool) -> Any:
+    from copycat.inference import load
+
+    return load(path, device, half_precision)
+
+
+def _device(settings: InferenceSettings, real: bool) -> tuple[str, str]:
+    if not real:
+        return "cpu", ""
+    from copycat.devices import choose_device
+
+    device, warning = choose_device(settings.use_gpu_if_available, settings.gpu_index)
+    return str(device), warning
+
+
+def choose_model(model_file: str, checkpoint: int) -> Path:
+    """The .cat that the knobs Model File and Checkpoint mean.
+
+    Args:
+        model_file: a .cat, or a Data Directory, which stands for the newest checkpoint of its active run.
+        checkpoint: 0 for the newest checkpoint of the run that the file belongs to, else the last one with at most
+            so many steps. A file that is no numbered checkpoint stands for itself.
+
+    Raises:
+        CopycatError: there is none.
+    """
+    if not model_file:
+        raise CopycatError("Model File is empty: choose a .cat file")
+    path = Path(os.path.expanduser(model_file))
+    if path.is_dir():
+        run = active_run.find({"dataDirectory": str(path)})
+        if run is None or not run.checkpoints():
+            raise CopycatError(f"{path}: the Data Directory holds no checkpoint")
+    else:
+        match = _CHECKPOINT.fullmatch(path.name)
+        if match is None:
+            return path
+        try:
+            run = Run(path.parent, match["run"])
+        except RunError:
+            return path
+        if not run.checkpoints():
+            return path
+    fitting = [file for step, file in run.checkpoints() if not checkpoint or step <= checkpoint]
+    if not fitting:
+        raise CopycatError(f"run {run.name} has no checkpoint with at most {checkpoint} steps")
+    return fitting[-1]
+
+
+def _indices(channels: tuple[str, ...], names: tuple[str, ...], path: Path, verb: str) -> list[int]:
+    """Which components of the picture are the channels: by name, else by order where their number is the same."""
+    if all(channel in names for channel in channels):
+        return [names.index(channel) for channel in channels]
+    if len(channels) == len(names) or (len(names) == 4 and len(channels) == 3):
+        return list(range(len(channels)))
+    if len(channels) == 1:
+        return [len(names) - 1]
+    raise CopycatError(
+        f"{path}: the model {verb} the channels {', '.join(channels)}, but the clip has {', '.join(names)}"
+    )
+
+
+def _planes(pixels: NDArray[Any], indices: list[int]) -> Tensor:
+    """``[C, H, W]`` of the picture, without a copy where its depth and its order allow."""
+    import torch
+
+    if pixels.dtype == np.uint16:  # torch computes nothing in it
+        pixels = pixels.astype(np.float32) / np.float32(65535)
+    elif pixels.dtype == np.uint8:
+        pixels = pixels.astype(np.float32) / np.float32(255)
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)
+    if indices == list(range(indices[0], indices[0] + len(indices))):
+        planes = planes[indices[0] : indices[0] + len(indices)]
+    else:
+        planes = planes[indices]
+    return planes.float() if planes.dtype == torch.float16 else planes
+
+
+def _store_planes(made: Tensor, pixels: NDArray[Any], indices: list[int]) -> None:
+    import torch
+
+    if pixels.dtype == np.float32:
+        target = torch.from_numpy(pixels).permute(2, 0, 1)
+        if indices == list(range(indices[0], indices[0] + len(indices))):
+            target[indices[0] : indices[0] + len(indices)].copy_(made)
+        else:
+            target[indices] = made.to(target.dtype)
+        return
+    _store(made.cpu().permute(1, 2, 0).numpy(), pixels, indices)
+
+
+def _store(values: NDArray[Any], pixels: NDArray[Any], indices: list[int] | None = None) -> None:
+    """Writes values ``[H, W, C]`` into components of a picture of any depth; integers are clamped and rounded."""
+    chosen = indices if indices is not None else list(range(values.shape[2]))
+    if pixels.dtype == np.float16:
+        values = np.where(np.isfinite(values), np.clip(values, -_LARGEST_HALF, _LARGEST_HALF), values)
+    elif pixels.dtype != np.float32:
+        most = 255.0 if pixels.dtype == np.uint8 else 65535.0
+        values = np.clip(np.nan_to_num(values), 0, 1) * most + 0.5
+    for plane, component in enumerate(chosen):
+        pixels[..., component] = values[..., plane]

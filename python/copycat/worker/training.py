@@ -1,0 +1,295 @@
+"""Frames that a host hands over become the files of a new run, and its training a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from copycat.config import Settings
+from copycat.errors import CopycatError
+from copycat.runs import Display, Run, RunError, new_run, stop, trainer_lives
+from copycat.worker import active_run, host_callbacks
+from copycat.worker.buffers import picture
+
+if TYPE_CHECKING:
+    from copycat.worker.server import Handler, Request
+
+_WRITERS = 2
+_MOST_QUEUED_BYTES = 2 << 30
+_CHANGEABLE = ("epochs", "minutes", "checkpointInterval", "imageInterval")
+
+
+@dataclass
+class _Handover:
+    """A run whose frames are being handed over."""
+
+    run: Run
+    writes: list[Future[None]] = field(default_factory=list)
+    given_up: threading.Event = field(default_factory=threading.Event)
+    preview: str = ""
+
+
+class Trainings:
+    """Runs that were started or handed over by this host."""
+
+    def __init__(self) -> None:
+        self._handovers: dict[str, _Handover] = {}
+        self._failures: dict[str, str] = {}
+        self._page: subprocess.Popen[bytes] | None = None
+        self._writers = ThreadPoolExecutor(_WRITERS, "copycat-writer")
+        self._queued = 0
+        self._written = threading.Condition()
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "frames": frames,
+            "begin_run": self.begin_run,
+            "hand_over": self.hand_over,
+            "train": self.train,
+            "abandon": self.abandon,
+            "status": self.status,
+            "stop": self.stop,
+            "resume": self.resume,
+            "open_progress": self.open_progress,
+            "newest_model": newest_model,
+        }
+
+    def begin_run(self, request: Request) -> dict[str, Any]:
+        """Checks the settings and claims a name."""
+        settings = Settings.from_dict(request.message["settings"])
+        host_callbacks.check(settings)
+        directory = active_run.directory_of(request.message["settings"])
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            run = _claim(directory)
+        except OSError as error:
+            raise RunError(f"{directory}: the Data Directory cannot be written: {error.strerror}") from None
+        self._handovers[str(run.file(""))] = _Handover(run)
+        return {"run": {"directory": str(directory), "name": run.name}}
+
+    def hand_over(self, request: Request) -> dict[str, Any]:
+        """Takes a frame; it is written in the background."""
+        message = request.message
+        handover = self._handover(message)
+        for write in handover.writes:
+            if write.done():
+                write.result()  # raises what went wrong with an earlier frame
+        piece = request.buffers.keep(message)
+        pixels, names = picture(piece, message["picture"])
+        path = handover.run.file(f"_{message['clip']}.{int(message['frame']):04d}.exr")
+        if message["clip"] == "preview":
+            handover.preview = str(path)
+        with self._written:
+            while self._queued and self._queued + pixels.nbytes > _MOST_QUEUED_BYTES:
+                self._written.wait(0.1)
+                if request.cancelled.is_set():
+                    raise CopycatError("cancelled")
+            self._queued += pixels.nbytes
+        handover.writes.append(self._writers.submit(self._write, handover, path, pixels, names))
+        return {}
+
+    def _write(self, handover: _Handover, path: Path, pixels: NDArray[Any], names: tuple[str, ...]) -> None:
+        from copycat.sequence import write_frame
+
+        try:
+            if not handover.given_up.is_set():
+                values = _for_a_file(pixels)
+                write_frame(
+                    path, values, names, dtype="half" if values.dtype == np.float16 else "float", compression="zip"
+                )
+        finally:
+            with self._written:
+                self._queued -= pixels.nbytes
+                self._written.notify_all()
+
+    def train(self, request: Request) -> dict[str, Any]:
+        """Waits until all frames are written and starts the training."""
+        handover = self._handover(request.message)
+        settings = dict(request.message["settings"])
+        waiting: set[Future[None]] = set(handover.writes)
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
+            for write in done:
+                write.result()
+            if request.cancelled.is_set():
+                raise CopycatError("cancelled")
+            request.progress(1 - len(waiting) / len(handover.writes))
+        run = handover.run
+        checked = Settings.from_dict(
+            {**settings, "trainingFrames": "all", "dataDirectory": str(run.directory), "preview": handover.preview}
+        )
+        patterns = [str(run.file(f"_{clip}.####.exr")) for clip in ("input", "groundTruth")]
+        arguments = ["train", *patterns, "--data-directory", str(run.directory), "--run-name", run.name]
+        self._start(run, [*arguments, "--settings", "/dev/stdin"], json.dumps(checked.to_dict()).encode())
+        del self._handovers[str(run.file(""))]
+        return {"status": f"{run.name}: training starts", "can_resume": False, "failed": False}
+
+    def abandon(self, request: Request) -> dict[str, Any]:
+        """Deletes what was handed over for a run that will not start."""
+        key = str(_run(request.message).file(""))
+        handover = self._handovers.pop(key, None)
+        if handover:
+            _delete(handover, timeout=30.0)
+        return {}
+
+    def end(self, seconds: float) -> None:
+        """The host is gone: deletes what was not finished; trainings go on."""
+        for handover in self._handovers.values():
+            handover.given_up.set()
+        for handover in self._handovers.values():
+            _delete(handover, seconds)
+        if self._page:
+            self._page.terminate()
+
+    def status(self, request: Request) -> dict[str, Any]:
+        """How the active run is doing."""
+        return self._status_of(active_run.find(request.message["settings"]))
+
+    def _status_of(self, run: Run | None) -> dict[str, Any]:
+        return active_run.status(run, self._failures.get(str(run.file("")), "") if run else "")
+
+    def stop(self, request: Request) -> dict[str, Any]:
+        """Asks the active run's trainer to save and stop."""
+        run = active_run.expect(request.message["settings"])
+        if not stop(run):
+            raise RunError(f"run {run.name} is not being trained")
+        return {**self._status_of(run), "status": f"{run.name}: saves and stops"}
+
+    def resume(self, request: Request) -> dict[str, Any]:
+        """Continues the active run."""
+        settings = Settings.from_dict(request.message["settings"])
+        run = active_run.expect(request.message["settings"])
+        if trainer_lives(run):
+            raise RunError(f"run {run.name} is being trained already")
+        if not run.resume_state.exists():
+            raise RunError(f"run {run.name} cannot be resumed: {run.resume_state.name} is missing")
+        arguments = ["resume", str(run.directory), "--run", run.name]
+        for knob in Settings.knobs():
+            if knob.name in _CHANGEABLE and knob.field:
+                arguments += [f"--{knob.field.replace('_', '-')}", str(getattr(settings, knob.field))]
+        self._start(run, arguments, b"")
+        return {"status": f"{run.name}: training goes on", "can_resume": False, "failed": False}
+
+    def open_progress(self, request: Request) -> dict[str, Any]:
+        """Opens the Progress page of the Data Directory; it closes with the host."""
+        directory = active_run.directory_of(request.message["settings"])
+        if not directory.is_dir():
+            raise RunError(f"{directory}: there is no such Data Directory yet: start a training first")
+        if self._page:
+            self._page.terminate()
+            self._page.wait()
+        self._page = subprocess.Popen(
+            [sys.executable, "-P", "-m", "copycat", "progress", str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+        )
+        return {**self._status_of(active_run.find(request.message["settings"]))}
+
+    def _handover(self, message: Mapping[str, Any]) -> _Handover:
+        run = _run(message)
+        handover = self._handovers.get(str(run.file("")))
+        if handover is None:
+            raise RunError(f"run {run.name} was not begun, or has been started already")
+        return handover
+
+    def _start(self, run: Run, arguments: list[str], standard_input: bytes) -> None:
+        """Starts ``copycat train`` or ``resume`` in a session of its own: it outlives worker and host."""
+        environment = dict(os.environ)
+        if host_callbacks.folders():
+            environment["PYTHONPATH"] = os.pathsep.join(host_callbacks.folders())
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the thread that waits
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "copycat", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        )
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(standard_input)
+        self._failures.pop(str(run.file("")), None)
+        with contextlib.suppress(RunError), Display.edit(run.directory) as display:
+            display.active = run.name
+        threading.Thread(target=self._wait, args=(run, process, output), daemon=True).start()
+
+    def _wait(self, run: Run, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
+        status = process.wait()
+        with output:
+            output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
+            words = output.read().decode(errors="replace").strip().splitlines()
+        if status not in (0, 130, 143):
+            self._failures[str(run.file(""))] = f"{run.name} failed: {words[-1] if words else f'status {status}'}"
+
+
+def frames(request: Request) -> dict[str, Any]:
+    """The frames to fetch: those named, else those that both clips have."""
+    from copycat.sequence import parse_frames
+
+    text = str(request.message.get("text", "")).strip()
+    if text.lower() not in ("", "all"):
+        return {"frames": parse_frames(text)}
+    ranges = [request.message.get(clip) or [] for clip in ("input", "ground_truth")]
+    known = [(int(first), int(last)) for first, last in (r for r in ranges if len(r) == 2)]
+    if not known:
+        raise CopycatError("the host does not say which frames there are: write them into Training Frames")
+    first, last = max(r[0] for r in known), min(r[1] for r in known)
+    if last < first:
+        raise CopycatError(f"Input and Ground Truth have no frame in common (they have {known})")
+    if last - first >= 100_000:
+        raise CopycatError(f"Input and Ground Truth have the frames {first} to {last}: write those to train on")
+    return {"frames": list(range(first, last + 1))}
+
+
+def newest_model(request: Request) -> dict[str, Any]:
+    """The newest checkpoint of the active run."""
+    run = active_run.expect(request.message["settings"])
+    checkpoints = run.checkpoints()
+    if not checkpoints:
+        raise RunError(f"run {run.name} has no checkpoint yet")
+    return {"model": str(checkpoints[-1][1])}
+
+
+def _run(message: Mapping[str, Any]) -> Run:
+    return Run(Path(message["run"]["directory"]), str(message["run"]["name"]))
+
+
+def _claim(directory: Path) -> Run:
+    """A new run whose name no other host takes in the same second."""
+    while True:
+        run = new_run(directory)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(run.provenance, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return run
+
+
+def _delete(handover: _Handover, timeout: float) -> None:
+    handover.given_up.set()
+    wait(handover.writes, timeout)
+    for path in handover.run.files():
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _for_a_file(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Values as a file holds them: half stays half, integers become float, in which none is lost."""
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.float32) / np.float32(255)
+    if pixels.dtype == np.uint16:
+        return pixels.astype(np.float32) / np.float32(65535)
+    return pixels
