@@ -1,0 +1,63 @@
+"""``copycat progress``: serves the Progress page of a Data Directory."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import socket
+from pathlib import Path
+
+from copycat.errors import CopycatError
+
+FIRST_PORT = 8600
+_PORTS_TRIED = 50
+
+
+def progress(
+    data_directory: Path, port: int = 0, browser: bool = True, host: str = "127.0.0.1", token: str | None = None
+) -> None:
+    """Serves the Progress page until it is interrupted.
+
+    Args:
+        data_directory: where the runs are.
+        port: to listen on; 0 takes the first free one from 8600 on.
+        browser: open the page in the browser.
+        host: address to listen on. Any but the loopback address needs a token.
+        token: asked of every browser where the host is not the loopback address; a random one when none is given.
+
+    Raises:
+        CopycatError: the directory does not exist, the port is taken, or NiceGUI is not installed.
+    """
+    data_directory = Path(data_directory).resolve()
+    if not data_directory.is_dir():
+        raise CopycatError(f"{data_directory}: there is no such Data Directory")
+    if importlib.util.find_spec("nicegui") is None:
+        raise CopycatError(
+            "the Progress page needs NiceGUI, which is not installed: pip install 'copycat-vfx[progress]'"
+        )
+    from copycat.dashboard.access import is_loopback
+    from copycat.dashboard.server import serve
+
+    if not is_loopback(host):
+        token = token or secrets.token_urlsafe(24)
+    serve(data_directory, host, _free_port(host, port), browser, token)
+
+
+def _free_port(host: str, port: int) -> int:
+    """``port``, or the first free one where it is 0.
+
+    Raises:
+        CopycatError: it is taken, or the address is not one of this machine.
+    """
+    candidates = [port] if port else range(FIRST_PORT, FIRST_PORT + _PORTS_TRIED)
+    problem = ""
+    for candidate in candidates:
+        try:
+            family = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0][0]
+            with socket.socket(family, socket.SOCK_STREAM) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind((host, candidate))
+            return candidate
+        except (OSError, OverflowError) as error:
+            problem = getattr(error, "strerror", None) or str(error)
+    raise CopycatError(f"cannot listen on {host} port {port or FIRST_PORT}: {problem}")

@@ -1,0 +1,148 @@
+"""What the page asks in a dialog: a training's knobs, whether to delete, and the text of an Inference node."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nicegui import ui
+
+from copycat.config import Knob, Settings, SettingsError
+from copycat.dashboard.trainings import Trainings
+from copycat.errors import CopycatError
+from copycat.runs import Run
+
+_NOT_ON_THE_PAGE = "dataDirectory"
+
+
+class TrainingDialog:
+    """Asks for pairs and knobs and starts a training. What was entered stays for the next time."""
+
+    def __init__(self, trainings: Trainings, started: Callable[[], None]) -> None:
+        self._trainings = trainings
+        self._started = started
+        self._values: dict[str, Any] = {}
+        self._pairs: list[list[str]] = [["", ""]]
+        knobs = [knob for knob in Settings.knobs() if "page" in knob.shown_on and knob.name != _NOT_ON_THE_PAGE]
+        pages = list(dict.fromkeys(knob.page for knob in knobs))
+        with ui.dialog() as self._dialog, ui.card().classes("training"):
+            ui.label("Start Training").classes("title")
+            self._pair_rows()
+            with ui.tabs().props("dense no-caps align=left inline-label") as tabs:
+                for page in pages:
+                    ui.tab(page)
+            with ui.tab_panels(tabs, value=pages[0]).classes("knobs"):
+                for page in pages:
+                    with ui.tab_panel(page), ui.element("div").classes("knob-grid"):
+                        for knob in knobs:
+                            if knob.page == page:
+                                self._knob(knob)
+            self._problem = ui.label().classes("reason")
+            with ui.element("div").classes("dialog-buttons"):
+                ui.button("Cancel", on_click=self._dialog.close).props("flat no-caps")
+                ui.button("Start Training", on_click=self._start).props("unelevated no-caps")
+
+    def open(self) -> None:
+        """Shows the dialog."""
+        self._problem.text = ""
+        self._dialog.open()
+
+    @ui.refreshable_method
+    def _pair_rows(self) -> None:
+        for pair in self._pairs:
+            with ui.element("div").classes("pair"):
+                for side, label in enumerate(("Input", "Ground Truth")):
+                    field = ui.input(label, value=pair[side], placeholder="/shots/ab/plate.####.exr")
+                    field.props("dense outlined").on_value_change(_put(pair, side))
+        ui.button("Add pair", icon="add", on_click=self._add_pair).props("flat dense no-caps size=sm")
+
+    def _add_pair(self) -> None:
+        self._pairs.append(["", ""])
+        self._pair_rows.refresh()
+
+    def _knob(self, knob: Knob) -> None:
+        """The control of a knob, with the table's label, range and hint."""
+        control: Any
+        if knob.kind == "bool":
+            control = ui.switch(knob.label, value=knob.default).props("dense")
+        elif knob.kind == "choice":
+            control = ui.select(list(knob.choices), label=knob.label, value=knob.default).props("dense outlined")
+        elif knob.kind in ("int", "float"):
+            control = ui.number(knob.label, value=knob.default, min=knob.minimum, max=knob.maximum)
+            control.props(f"dense outlined step={1 if knob.kind == 'int' else 'any'}")
+        else:
+            control = ui.input(knob.label, value=str(knob.default)).props("dense outlined")
+        control.classes("knob").on_value_change(_put(self._values, knob.name))
+        with control:
+            ui.tooltip(knob.hint).props("delay=500 max-width=320px")
+
+    async def _start(self) -> None:
+        values = {name: value for name, value in self._values.items() if value is not None}
+        try:
+            settings = Settings.from_dict(values)
+            await asyncio.to_thread(self._trainings.start, [(a, b) for a, b in self._pairs], settings)
+        except (SettingsError, CopycatError, OSError) as error:
+            self._problem.text = str(error)
+            return
+        self._dialog.close()
+        self._started()
+
+
+def _put(where: Any, key: Any) -> Callable[[Any], None]:
+    def put(event: Any) -> None:
+        where[key] = event.value
+
+    return put
+
+
+async def confirm(question: str, button: str) -> bool:
+    """Asks; True when the button was pressed."""
+    with ui.dialog() as dialog, ui.card().classes("question"):
+        ui.label(question)
+        with ui.element("div").classes("dialog-buttons"):
+            ui.button("Cancel", on_click=lambda: dialog.submit(False)).props("flat no-caps")
+            ui.button(button, on_click=lambda: dialog.submit(True)).props("unelevated no-caps color=negative")
+    answer = bool(await dialog)
+    dialog.delete()
+    return answer
+
+
+def show_inference(run: Run) -> None:
+    """Shows the command and the node text that put a run's newest checkpoint to use, each with a Copy button.
+
+    Raises:
+        CopycatError: the run has no checkpoint yet.
+    """
+    checkpoints = run.checkpoints()
+    if not checkpoints:
+        raise CopycatError(f"run {run.name} has no checkpoint yet")
+    with ui.dialog(value=True) as dialog, ui.card().classes("inference"):
+        ui.label(f"Create Inference: {checkpoints[-1][1].name}").classes("title")
+        for title, text in inference_texts(checkpoints[-1][1]).items():
+            with ui.element("div").classes("copy-head"):
+                ui.label(title).classes("reading-title")
+                button = ui.button("Copy", icon="content_copy").props("flat dense no-caps size=sm")
+                button.on("click", js_handler=f"() => copycat.copy({json.dumps(text)})")
+            ui.label(text).classes("copy-text")
+        with ui.element("div").classes("dialog-buttons"):
+            ui.button("Close", on_click=dialog.close).props("flat no-caps")
+    dialog.on("hide", dialog.delete)
+
+
+def inference_texts(model: Path) -> dict[str, str]:
+    """The same model in a shell, in Nuke and in Natron."""
+    tcl = "".join(f"\\{character}" if character in '\\"[]{}$' else character for character in str(model))
+    return {
+        "Command line": f"copycat infer {shlex.quote(str(model))} INPUT.####.exr OUTPUT.####.exr",
+        "Nuke: paste into the node graph": (
+            f'OFXorg.copycat.Inference_v1 {{\n inputs 1\n modelFile "{tcl}"\n name Inference1\n}}'
+        ),
+        "Natron: run in the Script Editor": (
+            'node = app.createNode("org.copycat.Inference")\n'
+            f'node.getParam("modelFile").setValue({json.dumps(str(model))})'
+        ),
+    }

@@ -1,0 +1,254 @@
+"""The page as one browser sees it: puts the parts together and carries out what the user asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import ui
+
+from copycat import runs
+from copycat.config import COPYCAT_KNOBS
+from copycat.dashboard.dialogs import TrainingDialog, confirm, show_inference
+from copycat.dashboard.graph import Graph
+from copycat.dashboard.status import Status
+from copycat.dashboard.table import RunTable
+from copycat.dashboard.trainings import Trainings
+from copycat.dashboard.viewer import Viewer
+from copycat.dashboard.watch import Watch
+from copycat.errors import CopycatError
+from copycat.runs import Display, Run
+
+REFRESH_SECONDS = 0.5
+_KNOBS = {knob.name: knob for knob in COPYCAT_KNOBS}
+_HEAD = '<link rel="stylesheet" href="/copycat/progress.css"><script src="/copycat/progress.js"></script>'
+
+
+class Page:
+    """One open page."""
+
+    _graph: Graph
+    _table: RunTable
+
+    def __init__(self, watch: Watch, trainings: Trainings, local: bool) -> None:
+        """Builds the page.
+
+        Args:
+            watch: what is known of the runs.
+            trainings: starts trainings.
+            local: whether only this machine's user can open the page; else nothing is opened on its desktop.
+        """
+        self._watch = watch
+        self._trainings = trainings
+        self._local = local
+        self._version = -1
+        self._told = len(trainings.failures)
+        self._new_run = TrainingDialog(trainings, self._training_started)
+        ui.add_head_html(_HEAD)
+        ui.colors(primary="#4d86c6", negative="#c4534a", positive="#3f9b6c")
+        self._header()
+        with ui.element("main").classes("layout"):
+            with ui.element("div").classes("left"):
+                self._graph_panel()
+                self._table_panel()
+            with ui.element("div").classes("right"):
+                self._status_panel()
+                with ui.element("section").classes("panel pictures"):
+                    self._viewer = Viewer()
+        ui.timer(REFRESH_SECONDS, self._refresh)
+
+    # -- parts
+
+    def _header(self) -> None:
+        with ui.element("header").classes("top"):
+            ui.label("copycat").classes("brand")
+            ui.label(str(self._watch.directory)).classes("directory").tooltip(str(self._watch.directory))
+            self._problem = ui.label().classes("reason")
+            ui.element("div").classes("spacer")
+            self._switch("liveUpdates", self._watch.live_updates, self._set_live)
+            ui.button("Start Training", icon="play_arrow", on_click=self._new_run.open).props(
+                "unelevated dense no-caps size=sm"
+            ).mark("start")
+            theme = ui.button(icon="contrast").props('flat dense size=sm aria-label="Light or dark"')
+            theme.on("click", js_handler="() => copycat.toggleTheme()")
+
+    def _graph_panel(self) -> None:
+        with ui.element("section").classes("panel"):
+            with ui.element("div").classes("tools"):
+                knob = _KNOBS["smoothness"]
+                self._switch("logScale", False, lambda on: self._set_graph("log_scale", on))
+                ui.label(knob.label).classes("tool-label")
+                ui.slider(min=knob.minimum or 0, max=knob.maximum or 1, step=0.01, value=knob.default).props(
+                    f'label dense aria-label="{knob.label}"'
+                ).classes("smoothness").on_value_change(
+                    lambda event: self._set_graph("smoothness", event.value)
+                ).tooltip(knob.hint)
+                self._switch("showOriginal", True, lambda on: self._set_graph("show_original", on))
+                self._switch("showValidation", True, lambda on: self._set_graph("show_validation", on))
+                ui.element("div").classes("spacer")
+                with ui.element("div").classes("zoom"):
+                    for label, hint, act in (
+                        ("X+", "Zoom in on the steps", lambda: self._graph.zoom_x(True)),
+                        ("X\N{MINUS SIGN}", "Zoom out of the steps", lambda: self._graph.zoom_x(False)),
+                        ("Y+", "Zoom in on the loss", lambda: self._graph.zoom_y(True)),
+                        ("Y\N{MINUS SIGN}", "Zoom out of the loss", lambda: self._graph.zoom_y(False)),
+                        ("Fit", "Show all (double-click)", lambda: self._graph.fit()),
+                        ("Refresh", "Read the Data Directory again", self._reread),
+                    ):
+                        ui.button(label, on_click=act).props("flat dense no-caps size=sm").classes("tool").tooltip(hint)
+            self._graph = Graph(self._watch)
+
+    def _table_panel(self) -> None:
+        with ui.element("section").classes("panel"):
+            with ui.element("div").classes("tools"):
+                ui.label(_KNOBS["runTable"].label).classes("panel-title")
+                self._count = ui.label().classes("tool-label")
+                ui.element("div").classes("spacer")
+                ui.input(placeholder="Filter").props("dense borderless clearable").classes("filter").on_value_change(
+                    lambda event: self._table.filter(event.value or "")
+                )
+            self._table = RunTable(self._act)
+
+    def _status_panel(self) -> None:
+        with ui.element("section").classes("panel"):
+            self._status = Status()
+            with ui.element("div").classes("actions"):
+                self._buttons = {
+                    name: ui.button(_KNOBS[name].label, on_click=act)
+                    .props("outline dense no-caps size=sm")
+                    .tooltip(_KNOBS[name].hint)
+                    for name, act in (
+                        ("stopTraining", self._stop),
+                        ("resumeTraining", self._resume),
+                        ("createInference", self._create_inference),
+                    )
+                }
+
+    def _switch(self, name: str, value: bool, act: Callable[[bool], Any]) -> None:
+        knob = _KNOBS[name]
+        ui.switch(knob.label, value=value, on_change=lambda event: act(event.value)).props("dense size=xs").classes(
+            "tool-switch"
+        ).tooltip(knob.hint)
+
+    # -- keeping up
+
+    async def _refresh(self) -> None:
+        for sentence in self._trainings.failures[self._told :]:
+            self._told += 1
+            ui.notify(sentence, type="negative", timeout=0, close_button="Close", multi_line=True)
+        if self._version != self._watch.version:
+            self._version = self._watch.version
+            await self._show()
+
+    async def _show(self, again: bool = False) -> None:
+        rows = self._watch.rows()
+        active = self._active()
+        self._problem.text = self._watch.problem
+        self._count.text = f"{len(rows)}" if rows else ""
+        self._table.show(rows, again)
+        self._status.show(active, self._watch)
+        pictures = await asyncio.to_thread(self._watch.pictures, active.run.name if active else "")
+        self._viewer.show(active.run.name if active else "", active.colour if active else "", pictures)
+        trains = active is not None and active.state == "training"
+        resumable = active is not None and not trains and await asyncio.to_thread(active.run.resume_state.exists)
+        self._buttons["stopTraining"].set_enabled(trains)
+        self._buttons["resumeTraining"].set_enabled(resumable)
+        self._buttons["createInference"].set_enabled(active is not None)
+        await self._graph.draw()
+
+    def _active(self) -> runs.RunInfo | None:
+        return next((row for row in self._watch.rows() if row.active), None)
+
+    async def _reread(self) -> None:
+        await asyncio.to_thread(self._watch.scan, True)
+        await self._show()
+
+    # -- what the user asks
+
+    async def _set_graph(self, attribute: str, value: Any) -> None:
+        setattr(self._graph, attribute, value)
+        await self._graph.draw()
+
+    async def _set_live(self, on: bool) -> None:
+        self._watch.live_updates = on
+        if on:
+            await self._reread()
+
+    async def _act(self, action: str, name: str, value: Any) -> None:
+        """Carries out what was done in the table; only runs that the table shows are acted upon."""
+        row = self._watch.row(name)
+        if row is None:
+            return
+        await self._try(lambda: self._carry_out(action, row.run, value))
+
+    async def _carry_out(self, action: str, run: Run, value: Any) -> None:
+        if action == "show":
+            await asyncio.to_thread(_choose, run, shown=bool(value))
+        elif action == "colour":
+            await asyncio.to_thread(_choose, run, colour=str(value)[:7])
+        elif action == "activate":
+            await asyncio.to_thread(_activate, run)
+        elif action == "rename":
+            await asyncio.to_thread(runs.rename, run, str(value).strip())
+        elif action == "reveal":
+            await asyncio.to_thread(_reveal, run, self._local)
+        elif action == "delete":
+            count = len(await asyncio.to_thread(run.files))
+            if await confirm(f"Delete the run {run.name} and its {count} files? This cannot be undone.", "Delete"):
+                await asyncio.to_thread(runs.delete, run)
+
+    async def _try(self, act: Callable[[], Any]) -> None:
+        try:
+            await act()
+        except (CopycatError, OSError) as error:
+            ui.notify(str(error), type="negative", close_button="Close", multi_line=True)
+        await asyncio.to_thread(self._watch.scan)
+        await self._show(again=True)
+
+    async def _stop(self) -> None:
+        if active := self._active():
+            await self._try(lambda: asyncio.to_thread(runs.stop, active.run))
+            ui.notify(f"Asked the trainer of {active.run.name} to save and stop.")
+
+    async def _resume(self) -> None:
+        if active := self._active():
+            await self._try(lambda: asyncio.to_thread(self._trainings.resume, active.run))
+
+    async def _create_inference(self) -> None:
+        if active := self._active():
+            try:
+                show_inference(active.run)
+            except CopycatError as error:
+                ui.notify(str(error), type="negative")
+
+    def _training_started(self) -> None:
+        self._watch.activate_next()
+        ui.notify("The training was started; its run shows here as soon as it writes its first step.")
+
+
+def _choose(run: Run, **entry: Any) -> None:
+    Display.read(run.directory).set(run.name, **entry)
+
+
+def _activate(run: Run) -> None:
+    with Display.edit(run.directory) as display:
+        display.active = run.name
+
+
+def _reveal(run: Run, local: bool) -> None:
+    """Opens the file manager where the run's files are.
+
+    Raises:
+        CopycatError: there is no desktop to open it on; the message says where the files are.
+    """
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    desktop = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if not local or not desktop or shutil.which(opener) is None:
+        raise CopycatError(f"there is no desktop here to show them on; the files are {run.directory}/{run.name}*")
+    what = ["-R", str(run.summary)] if opener == "open" else [str(run.directory)]
+    subprocess.Popen([opener, *what], stdin=subprocess.DEVNULL, start_new_session=True)

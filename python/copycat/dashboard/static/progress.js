@@ -1,0 +1,101 @@
+// What the graph and the runs table need on the browser's side. Values from files become text, never HTML.
+window.copycat = (() => {
+  const act = (action, name, value) => emitEvent("copycat-run", { action, name, value });
+  const element = (tag, properties) => Object.assign(document.createElement(tag), properties);
+  const escaped = (text) => {
+    const box = document.createElement("div");
+    box.textContent = text;
+    return box.innerHTML;
+  };
+  const number = (value, digits) => (typeof value === "number" && isFinite(value) ? value.toFixed(digits) : "");
+  const short = (value) => {
+    if (value === 0) return "0";
+    const size = Math.abs(value);
+    if (size >= 1e6) return +(value / 1e6).toPrecision(4) + "M";
+    if (size >= 1e4) return +(value / 1e3).toPrecision(4) + "k";
+    return String(+value.toPrecision(3));
+  };
+  const seconds = (value) => {
+    if (!(value >= 0)) return "";
+    const two = (n) => String(Math.floor(n)).padStart(2, "0");
+    return `${Math.floor(value / 3600)}:${two((value / 60) % 60)}:${two(value % 60)}`;
+  };
+
+  // Only the smoothed lines speak; their points are [step, smoothed loss, loss, seconds of training].
+  const tooltip = (points) => {
+    const lines = points.filter((point) => point.value.length === 4).slice(0, 12);
+    const checks = points.filter((point) => point.seriesId.endsWith("/validation"));
+    const rows = lines.map(
+      ({ value, seriesName, color }) =>
+        `<div class="tip-name"><span class="dot" style="background:${escaped(color)}"></span>${escaped(seriesName)}</div>` +
+        `<div class="tip-row"><span>Step ${value[0]}</span><span>Loss ${short(value[2])}</span>` +
+        `<span>Smoothed ${short(value[1])}</span><span>${seconds(value[3])}</span></div>`
+    );
+    rows.push(...checks.map(({ value }) => `<div class="tip-row"><span>Step ${value[0]}</span><span>PSNR ${number(value[1], 2)} dB</span></div>`));
+    return rows.join("");
+  };
+
+  const box = (type, action) => (params) => {
+    const input = element("input", { type, checked: Boolean(params.value), className: "cell-input" });
+    input.setAttribute("aria-label", `${action === "show" ? "Show curve of" : "Activate"} ${params.data.name}`);
+    input.addEventListener("change", () => act(action, params.data.name, input.checked));
+    return input;
+  };
+
+  const colour = (params) => {
+    const input = element("input", { type: "color", value: params.value, className: "cell-colour" });
+    input.setAttribute("aria-label", `Colour of ${params.data.name}`);
+    input.addEventListener("change", () => act("colour", params.data.name, input.value));
+    return input;
+  };
+
+  const state = (params) => {
+    const cell = element("span", { className: `state state-${params.value}`, textContent: params.value });
+    if (params.data.reason) cell.title = params.data.reason;
+    return cell;
+  };
+
+  const actions = (params) => {
+    const cell = element("span", { className: "cell-actions" });
+    for (const [action, icon, hint] of [["reveal", "folder_open", "Show on disk"], ["delete", "delete", "Delete this run"]]) {
+      const button = element("button", { className: "cell-button", title: hint });
+      button.append(element("i", { className: "material-icons", textContent: icon }));
+      button.setAttribute("aria-label", `${hint}: ${params.data.name}`);
+      button.addEventListener("click", () => act(action, params.data.name));
+      cell.append(button);
+    }
+    return cell;
+  };
+
+  const steps = ({ data }) => (data.total && data.total !== data.steps ? `${data.steps} / ${data.total}` : String(data.steps));
+
+  const copy = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = element("textarea", { value: text });
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+  };
+
+  const setTheme = (dark) => {
+    Quasar.Dark.set(dark);
+    localStorage.setItem("copycat-theme", dark ? "dark" : "light");
+  };
+  window.addEventListener("load", () => {
+    const wanted = new URLSearchParams(location.search).get("theme") || localStorage.getItem("copycat-theme");
+    if (wanted) setTheme(wanted !== "light");
+  });
+
+  return {
+    tooltip, colour, state, actions, steps, number, copy,
+    shown: box("checkbox", "show"),
+    active: box("radio", "activate"),
+    axisLabel: short,
+    noRuns: '<span class="muted">No runs yet. Start a training, or run <code>copycat train</code>.</span>',
+    toggleTheme: () => setTheme(!Quasar.Dark.isActive),
+  };
+})();
