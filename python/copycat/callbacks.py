@@ -79,4 +79,4 @@ def _find(name: str, value: Callback | str | None) -> Callback | None:
         ) from error
     if not callable(found):
         raise CallbackError(f"{name} callback {value!r} is not a function")
-    return found  # type: ignore[return-value]
+    return found

@@ -62,13 +62,15 @@ def display(pixels: Tensor, linear: bool, channels: Sequence[str]) -> np.ndarray
     picture = values[..., :3] if values.shape[-1] >= 3 else np.repeat(values[..., :1], 3, axis=-1)
     if linear and (len(channels) >= 3):
         picture = srgb(picture)
-    return np.nan_to_num(np.clip(picture, 0, 1)).astype(np.float32)
+    shown: np.ndarray = np.nan_to_num(np.clip(picture, 0, 1)).astype(np.float32)
+    return shown
 
 
 def srgb(linear: np.ndarray) -> np.ndarray:
     """Linear light -> sRGB (IEC 61966-2-1); negative values become 0."""
     value = np.maximum(linear, 0)
-    return np.where(value <= 0.0031308, 12.92 * value, 1.055 * np.power(value, 1 / 2.4) - 0.055)
+    encoded: np.ndarray = np.where(value <= 0.0031308, 12.92 * value, 1.055 * np.power(value, 1 / 2.4) - 0.055)
+    return encoded
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from copycat.inference import FrameReport
-    from copycat.trainer import Report
+    from copycat.training_report import Report
 
 _LINE_SECONDS = 10.0
 _STAGES = {4: "1/4", 2: "1/2", 1: "1/1"}

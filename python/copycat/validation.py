@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,10 +13,16 @@ from copycat.cat import ModelHeader
 from copycat.contact_sheet import srgb
 from copycat.dataset import FramePair
 from copycat.models import Network
-from copycat.sequence import FrameInfo, read_frame, read_info
+from copycat.sequence import FrameInfo, read_frame
 
 
-def psnr(network: Network, pairs: Sequence[FramePair], header: ModelHeader, tile_size: int = 1024) -> float:
+def psnr(
+    network: Network,
+    pairs: Sequence[FramePair],
+    header: ModelHeader,
+    tile_size: int = 1024,
+    cancel: Callable[[], bool] | None = None,
+) -> float:
     """Mean over the frames of the peak signal-to-noise ratio in dB, peak 1.
 
     Scene-linear colour is compared as a display shows it (sRGB, clipped to 0..1), everything else as it is in the file.
@@ -26,16 +32,20 @@ def psnr(network: Network, pairs: Sequence[FramePair], header: ModelHeader, tile
         pairs: validation frames.
         header: channels and encodings.
         tile_size: bounds the memory; 0 renders whole frames.
+        cancel: asked before each tile whether to stop.
+
+    Raises:
+        tiles.CancelledError: ``cancel`` said so.
     """
     values = []
     for pair in pairs:
         image = torch.from_numpy(read_frame(pair.input, header.channels_in).pixels).movedim(-1, 0)
-        output = tiles.render(network, image, (header.input_encoding, header.target_encoding), tile_size=tile_size)
+        encodings = (header.input_encoding, header.target_encoding)
+        output = tiles.render(network, image, encodings, tile_size=tile_size, cancel=cancel)
         truth = read_frame(pair.ground_truth, header.channels_out)
         x0, y0, x1, y1 = truth.valid
         made = output.movedim(0, -1).numpy()[y0:y1, x0:x1]
-        info = read_info(pair.ground_truth)
-        values.append(frame_psnr(_shown(made, info), _shown(truth.pixels[y0:y1, x0:x1], info)))
+        values.append(frame_psnr(_shown(made, truth.info), _shown(truth.pixels[y0:y1, x0:x1], truth.info)))
     return float(np.mean(values))
 
 
