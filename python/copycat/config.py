@@ -150,13 +150,13 @@ class _Table:
         """Reads a settings file: a JSON object of script names and values.
 
         Raises:
-            SettingsError: the file is not a JSON object, or a knob does not fit.
-            OSError: the file cannot be read.
+            SettingsError: the file cannot be read, is not a JSON object, or a knob does not fit.
         """
-        text = Path(path).read_text(encoding="utf-8")
         try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"{path}: the settings file cannot be read: {error.strerror}") from None
+        except ValueError as error:
             raise SettingsError(f"{path}: not a JSON settings file: {error}") from None
         if not isinstance(values, dict):
             raise SettingsError(f"{path}: a settings file is a JSON object of knob names and values")
@@ -270,7 +270,13 @@ class Settings(_Table):
         "What NaN and infinite pixels in the training frames do: stop the training, or be left out of it.",
         choices=("Error", "Mask"),
     )
-    seed: int = _knob(0, "Seed", "Start of the random numbers; the same seed trains the same model.", minimum=0)
+    seed: int = _knob(
+        0,
+        "Seed",
+        "Start of the random numbers; the same seed trains the same model.",
+        minimum=0,
+        maximum=2_147_483_647,
+    )
     bank: str = _knob(
         "auto",
         "Bank",

@@ -227,7 +227,10 @@ def load_dataset(
         if min(x1 - x0, y1 - y0) < _SMALLEST_FRAME:
             raise DatasetError(f"{pair.ground_truth}: its data window hardly meets that of the Input {pair.input.name}")
         valid[index] = x0, y0, x1, y1
-        digests[index] = hashlib.sha256(place["input"].tobytes() + place["target"].tobytes()).digest()
+        digest = hashlib.sha256()
+        for name in ("input", "target"):
+            digest.update(np.ascontiguousarray(place[name]).view(np.uint8))
+        digests[index] = digest.digest()
         finite = [np.isfinite(place[name]).all(axis=-1, keepdims=True) for name in ("input", "target")]
         if "mask" in place:
             place["mask"][...] = _mask(pair, settings, infos[index]) * finite[0] * finite[1]
@@ -237,9 +240,13 @@ def load_dataset(
                 place[name][...] = np.where(fine, place[name], 0)
 
     with ThreadPoolExecutor(_READERS) as pool:
-        for done, _ in enumerate(pool.map(read, range(len(pairs))), 1):
-            if progress:
-                progress(done, len(pairs))
+        try:
+            for done, _ in enumerate(pool.map(read, range(len(pairs))), 1):
+                if progress:
+                    progress(done, len(pairs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # whoever stops, or fails, does not wait for the frames not yet begun
+            raise
     warnings = [sentence for sentence in bad if sentence]
     if warnings and settings.non_finite == "Error":
         raise DatasetError(f"{warnings[0]}; repair the frame, or set Non-Finite Pixels to Mask to leave them out")

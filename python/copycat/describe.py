@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from copycat import cat, check
-from copycat.dataset import Pair
+from copycat import cat
 from copycat.sequence import read_info
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -75,6 +74,9 @@ def report_check(
     as_json: bool,
 ) -> bool:
     """Prints what is wrong with a data set; True when a training on it would fail."""
+    from copycat import check
+    from copycat.dataset import Pair
+
     report = check.inspect_dataset(
         [Pair(input, ground_truth)],
         frames=frames,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,11 +125,11 @@ class Model:
                 f"the image is of shape {tuple(image.shape)}"
             )
         encodings = (self.header.input_encoding, self.header.target_encoding)
-        size = tile_size or self.tile_size or self._fitting_tile(image)
+        size = min(filter(None, (tile_size, self.tile_size)), default=0) or self._fitting_tile(image)
         while True:
             try:
                 return tiles.render(self.network, image, encodings, tile_size=size, tile_overlap=overlap, cancel=cancel)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 smaller = [s for s in _TILE_SIZES if s < (size or max(image.shape[1:]))]
@@ -242,8 +243,8 @@ def infer(
     calls.call("before_render", model=str(model.path), first=numbers[0], last=numbers[-1], frame=numbers[0])
     try:
         _render_frames(model, source, numbers, outputs, settings, passthrough, compression, calls, progress, warn)
-    except BaseException as error:
-        if isinstance(error, Exception):
+    except Exception as error:
+        with contextlib.suppress(CopycatError):
             calls.call("render_progress", model=str(model.path), error=str(error), progress=None)
         raise
     calls.call("after_render", model=str(model.path), first=numbers[0], last=numbers[-1], error=None)
@@ -290,6 +291,8 @@ def _numbers(source: ImageSequence, frames: str | Iterable[int]) -> list[int]:
         wanted = there if frames.strip().lower() in ("", "all") else parse_frames(frames)
     else:
         wanted = list(frames)
+    if not wanted:
+        raise SequenceError(f"{source}: no frame of the plate was asked for")
     for frame in wanted:
         if frame not in there:
             raise SequenceError(f"{source.path(frame)}: frame {frame} of the plate is missing")

@@ -167,10 +167,11 @@ def _callbacks(settings: Settings, given: Callbacks | None, functions: dict[str,
 
 def _with_absolute_paths(settings: Settings) -> Settings:
     """The settings so that a resume from another working directory finds the same files."""
-    paths = {
-        knob.field: getattr(settings, knob.field) for knob in settings.knobs() if knob.kind in ("file", "sequence")
-    }
-    return settings.replace(**{name: str(Path(p).expanduser().absolute()) for name, p in paths.items() if name and p})
+    changed = {}
+    for knob in settings.knobs():
+        if knob.field and knob.kind in ("file", "sequence") and getattr(settings, knob.field):
+            changed[knob.field] = str(Path(getattr(settings, knob.field)).expanduser().absolute())
+    return settings.replace(**changed)
 
 
 def _claim(directory: Path, name: str | None) -> tuple[Run, TrainerLock]:
