@@ -229,7 +229,7 @@ def load_dataset(
         valid[index] = x0, y0, x1, y1
         digest = hashlib.sha256()
         for name in ("input", "target"):
-            digest.update(np.ascontiguousarray(place[name]).view(np.uint8))
+            digest.update(np.ascontiguousarray(place[name]).view(np.uint8).data)
         digests[index] = digest.digest()
         finite = [np.isfinite(place[name]).all(axis=-1, keepdims=True) for name in ("input", "target")]
         if "mask" in place:
