@@ -1,7 +1,7 @@
 /* The part of the OpenFX C interface that copycat uses: API 1.4 with the string properties of 1.5.
  *
- * Struct members stand in the interface's order and all of them are listed, used or not: a host hands over the
- * structs, so a missing member would shift the ones behind it. Names and values are the standard's
+ * Struct members stand in the interface's order and all of them are listed, used or not: a host hands over
+ * the structs, so a missing member would shift the ones behind it. Names and values are the standard's
  * (openfx.org, AcademySoftwareFoundation/openfx); several of them are irregular and so are spelled out. */
 #ifndef COPYCAT_OFX_ABI_H
 #define COPYCAT_OFX_ABI_H

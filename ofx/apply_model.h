@@ -5,8 +5,8 @@
 
 namespace copycat {
 
-// Fills the window of `output` with what the request makes of `picture`: the worker changes the shared picture in
-// place. Outside of the picture the window becomes transparent black. Returns the worker's answer.
+// Fills the window of `output` with what the request makes of `picture`: the worker changes the shared
+// picture in place. Outside of the picture the window becomes transparent black. Returns the worker's answer.
 Json apply_model(Instance& instance, Json request, const HostImage& picture, const HostImage& output,
                  const RenderArguments& arguments);
 

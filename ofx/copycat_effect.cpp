@@ -1,4 +1,5 @@
-// The CopyCat effect: hands training pairs over, starts, stops and resumes runs, and shows what they have learned.
+// The CopyCat effect: hands training pairs over, starts, stops and resumes runs, and shows what they have
+// learned.
 #include "apply_model.h"
 #include "effect.h"
 #include "training_set.h"
@@ -29,14 +30,17 @@ class CopyCatEffect final : public Effect {
   const KnobTable& knobs() const override { return kCopyCatKnobs; }
 
   std::vector<ClipRow> clips(bool general) const override {
-    if (general) return {{"Input", "Input", false}, {"GroundTruth", "Ground Truth", false}, {"Preview", "Preview", true}};
+    if (general)
+      return {
+          {"Input", "Input", false}, {"GroundTruth", "Ground Truth", false}, {"Preview", "Preview", true}};
     return {{kOfxImageEffectSimpleSourceClipName, "Input", false},
             {"GroundTruth", "Ground Truth", true},
             {"Preview", "Preview", true}};
   }
 
   const char* shown_clip(const Instance& instance, OfxTime time) const override {
-    const bool preview = instance.parameters.text("view", time) == kViewPreview && instance.is_connected("Preview");
+    const bool preview =
+        instance.parameters.text("view", time) == kViewPreview && instance.is_connected("Preview");
     return preview ? "Preview" : input_clip(instance);
   }
 
@@ -67,7 +71,8 @@ class CopyCatEffect final : public Effect {
       copy_or_clear(picture.view(), output.view(), arguments.window, arguments.rows);
       return;
     }
-    const Json answer = apply_model(instance, about_run("preview", instance.parameters, time), picture, output, arguments);
+    const Json answer =
+        apply_model(instance, about_run("preview", instance.parameters, time), picture, output, arguments);
     post_status(instance, answer);
   }
 
@@ -98,14 +103,16 @@ class CopyCatEffect final : public Effect {
   }
 
   static void post_status(Instance& instance, const Json& status) {
-    instance.post(status["failed"].boolean() ? kOfxMessageError : kOfxMessageMessage, status["status"].text());
+    instance.post(status["failed"].boolean() ? kOfxMessageError : kOfxMessageMessage,
+                  status["status"].text());
   }
 
   // Only in InstanceChanged: parameters may be set there alone.
   static void show_status(Instance& instance, const Json& status, OfxTime time) {
     if (status.has("training_info"))
       instance.parameters.set_text("trainingInfo", status["training_info"].text(), time);
-    if (status.has("can_resume")) instance.parameters.set_enabled("resumeTraining", status["can_resume"].boolean());
+    if (status.has("can_resume"))
+      instance.parameters.set_enabled("resumeTraining", status["can_resume"].boolean());
     post_status(instance, status);
   }
 

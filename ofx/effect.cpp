@@ -11,7 +11,8 @@ namespace {
 std::atomic<int> g_instances{0};
 
 constexpr const char* kDepths[] = {kOfxBitDepthFloat, kOfxBitDepthHalf, kOfxBitDepthShort, kOfxBitDepthByte};
-constexpr const char* kComponents[] = {kOfxImageComponentRGBA, kOfxImageComponentRGB, kOfxImageComponentAlpha};
+constexpr const char* kComponents[] = {kOfxImageComponentRGBA, kOfxImageComponentRGB,
+                                       kOfxImageComponentAlpha};
 
 const std::string& described_gpu_name() {
   static const std::string name = gpu_name(true, "Auto");
@@ -83,7 +84,8 @@ OfxStatus Effect::answer(const char* action, const void* handle, OfxPropertySetH
   }
 }
 
-OfxStatus Effect::dispatch(const std::string& action, OfxImageEffectHandle effect, Properties in, Properties out) {
+OfxStatus Effect::dispatch(const std::string& action, OfxImageEffectHandle effect, Properties in,
+                           Properties out) {
   if (action == kOfxActionLoad) return fetch_suites() ? kOfxStatOK : kOfxStatErrMissingHostFeature;
   if (!suites().property) return kOfxStatErrMissingHostFeature;
   if (action == kOfxActionUnload) {
@@ -102,10 +104,11 @@ OfxStatus Effect::dispatch(const std::string& action, OfxImageEffectHandle effec
   if (action == kOfxActionCreateInstance) return create(effect);
   if (action == kOfxActionDestroyInstance) return destroy(effect);
 
-  const bool answered =
-      action == kOfxImageEffectActionGetRegionOfDefinition || action == kOfxImageEffectActionGetRegionsOfInterest ||
-      action == kOfxImageEffectActionGetFramesNeeded || action == kOfxImageEffectActionIsIdentity ||
-      action == kOfxImageEffectActionRender || action == kOfxActionInstanceChanged;
+  const bool answered = action == kOfxImageEffectActionGetRegionOfDefinition ||
+                        action == kOfxImageEffectActionGetRegionsOfInterest ||
+                        action == kOfxImageEffectActionGetFramesNeeded ||
+                        action == kOfxImageEffectActionIsIdentity || action == kOfxImageEffectActionRender ||
+                        action == kOfxActionInstanceChanged;
   if (!answered) return kOfxStatReplyDefault;
   Instance* instance = instance_of(effect);
   if (!instance) return kOfxStatErrBadHandle;  // a host that went on after CreateInstance failed
@@ -151,13 +154,15 @@ void Effect::describe_in_context(OfxImageEffectHandle effect, const std::string&
     const Properties p(handle);
     p.set(kOfxPropLabel, row.label);
     int index = 0;
-    for (const char* components : kComponents) p.set(kOfxImageEffectPropSupportedComponents, components, index++);
+    for (const char* components : kComponents)
+      p.set(kOfxImageEffectPropSupportedComponents, components, index++);
     p.set(kOfxImageClipPropOptional, row.optional ? 1 : 0);
     p.set(kOfxImageClipPropIsMask, 0);
     p.set(kOfxImageEffectPropSupportsTiles, 0);
     p.set(kOfxImageEffectPropTemporalClipAccess, description().temporal ? 1 : 0);
   }
-  if (const OfxParamSetHandle params = parameter_set(effect)) define_parameters(params, knobs(), described_gpu_name());
+  if (const OfxParamSetHandle params = parameter_set(effect))
+    define_parameters(params, knobs(), described_gpu_name());
 }
 
 OfxStatus Effect::create(OfxImageEffectHandle effect) {
@@ -217,8 +222,9 @@ OfxStatus Effect::identity(Instance& instance, Properties in, Properties out) co
 }
 
 OfxStatus Effect::render_action(Instance& instance, Properties in) const {
-  const RenderArguments arguments{in.number(kOfxPropTime), in.rectangle(kOfxImageEffectPropRenderWindow),
-                                  rows_of_field(in.text(kOfxImageEffectPropFieldToRender, kOfxImageFieldNone))};
+  const RenderArguments arguments{
+      in.number(kOfxPropTime), in.rectangle(kOfxImageEffectPropRenderWindow),
+      rows_of_field(in.text(kOfxImageEffectPropFieldToRender, kOfxImageFieldNone))};
   try {
     render(instance, arguments);
     return kOfxStatOK;
@@ -234,7 +240,8 @@ OfxStatus Effect::render_action(Instance& instance, Properties in) const {
 }
 
 OfxStatus Effect::instance_changed(Instance& instance, Properties in) const {
-  // What this plugin sets comes back as PluginEdited, and a project that is loaded may change clips: neither is a wish.
+  // What this plugin sets comes back as PluginEdited, and a project that is loaded may change clips: neither
+  // is a wish.
   if (in.text(kOfxPropChangeReason) != kOfxChangeUserEdited || in.text(kOfxPropType) != kOfxTypeParameter)
     return kOfxStatReplyDefault;
   const OfxTime time = in.number(kOfxPropTime);

@@ -1,4 +1,5 @@
-// What the two effects share: answering the host's actions, the state of an instance, its clips and its message.
+// What the two effects share: answering the host's actions, the state of an instance, its clips and its
+// message.
 #pragma once
 
 #include <atomic>
@@ -20,7 +21,8 @@ struct ClipRow {
   bool optional;
 };
 
-// An instance of an effect. Made in CreateInstance from handles alone; everything else is read when it is needed.
+// An instance of an effect. Made in CreateInstance from handles alone; everything else is read when it is
+// needed.
 struct Instance {
   Instance(OfxImageEffectHandle effect, const KnobTable& table);
 
@@ -49,7 +51,8 @@ class Effect {
   virtual ~Effect() = default;
 
   // The entry point behind OfxPlugin::mainEntry; never throws.
-  OfxStatus answer(const char* action, const void* handle, OfxPropertySetHandle in, OfxPropertySetHandle out) noexcept;
+  OfxStatus answer(const char* action, const void* handle, OfxPropertySetHandle in,
+                   OfxPropertySetHandle out) noexcept;
 
  protected:
   struct Description {

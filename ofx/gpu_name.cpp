@@ -70,7 +70,8 @@ class Nvml {
   int (*memory_)(Device, Memory*) = nullptr;
 };
 
-// The GPUs that a process may use, in its order. CUDA_VISIBLE_DEVICES by number is followed; by UUID it is not.
+// The GPUs that a process may use, in its order. CUDA_VISIBLE_DEVICES by number is followed; by UUID it is
+// not.
 std::vector<unsigned> visible_devices(unsigned count) {
   std::vector<unsigned> devices;
   const char* chosen = std::getenv("CUDA_VISIBLE_DEVICES");
@@ -82,7 +83,8 @@ std::vector<unsigned> visible_devices(unsigned count) {
   for (std::string item; std::getline(list, item, ',');) {
     char* end = nullptr;
     const long number = std::strtol(item.c_str(), &end, 10);
-    if (end == item.c_str() || number < 0 || number >= static_cast<long>(count)) break;  // CUDA stops there too
+    if (end == item.c_str() || number < 0 || number >= static_cast<long>(count))
+      break;  // CUDA stops there too
     devices.push_back(static_cast<unsigned>(number));
   }
   return devices;
@@ -95,7 +97,8 @@ std::string gpu_name(bool wanted, const std::string& index) {
   const Nvml nvml;
   const std::vector<unsigned> devices = visible_devices(nvml.count());
   if (devices.empty()) return kNone;
-  const auto number = index == "Auto" ? 0 : static_cast<std::size_t>(std::strtoul(index.c_str(), nullptr, 10));
+  const auto number =
+      index == "Auto" ? 0 : static_cast<std::size_t>(std::strtoul(index.c_str(), nullptr, 10));
   return nvml.usable_name(devices[number < devices.size() ? number : 0]);
 }
 

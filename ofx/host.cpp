@@ -48,7 +48,8 @@ int Properties::integer(const char* name, int fallback, int index) const {
 
 double Properties::number(const char* name, double fallback, int index) const {
   double value = fallback;
-  if (!handle_ || suites().property->propGetDouble(handle_, name, index, &value) != kOfxStatOK) return fallback;
+  if (!handle_ || suites().property->propGetDouble(handle_, name, index, &value) != kOfxStatOK)
+    return fallback;
   return value;
 }
 

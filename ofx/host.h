@@ -1,4 +1,5 @@
-// What the host offers: its suites, its properties, its messages and its progress bar, each safe to use where absent.
+// What the host offers: its suites, its properties, its messages and its progress bar, each safe to use where
+// absent.
 #pragma once
 
 #include <string>
@@ -46,8 +47,8 @@ class Properties {
   void set(const char* name, double value, int index = 0) const;
   void set_pointer(const char* name, void* value) const;
 
-  OfxRectI rectangle(const char* name) const;         // int x 4; empty where absent
-  void set(const char* name, OfxRectD value) const;   // double x 4
+  OfxRectI rectangle(const char* name) const;        // int x 4; empty where absent
+  void set(const char* name, OfxRectD value) const;  // double x 4
 
  private:
   OfxPropertySetHandle handle_ = nullptr;

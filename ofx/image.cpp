@@ -96,9 +96,7 @@ float read_component(const std::uint8_t* p, Depth depth) {
 }
 
 // `value` clamped to [0, 1] and scaled; NaN becomes 0.
-float as_integer(float value, float most) {
-  return value > 0 ? std::min(value, 1.0f) * most + 0.5f : 0.0f;
-}
+float as_integer(float value, float most) { return value > 0 ? std::min(value, 1.0f) * most + 0.5f : 0.0f; }
 
 void write_component(std::uint8_t* p, Depth depth, float value) {
   switch (depth) {
@@ -184,11 +182,13 @@ OfxRectI intersection(const OfxRectI& a, const OfxRectI& b) {
 }
 
 std::size_t packed_bytes(const OfxRectI& bounds, const PixelFormat& format) {
-  return static_cast<std::size_t>(width(bounds)) * static_cast<std::size_t>(height(bounds)) * format.pixel_bytes();
+  return static_cast<std::size_t>(width(bounds)) * static_cast<std::size_t>(height(bounds)) *
+         format.pixel_bytes();
 }
 
 PixelView top_down_view(void* memory, const OfxRectI& bounds, const PixelFormat& format) {
-  const auto row = static_cast<std::ptrdiff_t>(static_cast<std::size_t>(width(bounds)) * format.pixel_bytes());
+  const auto row =
+      static_cast<std::ptrdiff_t>(static_cast<std::size_t>(width(bounds)) * format.pixel_bytes());
   auto* bottom = static_cast<std::uint8_t*>(memory) + row * std::max(0, height(bounds) - 1);
   return {bottom, -row, bounds, format};
 }

@@ -1,4 +1,5 @@
-// Pictures of the host: where their pixels lie and how to copy them, whatever the bounds, rows, depth or components.
+// Pictures of the host: where their pixels lie and how to copy them, whatever the bounds, rows, depth or
+// components.
 #pragma once
 
 #include <cstddef>
@@ -24,8 +25,8 @@ struct PixelFormat {
   const char* components_name() const;  // "A", "RGB", "RGBA"
 };
 
-// Pixels in memory. Origin bottom left: row `bounds.y1` is the bottom one. `data` points at (bounds.x1, bounds.y1);
-// row_bytes is the way up to the next row and may be negative.
+// Pixels in memory. Origin bottom left: row `bounds.y1` is the bottom one. `data` points at (bounds.x1,
+// bounds.y1); row_bytes is the way up to the next row and may be negative.
 struct PixelView {
   std::uint8_t* data = nullptr;
   std::ptrdiff_t row_bytes = 0;
@@ -33,7 +34,8 @@ struct PixelView {
   PixelFormat format;
 
   std::uint8_t* at(int x, int y) const {
-    return data + (y - bounds.y1) * row_bytes + (x - bounds.x1) * static_cast<std::ptrdiff_t>(format.pixel_bytes());
+    return data + (y - bounds.y1) * row_bytes +
+           (x - bounds.x1) * static_cast<std::ptrdiff_t>(format.pixel_bytes());
   }
 };
 

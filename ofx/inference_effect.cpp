@@ -5,7 +5,8 @@
 namespace copycat {
 namespace {
 
-constexpr char kNoModel[] = "Model File is empty: choose a .cat file. Until then the picture passes unchanged.";
+constexpr char kNoModel[] =
+    "Model File is empty: choose a .cat file. Until then the picture passes unchanged.";
 
 class InferenceEffect final : public Effect {
  protected:
@@ -19,7 +20,9 @@ class InferenceEffect final : public Effect {
     return {{kOfxImageEffectSimpleSourceClipName, "Source", false}};
   }
 
-  const char* shown_clip(const Instance&, OfxTime) const override { return kOfxImageEffectSimpleSourceClipName; }
+  const char* shown_clip(const Instance&, OfxTime) const override {
+    return kOfxImageEffectSimpleSourceClipName;
+  }
 
   bool is_identity(Instance& instance, OfxTime time) const override {
     if (!instance.parameters.text("modelFile", time).empty()) return false;

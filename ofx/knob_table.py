@@ -24,6 +24,7 @@ KINDS = {
     "button": "button",
     "info": "info",
 }
+PAGES = ("CopyCat", "Inference", "Advanced", "Progress", "Python")  # in a host's panel from left to right
 UNBOUNDED = {"int": 2_147_483_647, "float": 1e9}
 
 
@@ -79,7 +80,7 @@ def main(package_root: str, output: str) -> None:
 
     lines = ['#include "knobs.h"', "", "namespace copycat {", "namespace {", ""]
     for name, knobs in tables.items():
-        shown = [knob for knob in knobs if "ofx" in knob["shown_on"]]
+        shown = sorted((k for k in knobs if "ofx" in k["shown_on"]), key=lambda k: PAGES.index(k["page"]))
         for knob in shown:
             if knob["choices"]:
                 options = ", ".join(quoted(choice) for choice in knob["choices"])

@@ -135,7 +135,8 @@ void define_parameters(OfxParamSetHandle params, const KnobTable& table, const s
 
 OfxParamHandle Parameters::find(const char* name) const {
   OfxParamHandle param = nullptr;
-  if (!handle_ || suites().parameter->paramGetHandle(handle_, name, &param, nullptr) != kOfxStatOK) return nullptr;
+  if (!handle_ || suites().parameter->paramGetHandle(handle_, name, &param, nullptr) != kOfxStatOK)
+    return nullptr;
   return param;
 }
 

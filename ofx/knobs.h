@@ -1,4 +1,5 @@
-// The knob tables of the two effects, generated from `python -m copycat.config`, and the parameters made of them.
+// The knob tables of the two effects, generated from `python -m copycat.config`, and the parameters made of
+// them.
 #pragma once
 
 #include <string>
@@ -17,8 +18,8 @@ struct Knob {
   const char* hint;
   const char* page;
   KnobKind kind;
-  bool is_setting;  // goes into the settings that the worker gets
-  double number;    // default of a boolean, integer or number; index of a choice's default
+  bool is_setting;   // goes into the settings that the worker gets
+  double number;     // default of a boolean, integer or number; index of a choice's default
   const char* text;  // default of a text
   double minimum, maximum;
   const char* const* choices;

@@ -1,5 +1,5 @@
-// How a control message lies on the socket: 4 bytes length of the JSON, 4 bytes number of descriptors, both little
-// endian, then the JSON in UTF-8. The descriptors travel with the first bytes.
+// How a control message lies on the socket: 4 bytes length of the JSON, 4 bytes number of descriptors, both
+// little endian, then the JSON in UTF-8. The descriptors travel with the first bytes.
 #pragma once
 
 #include <optional>

@@ -8,9 +8,9 @@
 namespace copycat {
 namespace {
 
-constexpr std::size_t kManyPairs = 100;       // above this the user is asked first
-constexpr double kShareOfFetching = 0.8;      // of the progress bar; the rest is writing to disk
-constexpr int kSmallestSide = 32;             // pixels; the smallest crop
+constexpr std::size_t kManyPairs = 100;   // above this the user is asked first
+constexpr double kShareOfFetching = 0.8;  // of the progress bar; the rest is writing to disk
+constexpr int kSmallestSide = 32;         // pixels; the smallest crop
 
 struct Clips {
   const char* input;
@@ -53,21 +53,25 @@ std::vector<OfxTime> frames_to_fetch(const Instance& instance, const Clips& clip
 
 void ask_about_many(const Instance& instance, std::size_t pairs) {
   if (pairs <= kManyPairs) return;
-  const std::string question = "Training Frames are " + std::to_string(pairs) +
-                               " pairs. They will be fetched from the host and written to the Data Directory, and "
-                               "training will take long. Start?";
+  const std::string question =
+      "Training Frames are " + std::to_string(pairs) +
+      " pairs. They will be fetched from the host and written to the Data Directory, and "
+      "training will take long. Start?";
   if (show_message(instance.effect, kOfxMessageQuestion, question) == kOfxStatReplyNo) throw Cancelled();
 }
 
-std::string size_text(const OfxRectI& r) { return std::to_string(width(r)) + "x" + std::to_string(height(r)); }
+std::string size_text(const OfxRectI& r) {
+  return std::to_string(width(r)) + "x" + std::to_string(height(r));
+}
 
 std::string frame_text(OfxTime time) { return std::to_string(std::lround(time)); }
 
 void check_picture(const HostImage& picture, const char* name, OfxTime time) {
   if (!picture) throw std::runtime_error(std::string(name) + " has no picture at frame " + frame_text(time));
   if (picture.is_scaled())
-    throw std::runtime_error(std::string(name) + " at frame " + frame_text(time) +
-                             " is a proxy: switch the host to full resolution, training needs the real picture");
+    throw std::runtime_error(
+        std::string(name) + " at frame " + frame_text(time) +
+        " is a proxy: switch the host to full resolution, training needs the real picture");
 }
 
 void hand_over(const HostImage& picture, const OfxRectI& region, Json request, const Aborted& aborted) {
@@ -100,10 +104,12 @@ void hand_over_pair(const Instance& instance, const Clips& clips, const Json& ru
 }
 
 void check_clips(const Instance& instance, const Clips& clips) {
-  const std::pair<const char*, const char*> wanted[] = {{clips.input, "Input"}, {clips.ground_truth, "Ground Truth"}};
+  const std::pair<const char*, const char*> wanted[] = {{clips.input, "Input"},
+                                                        {clips.ground_truth, "Ground Truth"}};
   for (const auto& [name, label] : wanted)
     if (!instance.is_connected(name))
-      throw std::runtime_error(std::string(label) + " is not connected: training needs both Input and Ground Truth");
+      throw std::runtime_error(std::string(label) +
+                               " is not connected: training needs both Input and Ground Truth");
 }
 
 void check_frames(const std::vector<OfxTime>& frames, OfxTime time) {
@@ -111,7 +117,8 @@ void check_frames(const std::vector<OfxTime>& frames, OfxTime time) {
   // 1 where the host does not say: the property is older than any host in use.
   if (elsewhere && host_properties().integer(kOfxImageEffectPropTemporalClipAccess, 1) == 0)
     throw std::runtime_error(
-        "this host hands over the current frame only: set Training Frames to the current frame, or train from files "
+        "this host hands over the current frame only: set Training Frames to the current frame, or train "
+        "from files "
         "with \"copycat train\"");
 }
 

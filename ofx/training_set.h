@@ -1,4 +1,5 @@
-// Handing the training pairs over to the worker: fetched from the host's clips, at full resolution, frame by frame.
+// Handing the training pairs over to the worker: fetched from the host's clips, at full resolution, frame by
+// frame.
 #pragma once
 
 #include "effect.h"
@@ -6,7 +7,8 @@
 namespace copycat {
 
 // Fetches the pairs, starts a new run and returns the worker's status of it. Shows the host's progress bar.
-// Throws Cancelled when the user cancels (nothing is left behind then), else a sentence that says what is wrong.
+// Throws Cancelled when the user cancels (nothing is left behind then), else a sentence that says what is
+// wrong.
 Json start_training(Instance& instance, OfxTime time);
 
 }  // namespace copycat

@@ -139,7 +139,8 @@ void Worker::send(Connection& connection, Json& request, Buffer* buffer) {
   }
 }
 
-// Waits a moment for bytes and hands out the messages among them. One thread at a time; the others wait for it.
+// Waits a moment for bytes and hands out the messages among them. One thread at a time; the others wait for
+// it.
 void Worker::read_once(Connection& connection, std::unique_lock<std::mutex>& lock) {
   if (connection.reading) {
     changed_.wait_for(lock, kPoll);
@@ -247,7 +248,8 @@ Json Worker::ask(Json request, Buffer* buffer, const Aborted& aborted, const Pro
 
   if (stopped) std::rethrow_exception(stopped);
   if (!pending.answered) throw WorkerError(why + "; the next request starts a new one");
-  if (pending.answer.has("error")) throw WorkerError(pending.answer["error"].text("the copycat worker failed"));
+  if (pending.answer.has("error"))
+    throw WorkerError(pending.answer["error"].text("the copycat worker failed"));
   return pending.answer["ok"];
 }
 

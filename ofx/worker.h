@@ -1,7 +1,8 @@
-// The client's side of the worker: one process per host, started by the first request, shared by all instances.
+// The client's side of the worker: one process per host, started by the first request, shared by all
+// instances.
 //
-// The protocol is written down in python/copycat/worker/protocol.py. No thread is kept here: of the threads that wait
-// for an answer, one reads the socket for all of them.
+// The protocol is written down in python/copycat/worker/protocol.py. No thread is kept here: of the threads
+// that wait for an answer, one reads the socket for all of them.
 #pragma once
 
 #include <chrono>
@@ -61,8 +62,8 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Sends a request and waits for its answer, starting the worker if need be. `buffer` may be null. Any thread.
-  // Throws WorkerError, or Cancelled once `aborted` returns true.
+  // Sends a request and waits for its answer, starting the worker if need be. `buffer` may be null. Any
+  // thread. Throws WorkerError, or Cancelled once `aborted` returns true.
   Json ask(Json request, Buffer* buffer, const Aborted& aborted, const Progress& progress = {});
 
   bool is_running();

@@ -25,12 +25,13 @@ extern char** environ;
 namespace copycat {
 namespace {
 
-constexpr int kWorkerSocket = 3;          // the descriptor under which the worker finds its end
+constexpr int kWorkerSocket = 3;             // the descriptor under which the worker finds its end
 constexpr int kPatienceMilliseconds = 2000;  // from the closed socket to the kill
 
 // The host's own libraries and its own Python must not reach the worker.
 bool is_passed_on(std::string_view entry) {
-  constexpr std::string_view kDropped[] = {"PYTHON", "LD_", "DYLD_", "CONDA", "VIRTUAL_ENV", "CUDA_DEVICE_ORDER="};
+  constexpr std::string_view kDropped[] = {"PYTHON", "LD_",         "DYLD_",
+                                           "CONDA",  "VIRTUAL_ENV", "CUDA_DEVICE_ORDER="};
   for (const auto prefix : kDropped)
     if (entry.substr(0, prefix.size()) == prefix) return false;
   return true;
@@ -118,12 +119,13 @@ std::string find_interpreter() {
     std::getline(file, path);
     if (path.empty())
       throw std::runtime_error(
-          "copycat does not know its Python: run \"copycat ofx install\", or set COPYCAT_PYTHON to the interpreter that "
+          "copycat does not know its Python: run \"copycat ofx install\", or set COPYCAT_PYTHON to the "
+          "interpreter that "
           "has copycat");
   }
   if (access(path.c_str(), X_OK) != 0)
-    throw std::runtime_error("copycat's Python \"" + path + "\" (from " + origin +
-                             ") cannot be run: " + std::strerror(errno) + "; run \"copycat ofx install\" again");
+    throw std::runtime_error("copycat's Python \"" + path + "\" (from " + origin + ") cannot be run: " +
+                             std::strerror(errno) + "; run \"copycat ofx install\" again");
   return path;
 }
 
@@ -156,15 +158,16 @@ WorkerProcess::WorkerProcess() : owner_(getpid()) {
   std::vector<char*> argv;
   for (auto& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
-  const int failed =
-      posix_spawn(&pid_, interpreter.c_str(), &actions, &attributes, argv.data(), cleaned_environment().data());
+  const int failed = posix_spawn(&pid_, interpreter.c_str(), &actions, &attributes, argv.data(),
+                                 cleaned_environment().data());
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   close(ends[1]);
   if (failed) {
     close(socket_);
     if (error_output_ >= 0) close(error_output_);
-    throw std::runtime_error("copycat's Python \"" + interpreter + "\" cannot be started: " + std::strerror(failed));
+    throw std::runtime_error("copycat's Python \"" + interpreter +
+                             "\" cannot be started: " + std::strerror(failed));
   }
 }
 
@@ -189,7 +192,8 @@ std::string WorkerProcess::last_words() const {
   struct stat status{};
   if (fstat(error_output_, &status) != 0 || status.st_size == 0) return {};
   char tail[2048];
-  const off_t start = status.st_size > static_cast<off_t>(sizeof tail) ? status.st_size - static_cast<off_t>(sizeof tail) : 0;
+  const off_t start =
+      status.st_size > static_cast<off_t>(sizeof tail) ? status.st_size - static_cast<off_t>(sizeof tail) : 0;
   const ssize_t got = pread(error_output_, tail, sizeof tail, start);
   if (got <= 0) return {};
   std::string text(tail, static_cast<std::size_t>(got));

@@ -7,8 +7,8 @@
 
 namespace copycat {
 
-// The interpreter that runs the worker: COPYCAT_PYTHON, else the one that `copycat ofx install` recorded in the
-// bundle. Throws std::runtime_error that says what to do when there is none.
+// The interpreter that runs the worker: COPYCAT_PYTHON, else the one that `copycat ofx install` recorded in
+// the bundle. Throws std::runtime_error that says what to do when there is none.
 std::string find_interpreter();
 
 // The bundle's Contents/Resources, found from where this binary was loaded; empty when it is not in a bundle.
@@ -25,7 +25,7 @@ class WorkerProcess {
   WorkerProcess& operator=(const WorkerProcess&) = delete;
 
   int socket() const { return socket_; }
-  bool is_ours() const;         // false in a child that the host forked
+  bool is_ours() const;            // false in a child that the host forked
   std::string last_words() const;  // the last line the worker wrote to its error output
   void kill() const;
 

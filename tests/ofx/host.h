@@ -1,0 +1,68 @@
+// The host's side of the OpenFX API: effects, parameters, clips, messages, progress, as the tests want them.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "abi.h"
+#include "json.h"
+#include "pictures.h"
+#include "properties.h"
+
+namespace test_host {
+
+struct Param {
+  std::string name, type;
+  PropertySet properties;
+  Value value;
+};
+
+struct Clip {
+  std::string name;
+  PropertySet properties;
+  std::map<double, std::unique_ptr<Picture>> pictures;  // by time
+};
+
+// A descriptor or an instance.
+struct Effect {
+  OfxPlugin* plugin = nullptr;
+  bool is_instance = false;
+  PropertySet properties, param_set_properties;
+  std::vector<std::unique_ptr<Param>> params;
+  std::vector<std::unique_ptr<Clip>> clips;
+  std::atomic<bool> abort{false};
+  std::atomic<int> aborts_asked{0};
+  int abort_after = -1;  // calls of abort() until it says yes
+  std::string action;    // of the main thread
+
+  OfxImageEffectHandle handle() { return reinterpret_cast<OfxImageEffectHandle>(this); }
+  Param* param(const std::string& name);
+  Clip* clip(const std::string& name);
+};
+
+// What the tests want to know of and to set on the host itself.
+struct Host {
+  OfxHost host{};
+  PropertySet properties;
+  std::set<std::string> missing_suites;
+  OfxStatus question_answer = kOfxStatReplyYes;
+  double cancel_progress_at = 2;
+  bool progress_shown = false;
+  double progress = 0;
+  std::vector<copycat::Json> messages;
+  std::vector<std::unique_ptr<PropertySet>> loaned_images;
+};
+
+Host& the_host();
+
+// Where a render running on this thread puts its pixels; null outside of a render.
+void set_output_of_this_thread(const Picture* picture);
+
+// Calls the plugin's main entry, with checks before and after.
+OfxStatus call(Effect* effect, OfxPlugin* plugin, const char* action, PropertySet* in, PropertySet* out);
+
+}  // namespace test_host

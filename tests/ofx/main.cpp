@@ -1,0 +1,356 @@
+// The test host as a program: reads one JSON command a line, answers each with one line.
+#include <dirent.h>
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <iostream>
+#include <stdexcept>
+#include <thread>
+
+#include "host.h"
+
+namespace test_host {
+namespace {
+
+using copycat::Json;
+
+struct Loaded {
+  void* library = nullptr;
+  int (*count)() = nullptr;
+  OfxPlugin* (*get)(int) = nullptr;
+};
+
+Loaded g_loaded;
+std::map<std::string, std::unique_ptr<Effect>> g_effects;
+
+template <typename Function>
+Function symbol(const char* name) {
+  auto* found = reinterpret_cast<Function>(dlsym(g_loaded.library, name));
+  if (!found) throw std::runtime_error(std::string("no symbol ") + name);
+  return found;
+}
+
+OfxPlugin* plugin_called(const std::string& identifier) {
+  for (int i = 0; i < g_loaded.count(); ++i)
+    if (g_loaded.get(i)->pluginIdentifier == "org.copycat." + identifier) return g_loaded.get(i);
+  throw std::runtime_error("no plugin " + identifier);
+}
+
+Effect& effect_called(const Json& command) {
+  const auto found = g_effects.find(command["instance"].text("it"));
+  if (found == g_effects.end()) throw std::runtime_error("no instance " + command["instance"].text());
+  return *found->second;
+}
+
+Json status_answer(OfxStatus status) {
+  Json answer = Json::object();
+  answer.set("status", status);
+  return answer;
+}
+
+Json load(const Json& command) {
+  g_loaded.library = dlopen(command["path"].text().c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!g_loaded.library) throw std::runtime_error(dlerror());
+  g_loaded.count = symbol<int (*)()>("OfxGetNumberOfPlugins");
+  g_loaded.get = symbol<OfxPlugin* (*)(int)>("OfxGetPlugin");
+  symbol<OfxStatus (*)(const OfxHost*)>("OfxSetHost")(&the_host().host);
+  for (const Json& suite : command["missing"].items()) the_host().missing_suites.insert(suite.text());
+  if (command.has("temporal"))
+    the_host().properties.put(kOfxImageEffectPropTemporalClipAccess,
+                              static_cast<int>(command["temporal"].number()));
+  if (command.has("pages"))
+    the_host().properties.put("OfxParamHostPropMaxPages", static_cast<int>(command["pages"].number()));
+  Json statuses = Json::array(), names = Json::array();
+  for (int i = 0; i < g_loaded.count(); ++i) {
+    OfxPlugin* plugin = g_loaded.get(i);
+    plugin->setHost(&the_host().host);
+    names.append(plugin->pluginIdentifier);
+    statuses.append(call(nullptr, plugin, kOfxActionLoad, nullptr, nullptr));
+  }
+  Json answer = Json::object();
+  answer.set("plugins", names).set("status", statuses);
+  return answer;
+}
+
+Json unload(const Json&) {
+  Json statuses = Json::array();
+  for (int i = 0; i < g_loaded.count(); ++i)
+    statuses.append(call(nullptr, g_loaded.get(i), kOfxActionUnload, nullptr, nullptr));
+  dlclose(g_loaded.library);
+  Json answer = Json::object();
+  answer.set("status", statuses);
+  return answer;
+}
+
+std::unique_ptr<Effect> described(const Json& command, OfxStatus& status) {
+  auto effect = std::make_unique<Effect>();
+  effect->plugin = plugin_called(command["plugin"].text());
+  status = call(effect.get(), effect->plugin, kOfxActionDescribe, nullptr, nullptr);
+  if (status != kOfxStatOK) return effect;
+  PropertySet in;
+  const std::string context = "OfxImageEffectContext" + command["context"].text("General");
+  in.put(kOfxImageEffectPropContext, context);
+  status = call(effect.get(), effect->plugin, kOfxImageEffectActionDescribeInContext, &in, nullptr);
+  effect->properties.put(kOfxImageEffectPropContext, context);
+  return effect;
+}
+
+Json describe(const Json& command) {
+  OfxStatus status;
+  const auto effect = described(command, status);
+  Json answer = status_answer(status), clips = Json::object(), params = Json::array();
+  for (const auto& clip : effect->clips) clips.set(clip->name, clip->properties.to_json());
+  for (const auto& param : effect->params) {
+    Json row = param->properties.to_json();
+    row.set("name", param->name).set("type", param->type);
+    params.append(std::move(row));
+  }
+  answer.set("effect", effect->properties.to_json()).set("clips", clips).set("params", params);
+  answer.set("param_set", effect->param_set_properties.to_json());
+  return answer;
+}
+
+void give_default(Param& param) {
+  const auto held = param.properties.values.find(kOfxParamPropDefault);
+  if (held != param.properties.values.end() && !held->second.empty()) param.value = held->second[0];
+}
+
+Json create(const Json& command) {
+  OfxStatus status;
+  auto effect = described(command, status);
+  effect->is_instance = true;
+  for (auto& param : effect->params) give_default(*param);
+  status = call(effect.get(), effect->plugin, kOfxActionCreateInstance, nullptr, nullptr);
+  g_effects[command["instance"].text("it")] = std::move(effect);
+  return status_answer(status);
+}
+
+Json destroy(const Json& command) {
+  Effect& effect = effect_called(command);
+  const OfxStatus status = call(&effect, effect.plugin, kOfxActionDestroyInstance, nullptr, nullptr);
+  g_effects.erase(command["instance"].text("it"));
+  return status_answer(status);
+}
+
+void set_value(Effect& effect, const std::string& name, const Json& value) {
+  Param* param = effect.param(name);
+  if (!param) throw std::runtime_error("no parameter " + name);
+  if (value.type() == Json::Type::text && param->type == kOfxParamTypeChoice) {
+    const auto& options = param->properties.values[kOfxParamPropChoiceOption];
+    for (std::size_t i = 0; i < options.size(); ++i)
+      if (std::get<std::string>(options[i]) == value.text()) param->value = static_cast<int>(i);
+  } else if (value.type() == Json::Type::text) {
+    param->value = value.text();
+  } else if (value.type() == Json::Type::boolean) {
+    param->value = value.boolean() ? 1 : 0;
+  } else if (std::holds_alternative<double>(param->value)) {
+    param->value = value.number();
+  } else {
+    param->value = static_cast<int>(value.number());
+  }
+}
+
+Json set(const Json& command) {
+  set_value(effect_called(command), command["param"].text(), command["value"]);
+  return Json::object();
+}
+
+Json get(const Json& command) {
+  Param* param = effect_called(command).param(command["param"].text());
+  if (!param) throw std::runtime_error("no parameter " + command["param"].text());
+  Json answer = Json::object();
+  if (const int* integer = std::get_if<int>(&param->value)) answer.set("value", *integer);
+  if (const double* number = std::get_if<double>(&param->value)) answer.set("value", *number);
+  if (const auto* text = std::get_if<std::string>(&param->value)) answer.set("value", *text);
+  answer.set("enabled", param->properties.integer(kOfxParamPropEnabled, 1) != 0);
+  return answer;
+}
+
+// The user changed a parameter or pressed a button.
+Json change(const Json& command) {
+  Effect& effect = effect_called(command);
+  if (command.has("value")) set_value(effect, command["param"].text(), command["value"]);
+  if (command.has("answer")) the_host().question_answer = static_cast<OfxStatus>(command["answer"].number());
+  the_host().cancel_progress_at = command["cancel_at"].number(2);
+  const std::string reason = command["reason"].text(kOfxChangeUserEdited);
+  PropertySet in, bracket;
+  bracket.put(kOfxPropChangeReason, reason);
+  in.put(kOfxPropType, std::string(kOfxTypeParameter));
+  in.put(kOfxPropName, command["param"].text());
+  in.put(kOfxPropChangeReason, reason);
+  in.put(kOfxPropTime, command["time"].number(1));
+  in.put(kOfxImageEffectPropRenderScale, 1.0, 0);
+  in.put(kOfxImageEffectPropRenderScale, 1.0, 1);
+  call(&effect, effect.plugin, kOfxActionBeginInstanceChanged, &bracket, nullptr);
+  const OfxStatus status = call(&effect, effect.plugin, kOfxActionInstanceChanged, &in, nullptr);
+  call(&effect, effect.plugin, kOfxActionEndInstanceChanged, &bracket, nullptr);
+  return status_answer(status);
+}
+
+Json clip(const Json& command) {
+  Clip* clip = effect_called(command).clip(command["clip"].text());
+  if (!clip) throw std::runtime_error("no clip " + command["clip"].text());
+  if (command["connected"].type() == Json::Type::boolean)
+    clip->properties.put(kOfxImageClipPropConnected, command["connected"].boolean() ? 1 : 0);
+  for (const Json& frame : command["frames"].items())
+    clip->pictures[frame["time"].number()] = std::make_unique<Picture>(frame);
+  if (command.has("range"))
+    for (std::size_t i = 0; i < 2; ++i)
+      clip->properties.put(kOfxImageEffectPropFrameRange, command["range"].items()[i].number(), i);
+  return Json::object();
+}
+
+PropertySet render_arguments(const Json& command, const OfxRectI& window) {
+  PropertySet in;
+  in.put(kOfxPropTime, command["time"].number(1));
+  in.put(kOfxImageEffectPropFieldToRender, command["field"].text(kOfxImageFieldNone));
+  in.put_rectangle(kOfxImageEffectPropRenderWindow, window);
+  in.put(kOfxImageEffectPropRenderScale, command["scale"].number(1), 0);
+  in.put(kOfxImageEffectPropRenderScale, command["scale"].number(1), 1);
+  return in;
+}
+
+Json render(const Json& command) {
+  Effect& effect = effect_called(command);
+  const Picture output(command["output"]);
+  const OfxRectI window = rectangle(command.has("window") ? command["window"] : command["output"]["bounds"]);
+  PropertySet in = render_arguments(command, window);
+  set_output_of_this_thread(&output);
+  const auto started = std::chrono::steady_clock::now();
+  const OfxStatus status = call(&effect, effect.plugin, kOfxImageEffectActionRender, &in, nullptr);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
+  set_output_of_this_thread(nullptr);
+  if (command["output"].has("to")) output.write(command["output"]["to"].text());
+  Json answer = status_answer(status);
+  answer.set("seconds", took.count());
+  answer.set("touched_outside", static_cast<double>(output.touched_outside(window)));
+  return answer;
+}
+
+// Renders at the same time, each on a thread of its own.
+Json render_together(const Json& command) {
+  const auto& commands = command["renders"].items();
+  std::vector<Json> answers(commands.size());
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < commands.size(); ++i)
+    threads.emplace_back([&, i] { answers[i] = render(commands[i]); });
+  for (auto& thread : threads) thread.join();
+  Json list = Json::array();
+  for (Json& answer : answers) list.append(std::move(answer));
+  Json answer = Json::object();
+  answer.set("answers", std::move(list));
+  return answer;
+}
+
+Json abort_settings(const Json& command) {
+  Effect& effect = effect_called(command);
+  effect.abort_after = static_cast<int>(command["after"].number(-1));
+  effect.aborts_asked = 0;
+  return Json::object();
+}
+
+// Actions that only ask: identity, regions, frames.
+Json ask(const Json& command) {
+  Effect& effect = effect_called(command);
+  PropertySet in = render_arguments(command, {0, 0, 1, 1}), out;
+  const std::string action = "OfxImageEffectAction" + command["action"].text();
+  Json answer = status_answer(call(&effect, effect.plugin, action.c_str(), &in, &out));
+  answer.set("out", out.to_json());
+  return answer;
+}
+
+// Calls that a broken host makes: no property sets, no handle, an unknown action.
+Json misuse(const Json& command) {
+  OfxPlugin* plugin = plugin_called(command["plugin"].text());
+  Effect* effect = command["instance"].is_null() ? nullptr : &effect_called(command);
+  const std::string action = command["action"].text();
+  return status_answer(plugin->mainEntry(action.empty() ? nullptr : action.c_str(), effect, nullptr, nullptr));
+}
+
+std::size_t count_in(const char* directory) {
+  std::size_t count = 0;
+  if (DIR* open = opendir(directory)) {
+    while (readdir(open)) ++count;
+    closedir(open);
+  }
+  return count;
+}
+
+Json measure(const Json&) {
+  Json answer = Json::object();
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("RssAnon:", 0) == 0) answer.set("kilobytes", std::stod(line.substr(8)));
+  answer.set("descriptors", static_cast<double>(count_in("/proc/self/fd")));
+  answer.set("threads", static_cast<double>(count_in("/proc/self/task")) - 2);
+  return answer;
+}
+
+// Create, render and destroy, as hosts do around every frame.
+Json cycles(const Json& command) {
+  OfxStatus worst = kOfxStatOK;
+  for (int i = 0; i < static_cast<int>(command["count"].number()); ++i) {
+    create(command["create"]);
+    Effect& effect = effect_called(command["create"]);
+    for (const Json& value : command["values"].items())
+      set_value(effect, value["param"].text(), value["value"]);
+    for (const Json& row : command["clips"].items()) clip(row);
+    const Json answer = render(command["render"]);
+    if (answer["status"].number() != kOfxStatOK) worst = static_cast<OfxStatus>(answer["status"].number());
+    destroy(command["create"]);
+  }
+  return status_answer(worst);
+}
+
+Json messages(const Json&) {
+  Json list = Json::array(), wrong = Json::array();
+  for (Json& message : the_host().messages) list.append(std::move(message));
+  the_host().messages.clear();
+  for (const std::string& text : violations()) wrong.append(text);
+  Json answer = Json::object();
+  answer.set("messages", std::move(list)).set("violations", std::move(wrong));
+  return answer;
+}
+
+using Command = Json (*)(const Json&);
+const std::map<std::string, Command> kCommands = {{"load", load},
+                                                  {"unload", unload},
+                                                  {"describe", describe},
+                                                  {"create", create},
+                                                  {"destroy", destroy},
+                                                  {"set", set},
+                                                  {"get", get},
+                                                  {"change", change},
+                                                  {"clip", clip},
+                                                  {"render", render},
+                                                  {"render_together", render_together},
+                                                  {"abort", abort_settings},
+                                                  {"ask", ask},
+                                                  {"misuse", misuse},
+                                                  {"measure", measure},
+                                                  {"cycles", cycles},
+                                                  {"messages", messages}};
+
+Json obey(const std::string& line) {
+  try {
+    const Json command = Json::parse(line);
+    const auto found = kCommands.find(command["do"].text());
+    if (found == kCommands.end()) throw std::runtime_error("no command " + command["do"].text());
+    return found->second(command);
+  } catch (const std::exception& error) {
+    Json answer = Json::object();
+    answer.set("error", error.what());
+    return answer;
+  }
+}
+
+}  // namespace
+}  // namespace test_host
+
+int main() {
+  for (std::string line; std::getline(std::cin, line);)
+    std::cout << test_host::obey(line).dump() << std::endl;
+  return 0;
+}

@@ -1,0 +1,169 @@
+// Tests of the plugin's parts that need no host: JSON, message frames, copying pixels of any layout.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include "image.h"
+#include "json.h"
+#include "message_frame.h"
+
+namespace {
+
+int g_checks = 0, g_failures = 0;
+
+void check(bool right, const char* what) {
+  ++g_checks;
+  if (right) return;
+  ++g_failures;
+  std::printf("FAILED: %s\n", what);
+}
+
+template <typename Function>
+bool throws(const Function& function) {
+  try {
+    function();
+  } catch (const std::exception&) {
+    return true;
+  }
+  return false;
+}
+
+using copycat::Json;
+
+void test_json() {
+  const std::string text =
+      "{\"a\":[1,-2.5,1e+20,true,false,null],\"b\":{\"c\":\"\\u00e9\\ud83d\\ude00\\n\\\"\\\\\"}}";
+  const Json value = Json::parse(text);
+  check(value["a"].items().size() == 6 && value["a"].items()[1].number() == -2.5, "numbers are read");
+  check(value["b"]["c"].text() == "\xC3\xA9\xF0\x9F\x98\x80\n\"\\", "escapes become UTF-8");
+  check(Json::parse(value.dump()).dump() == value.dump(), "what is written reads back");
+  check(value["nothing"]["more"].is_null(), "a missing member is null");
+  for (const char* bad : {"", "{", "[1,", "{\"a\"}", "nul", "1 2", "\"\\u12", "{\"a\":1,}", "--"})
+    check(throws([&] { Json::parse(bad); }), bad);
+  check(throws([] { Json::parse(std::string(100000, '[')); }), "nesting has an end");
+}
+
+// Frames as bytes, the same file that the Python side reads.
+void test_frames(const char* golden) {
+  std::ifstream file(golden);
+  int frames = 0;
+  for (std::string json, hexadecimal; std::getline(file, json) && std::getline(file, hexadecimal); ++frames) {
+    std::string bytes;
+    for (std::size_t i = 0; i + 1 < hexadecimal.size(); i += 2)
+      bytes += static_cast<char>(std::stoi(hexadecimal.substr(i, 2), nullptr, 16));
+    const auto descriptors = static_cast<std::size_t>(static_cast<unsigned char>(bytes[4]));
+    check(copycat::frame_message(json, descriptors) == bytes, "a frame is packed as the golden bytes");
+    std::string received;
+    for (std::size_t i = 0; i < bytes.size(); ++i) {  // byte by byte: nothing comes before it is whole
+      received += bytes[i];
+      const auto message = copycat::take_message(received);
+      check(message.has_value() == (i + 1 == bytes.size()), "a message comes when it is whole");
+      if (message) check(Json::parse(*message).dump() == Json::parse(json).dump(), "a frame is unpacked");
+    }
+  }
+  check(frames >= 4, "there are golden frames");
+  std::string nonsense(8, '\xFF');
+  check(throws([&] { copycat::take_message(nonsense); }), "nonsense is refused");
+}
+
+std::vector<float> pixels_through(copycat::Depth depth, const std::vector<float>& values) {
+  using namespace copycat;
+  const OfxRectI bounds{0, 0, static_cast<int>(values.size()), 1};
+  const PixelFormat plain{Depth::float_, 1}, other{depth, 1};
+  std::vector<float> back(values.size());
+  std::vector<std::uint8_t> between(packed_bytes(bounds, other));
+  auto* data = reinterpret_cast<std::uint8_t*>(const_cast<float*>(values.data()));
+  const PixelView from{data, 0, bounds, plain}, middle = top_down_view(between.data(), bounds, other),
+                                                to = top_down_view(back.data(), bounds, plain);
+  copy_pixels(from, middle, bounds);
+  copy_pixels(middle, to, bounds);
+  return back;
+}
+
+void test_depths() {
+  using copycat::Depth;
+  std::vector<float> bytes, shorts;
+  for (int i = 0; i < 256; ++i) bytes.push_back(static_cast<float>(i) / 255.0f);
+  for (int i = 0; i < 65536; ++i) shorts.push_back(static_cast<float>(i) / 65535.0f);
+  check(pixels_through(Depth::byte_, bytes) == bytes, "every byte survives");
+  check(pixels_through(Depth::short_, shorts) == shorts, "every short survives");
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> clamped = pixels_through(Depth::byte_, {-1, 2, nan});
+  check(clamped == std::vector<float>({0, 1, 0}), "integers are clamped, NaN is 0");
+
+  std::vector<std::uint16_t> halves(65536), back(65536);
+  std::vector<float> floats(65536);
+  for (std::size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<std::uint16_t>(i);
+  using namespace copycat;
+  const OfxRectI bounds{0, 0, 65536, 1};
+  const PixelView from = top_down_view(halves.data(), bounds, {Depth::half_, 1});
+  const PixelView middle = top_down_view(floats.data(), bounds, {Depth::float_, 1});
+  const PixelView to = top_down_view(back.data(), bounds, {Depth::half_, 1});
+  copy_pixels(from, middle, bounds);
+  copy_pixels(middle, to, bounds);
+  bool same = true;
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    const bool is_nan = (i & 0x7C00) == 0x7C00 && (i & 0x3FF);
+    same = same && (is_nan ? (back[i] & 0x7C00) == 0x7C00 && (back[i] & 0x3FF) : back[i] == halves[i]);
+  }
+  check(same, "every half survives, NaN stays NaN");
+  check(floats[0x3C00] == 1.0f && floats[1] == 0x1p-24f && floats[0x7BFF] == 65504.0f,
+        "halves have their value");
+  const std::vector<float> rounded =
+      pixels_through(Depth::half_, {1.00048828125f, 1.00146484375f, 65520.0f, 1e-8f});
+  check(rounded[0] == 1.0f && rounded[1] == 1.001953125f, "halves round to even");
+  check(std::isinf(rounded[2]) && rounded[3] == 0.0f, "halves overflow and underflow");
+}
+
+void test_layouts() {
+  using namespace copycat;
+  const OfxRectI bounds{-3, 5, 4, 9}, window{-5, 4, 2, 8};
+  const PixelFormat format{Depth::float_, 4};
+  std::vector<float> source(7 * 4 * 4), packed(7 * 4 * 4);
+  for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<float>(i);
+  const PixelView from = top_down_view(source.data(), bounds, format);
+  copy_pixels(from, top_down_view(packed.data(), bounds, format), bounds);
+  check(packed == source, "a copy between the same layouts is plain");
+
+  constexpr std::size_t kStride = 12 * 16 + 24;
+  std::vector<std::uint8_t> target(kStride * 6, 0xCD);
+  const PixelView to{
+      target.data() + kStride * 0, static_cast<std::ptrdiff_t>(kStride), {-6, 3, 6, 9}, format};
+  copy_or_clear(from, to, window);
+  float value;
+  bool right = true;
+  for (int y = 3; y < 9; ++y)
+    for (int x = -6; x < 6; ++x) {
+      std::memcpy(&value, to.at(x, y), sizeof value);
+      const bool inside = x >= window.x1 && x < window.x2 && y >= window.y1 && y < window.y2;
+      const bool covered = inside && x >= bounds.x1 && y >= bounds.y1;
+      if (covered) right = right && value == source[static_cast<std::size_t>(((8 - y) * 7 + (x + 3)) * 4)];
+      if (inside && !covered) right = right && value == 0;
+      if (!inside) right = right && *to.at(x, y) == 0xCD;
+    }
+  check(right, "a window gets its pixels, black where there are none, and nothing else changes");
+
+  std::vector<std::uint8_t> fields(7 * 4 * 16, 0xCD);
+  const PixelView field = top_down_view(fields.data(), bounds, format);
+  copy_pixels(from, field, bounds, Rows::even);
+  check(*field.at(0, 5) == 0xCD && *field.at(0, 6) != 0xCD, "the lower field is the even rows");
+
+  std::vector<std::uint8_t> alpha(7 * 4);
+  copy_pixels(from, top_down_view(alpha.data(), bounds, {Depth::byte_, 1}), bounds);
+  check(alpha[0] == 255, "alpha is taken where only alpha is wanted");
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  test_json();
+  test_frames(count > 1 ? arguments[1] : "golden_frames.txt");
+  test_depths();
+  test_layouts();
+  std::printf("%d checks, %d failed\n", g_checks, g_failures);
+  return g_failures ? 1 : 0;
+}
