@@ -92,6 +92,18 @@ def test_alpha_is_not_multiplied_in(tmp_path: Path) -> None:
     assert np.rint(read_frame(path, ("R", "A")).pixels[0, 0] * 255).tolist() == [200, 51]
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_an_offset_on_the_page_crops_nothing(tmp_path: Path, name: str) -> None:
+    pixels = noise(8, 9, 3)
+    spec = spec_of(pixels, "uint8")
+    spec.x, spec.y = 100, 50
+    spec.full_width, spec.full_height = 300, 200
+    path = save(tmp_path / name, [(spec, pixels)])
+    info = read_info(path)
+    assert (info.width, info.height, info.data_window) == (9, 8, (0, 0, 9, 8))
+    np.testing.assert_allclose(read_frame(path, RGB).pixels, pixels, atol=0.51 / 255)
+
+
 @pytest.mark.parametrize("compression", ["none", "rle", "zip", "zips", "piz"])
 @pytest.mark.parametrize("tile", [0, 16, 384])
 def test_exr_compressions_and_tiles(tmp_path: Path, compression: str, tile: int) -> None:

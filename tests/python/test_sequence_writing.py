@@ -262,8 +262,8 @@ def test_directories_are_made(tmp_path: Path) -> None:
         ("a.xyz", (4, 4, 3), RGB, {}, r"a\.xyz cannot be written: \.xyz is no image format"),
         ("a", (4, 4, 3), RGB, {}, "no extension is no image format"),
         ("a.exr", (4, 4, 3), RGBA, {}, r"shape \(4, 4, 3\) do not hold the channels R, G, B, A"),
-        ("a.exr", (4, 4, 3), RGB, {"dtype": "uint8"}, "cannot hold 'uint8'; a openexr file holds half, float"),
-        ("a.png", (4, 4, 3), RGB, {"dtype": "half"}, "cannot hold 'half'; a png file holds uint8, uint16"),
+        ("a.exr", (4, 4, 3), RGB, {"dtype": "uint8"}, "cannot hold 'uint8'; openexr files hold half, float"),
+        ("a.png", (4, 4, 3), RGB, {"dtype": "half"}, "cannot hold 'half'; png files hold uint8, uint16"),
         ("a.jpg", (4, 4, 4), RGBA, {}, r"a\.jpg cannot hold the channels R, G, B, A; jpeg files hold 3 at most"),
         (
             "a.png",

@@ -106,6 +106,10 @@ def describe(source: Any, path: Path) -> FrameInfo:
     specs = [source.spec()]
     while format_name == "openexr" and source.seek_subimage(len(specs), 0):
         specs.append(source.spec())
+    if format_name != "openexr":
+        # What other formats call an offset (PNG, TIFF) places the picture on a page; it does not crop it.
+        page = specs[0]
+        page.full_x, page.full_y, page.full_width, page.full_height = page.x, page.y, page.width, page.height
     if any(spec.deep for spec in specs):
         raise SequenceError(f"{path} is a deep image, which copycat does not read; flatten it first")
     first = specs[0]

@@ -83,9 +83,7 @@ class Layout:
         """
         depths = _DEPTHS.get(self.format, ("uint8",))
         if self.dtype is not None and self.dtype not in depths:
-            raise SequenceError(
-                f"{self.path} cannot hold {self.dtype!r}; a {self.format} file holds {', '.join(depths)}"
-            )
+            raise SequenceError(f"{self.path} cannot hold {self.dtype!r}; {self.format} files hold {', '.join(depths)}")
         if self._exr and self.compression and self.compression.partition(":")[0] not in _EXR_COMPRESSIONS:
             known = ", ".join(_EXR_COMPRESSIONS)
             raise SequenceError(f"{self.path} cannot use the compression {self.compression!r}; EXR has {known}")
