@@ -343,9 +343,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, size: int, passthrough:
     pixels = noise(200, 200, 4)
     like = save(tmp_path / "old.exr", [(spec_of(pixels, "half", RGBA), pixels)])
     (tmp_path / "a.exr").write_text("old")
-    with largest_file(size), pytest.raises(SequenceError, match=r"a\.exr cannot be written: ") as error:
+    with largest_file(size), pytest.raises(SequenceError, match=r"a\.exr cannot be written: File too large$"):
         write_frame(tmp_path / "a.exr", pixels[..., :3], RGB, like=like, passthrough=passthrough)
-    assert "\n" not in str(error.value)
     assert (tmp_path / "a.exr").read_text() == "old"
     assert sorted(os.listdir(tmp_path)) == ["a.exr", "old.exr"]
 

@@ -71,8 +71,10 @@ def write_frame(
     with _replacing(path) as temporary:
         with _reachable(temporary, layout.format) as name:
             _write(target, name, parts, pixels, like, path)
-        if layout.format != "openexr":
-            read_info(temporary)  # some libraries report success for an empty file
+        try:
+            read_info(temporary)
+        except SequenceError as error:  # some libraries report success for an empty file
+            raise SequenceError(f"{path} cannot be written: {layout.format} wrote no complete file") from error
 
 
 @contextmanager
@@ -82,7 +84,13 @@ def _replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         open(temporary, "xb").close()  # the system's reason for a failure is clearer than that of the image libraries
-        yield temporary
+        try:
+            yield temporary
+        except SequenceError:
+            # The image libraries do not say why the system took no more bytes; the system itself does.
+            with open(temporary, "ab") as file:
+                file.write(bytes(1 << 20))
+            raise
         _sync(temporary)
         os.replace(temporary, path)
         with suppress(OSError):  # not every file system can sync a directory
