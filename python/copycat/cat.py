@@ -21,7 +21,9 @@ names of :class:`copycat.models.Network`. Its metadata hold one entry, ``copycat
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,6 +41,7 @@ from copycat.runs import write_whole
 FORMAT = 1
 _HEADER_LIMIT = 100_000_000
 _SNIFFED = 1 << 20
+_MOST_CHANNELS = 1024
 
 
 class ModelFileError(CopycatError):
@@ -107,10 +110,19 @@ class ModelHeader:
             data_hash=str(value["dataHash"]),
             run=str(value["run"]),
         )
-        count = len(header.channels_out)
-        if len(header.residual) != count or not all(-1 <= i < len(header.channels_in) for i in header.residual):
+        count_in, count_out = len(header.channels_in), len(header.channels_out)
+        fits = 0 < count_in <= _MOST_CHANNELS and 0 < count_out <= _MOST_CHANNELS
+        fits &= len(header.residual) == count_out and all(-1 <= i < count_in for i in header.residual)
+        if not (fits and _is_of(header.input_encoding, count_in) and _is_of(header.target_encoding, count_out)):
             raise ValueError("its channels do not fit together")
         return header
+
+
+def _is_of(encoding: ops.Encoding, channels: int) -> bool:
+    """Whether an encoding is one of so many channels and can be inverted."""
+    lists = (encoding.log_scale, encoding.mean, encoding.std)
+    finite = all(math.isfinite(value) for values in lists for value in values)
+    return finite and {len(values) for values in lists} == {channels} and min(encoding.std) > 0
 
 
 def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor]) -> None:
@@ -166,9 +178,10 @@ def _read_head(path: Path) -> dict[str, Any]:
             if 2 <= size <= _HEADER_LIMIT:
                 text = stream.read(size)
                 if len(text) == size and text[:1] == b"{":
-                    value = json.loads(text)
-                    if isinstance(value, dict):
-                        return value
+                    with contextlib.suppress(ValueError, RecursionError):
+                        value = json.loads(text)
+                        if isinstance(value, dict):
+                            return value
             stream.seek(0)
             sniffed = stream.read(_SNIFFED)
             stream.seek(0, 2)
@@ -176,8 +189,8 @@ def _read_head(path: Path) -> dict[str, Any]:
             sniffed += stream.read()
     except FileNotFoundError:
         raise ModelFileError(f"{path}: the model file does not exist") from None
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path}: the model file cannot be read: {error}") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: the model file cannot be read: {error.strerror or error}") from error
     # Nuke's CatFileCreator wraps a TorchScript archive (a zip that holds code/__torch__) in its own container.
     if b"oundry" in sniffed or (b"PK\x03\x04" in sniffed and b"__torch__" in sniffed):
         raise ModelFileError(f"{path}: this is Nuke's .cat; copycat cannot read it")
@@ -191,10 +204,10 @@ def _parse_header(path: Path, head: Mapping[str, Any]) -> ModelHeader:
         raise ModelFileError(f"{path}: this is a safetensors file, but not a .cat of copycat")
     try:
         version = json.loads(text)["format"]
-        if isinstance(version, int) and version > FORMAT:
+        if version > FORMAT:
             raise ModelFileError(
                 f"{path}: was written by a newer copycat (format {version}); this one reads up to format {FORMAT}"
             )
         return ModelHeader.from_json(text)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelFileError(f"{path}: the model file's header is damaged: {error}") from error

@@ -1,0 +1,196 @@
+"""The .cat file: it comes back as written, and everything that is none is named as what it is."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from conftest import random_model
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from copycat import cat, checkpoint, ops
+
+
+@pytest.fixture
+def model(tmp_path: Path, tiny: None) -> Path:
+    return random_model(tmp_path / "model_100.cat", ("R", "G", "B", "depth.Z"), ("R", "G", "B", "A"), log_scale=20.0)
+
+
+def rewritten(model: Path, **changes: object) -> Path:
+    """The model with other values in its header; None removes one."""
+    header, weights = cat.load(model)
+    value = {k: v for k, v in (json.loads(header.to_json()) | changes).items() if v is not None}
+    model.write_bytes(safetensors.torch.save(weights, {"copycat": json.dumps(value)}))
+    return model
+
+
+def test_it_comes_back_as_written(model: Path) -> None:
+    header, weights = cat.load(model)
+    again = model.with_name("again.cat")
+    cat.save(again, header, weights)
+    assert again.read_bytes() == model.read_bytes()
+    assert cat.read_header(again) == header
+    assert header.channels_in == ("R", "G", "B", "depth.Z")
+    assert header.residual == (0, 1, 2, -1)
+    assert (header.step, header.loss, header.run) == (100, 0.5, "random")
+    assert all(weight.dtype == torch.float32 for weight in weights.values())
+
+
+def test_any_safetensors_reader_reads_it(model: Path) -> None:
+    with safetensors.safe_open(model, "pt") as stream:
+        assert json.loads(stream.metadata()["copycat"])["format"] == cat.FORMAT
+        assert list(stream.keys())
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(cat.ModelFileError, match=r"no\.cat: the model file does not exist"):
+        cat.load(tmp_path / "no.cat")
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(cat.ModelFileError, match="cannot be read"):
+        cat.load(tmp_path)
+
+
+def zip_of(*names: str) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name in names:
+            archive.writestr(name, "def forward(self, x): pass\n" * 100)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        zip_of("model/data.pkl", "model/code/__torch__/net.py", "model/version"),
+        b"\x10\x00\x00\x00CatFile by Foundry" + bytes(100),
+        b"\x07\x12header" + bytes(3 << 20) + zip_of("m/code/__torch__.py") + bytes(16),
+    ],
+    ids=["torchscript", "foundry", "torchscript in a container"],
+)
+def test_nukes_own_file_is_named_as_such(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "nuke.cat"
+    path.write_bytes(data)
+    with pytest.raises(cat.ModelFileError, match=r"nuke\.cat: this is Nuke's \.cat; copycat cannot read it"):
+        cat.load(path)
+
+
+def test_reading_never_runs_code(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return eval, (f"open({str(tmp_path / 'sprung')!r}, 'w')",)
+
+    path = tmp_path / "trap.cat"
+    for data in (pickle.dumps(Trap()), zip_of("archive/data.pkl")):
+        path.write_bytes(data)
+        with pytest.raises(cat.ModelFileError, match=r"this is not a \.cat of copycat"):
+            cat.load(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.one_of(st.binary(max_size=64), st.binary(max_size=200).map(lambda b: struct.pack("<Q", len(b)) + b)))
+def test_any_bytes_are_refused_with_a_sentence(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "any.cat"
+    path.write_bytes(data)
+    with pytest.raises(cat.ModelFileError, match=r"any\.cat: "):
+        cat.load(path)
+
+
+def test_somebody_elses_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "other.cat"
+    path.write_bytes(safetensors.torch.save({"w": torch.zeros(2)}))
+    with pytest.raises(cat.ModelFileError, match="a safetensors file, but not a .cat of copycat"):
+        cat.load(path)
+
+
+def test_a_newer_format(model: Path) -> None:
+    rewritten(model, format=2, modelSize="Gigantic")
+    with pytest.raises(cat.ModelFileError, match=r"newer copycat \(format 2\); this one reads up to format 1"):
+        cat.load(model)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"modelSize": "Gigantic"},
+        {"residual": [0, 1, 2, 4]},
+        {"residual": [0]},
+        {"channelsIn": None},
+        {"channelsIn": 3},
+        {"inputEncoding": {"mean": [0]}},
+        {"step": "many"},
+        {"format": "one"},
+        {"format": None},
+    ],
+    ids=str,
+)
+def test_a_header_that_does_not_fit(model: Path, changes: dict[str, object]) -> None:
+    rewritten(model, **changes)
+    with pytest.raises(cat.ModelFileError, match="header is damaged"):
+        cat.load(model)
+
+
+def test_an_encoding_of_other_channels(model: Path) -> None:
+    rewritten(model, inputEncoding=ops.Encoding.identity(3).to_dict())
+    with pytest.raises(cat.ModelFileError, match="header is damaged"):
+        cat.load(model)
+
+
+@pytest.mark.parametrize("keep", [4, 8, 100, 0.3, 0.999])
+def test_a_torn_file(model: Path, keep: float) -> None:
+    data = model.read_bytes()
+    model.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
+    with pytest.raises(cat.ModelFileError, match=r"model_100\.cat: "):
+        cat.load(model)
+
+
+def test_weights_of_another_network(model: Path) -> None:
+    header, weights = cat.load(model)
+    name = next(iter(weights))
+    cat.save(model, header, weights | {name: torch.zeros(3)})
+    with pytest.raises(cat.ModelFileError, match=rf"weight {name} is \(3,\), the network needs"):
+        cat.load(model)
+    del weights[name]
+    cat.save(model, header, weights)
+    with pytest.raises(cat.ModelFileError, match=f"weight {name} is missing"):
+        cat.load(model)
+
+
+# -- the resume state -----------------------------------------------------------------------------------------------
+
+
+def vectors() -> dict[str, torch.Tensor]:
+    return {name: torch.randn(5) for name in checkpoint.VECTORS}
+
+
+def test_a_resume_state_comes_back_as_written(model: Path, tmp_path: Path) -> None:
+    position = checkpoint.Position(7, 6, 1.5, 0.25, None, 3, {"total_steps": 9})
+    header, _ = cat.load(model)
+    state = vectors()
+    checkpoint.save(tmp_path / "r.ost", position, header, state)
+    again = checkpoint.load(tmp_path / "r.ost")
+    assert again[0] == position
+    assert again[1] == header
+    assert all(torch.equal(again[2][name], state[name]) for name in checkpoint.VECTORS)
+
+
+def test_a_resume_state_that_is_none(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.ost"
+    with pytest.raises(checkpoint.ResumeStateError, match=r"r\.ost: there is no resume state"):
+        checkpoint.load(path)
+    checkpoint.save(path, checkpoint.Position(), cat.read_header(model), vectors())
+    whole = path.read_bytes()
+    for data in (b"", b"state", whole[:200], whole[:-1], model.read_bytes()):
+        path.write_bytes(data)
+        with pytest.raises(checkpoint.ResumeStateError, match=r"r\.ost: the resume state is damaged"):
+            checkpoint.load(path)

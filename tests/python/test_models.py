@@ -1,0 +1,86 @@
+"""The networks: they start as the Input, see no farther than they say, and take any size and number of channels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from copycat.models import ROWS, Network
+
+
+def shaken(network: Network) -> Network:
+    """All weights random, so that no zero hides what is behind it."""
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            fan = parameter[0].numel() if parameter.ndim > 1 else 1
+            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.5 / fan**0.5)
+    return network.eval().requires_grad_(False)
+
+
+def image(channels: int, height: int, width: int) -> Tensor:
+    return torch.rand((1, channels, height, width), generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("size", ["Small", "Medium", "Large"])
+@torch.inference_mode()
+def test_an_untrained_network_passes_the_input_through(size: str) -> None:
+    source = image(3, 32, 48)
+    assert torch.equal(Network(size, 3, (0, 1, 2))(source), source)
+
+
+@torch.inference_mode()
+def test_the_residual_says_where_each_channel_starts() -> None:
+    source = image(4, 32, 32)
+    made = Network("Small", 4, (2, -1, 0))(source)
+    assert torch.equal(made, torch.stack([source[:, 2], torch.zeros(1, 32, 32), source[:, 0]], dim=1))
+
+
+def test_larger_sizes_have_more_weights() -> None:
+    counts = [sum(p.numel() for p in Network(size, 3, (0, 1, 2)).parameters()) for size in ("Small", "Medium", "Large")]
+    assert set(ROWS) == {"Small", "Medium", "Large"}
+    assert counts == sorted(counts)
+    assert len(set(counts)) == 3
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 90), (16, 16), (33, 17)])
+@pytest.mark.parametrize(("channels", "residual"), [(1, (0,)), (3, (-1,)), (7, (0, 1, 2, -1, 6))])
+@torch.inference_mode()
+def test_any_size_and_channels(tiny: None, height: int, width: int, channels: int, residual: tuple[int, ...]) -> None:
+    made = shaken(Network("Small", channels, residual))(image(channels, height, width))
+    assert made.shape == (1, len(residual), height, width)
+    assert made.dtype == torch.float32
+    assert torch.isfinite(made).all()
+
+
+@torch.inference_mode()
+def test_frames_of_a_batch_do_not_know_each_other(tiny: None) -> None:
+    network = shaken(Network("Small", 3, (0, 1, 2)))
+    a, b = image(3, 64, 64), image(3, 64, 64).flip(-1)
+    both = network(torch.cat([a, b]))
+    torch.testing.assert_close(both, torch.cat([network(a), network(b)]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", ["Small", "Medium", "Large"])
+@torch.inference_mode()
+def test_no_pixel_is_seen_from_beyond_the_receptive_field(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Thin, but of the size's own depth: the reach depends on that alone.
+    import dataclasses
+
+    monkeypatch.setitem(ROWS, size, dataclasses.replace(ROWS[size], width=4))
+    network = shaken(Network(size, 1, (0,))).double()
+    reach = network.receptive_field
+    assert reach % network.stride == 0
+    length = 2 * reach + 6 * network.stride
+    source = image(1, length, length).double()
+    for offset in range(0, network.stride, 3):
+        at = length // 2 + offset
+        changed = source.clone()
+        changed[..., at, at] += 10.0
+        seen = (network(changed) - network(source)).abs()[0, 0] > 0
+        rows, columns = seen.any(dim=1).nonzero(), seen.any(dim=0).nonzero()
+        assert seen[at, at]
+        for found in (rows, columns):
+            assert at - reach <= int(found.min())
+            assert int(found.max()) <= at + reach
