@@ -215,6 +215,16 @@ def test_passthrough_keeps_alpha_of_other_formats(tmp_path: Path) -> None:
     np.testing.assert_allclose(frame.pixels[..., :3], old[..., :3] / 2, atol=0.51 / 255)
 
 
+@pytest.mark.parametrize(("name", "kept"), [("a.png", RGBA), ("a.tif", RGBA), ("a.dpx", RGBA), ("a.jpg", RGB)])
+def test_passthrough_to_another_format_keeps_alpha_at_best(tmp_path: Path, name: str, kept: tuple[str, ...]) -> None:
+    old = noise(8, 9, 6)
+    like = save(tmp_path / "old.exr", [(spec_of(old, "half", (*RGBA, "Z", "id.X")), old)])
+    write_frame(tmp_path / name, old[..., :3], RGB, like=like, passthrough=True)
+    assert read_info(tmp_path / name).channels == kept
+    if "A" in kept:
+        np.testing.assert_allclose(read_frame(tmp_path / name, ["A"]).pixels, old[..., 3:4], atol=0.003)
+
+
 def test_metadata_are_kept_but_for_those_that_would_lie(tmp_path: Path) -> None:
     old = noise(8, 9, 3)
     spec = spec_of(
@@ -264,13 +274,13 @@ def test_directories_are_made(tmp_path: Path) -> None:
         ("a.exr", (4, 4, 3), RGBA, {}, r"shape \(4, 4, 3\) do not hold the channels R, G, B, A"),
         ("a.exr", (4, 4, 3), RGB, {"dtype": "uint8"}, "cannot hold 'uint8'; openexr files hold half, float"),
         ("a.png", (4, 4, 3), RGB, {"dtype": "half"}, "cannot hold 'half'; png files hold uint8, uint16"),
-        ("a.jpg", (4, 4, 4), RGBA, {}, r"a\.jpg cannot hold the channels R, G, B, A; jpeg files hold 3 at most"),
+        ("a.jpg", (4, 4, 4), RGBA, {}, r"a\.jpg cannot hold R, G, B, A; jpeg files hold 3 channels at most"),
         (
             "a.png",
             (4, 4, 5),
             (*RGBA, "Z"),
             {},
-            r"a\.png cannot hold the channels R, G, B, A, Z; png files hold 4 at most",
+            r"a\.png cannot hold R, G, B, A, Z; png files hold 4 channels at most",
         ),
     ],
 )

@@ -64,6 +64,7 @@ class Layout:
         dtype: the depth asked for.
         passthrough: whether the other channels of ``like`` are copied.
         compression: the compression asked for.
+        room: how many channels the format can hold.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class Layout:
     dtype: str | None
     passthrough: bool
     compression: str | None
+    room: int
 
     def parts(self) -> list[OutputPart]:
         """Lays out the parts of the file.
@@ -87,6 +89,11 @@ class Layout:
         if self._exr and self.compression and self.compression.partition(":")[0] not in _EXR_COMPRESSIONS:
             known = ", ".join(_EXR_COMPRESSIONS)
             raise SequenceError(f"{self.path} cannot use the compression {self.compression!r}; EXR has {known}")
+        if len(self.channels) > self.room:
+            names = ", ".join(self.channels)
+            raise SequenceError(
+                f"{self.path} cannot hold {names}; {self.format} files hold {self.room} channels at most"
+            )
         like = self.like
         if like is None:
             return [self._part(None, list(self.channels), list(self.channels))]
@@ -105,7 +112,10 @@ class Layout:
         home = homes[0]
         names = list(self.channels)
         if self.passthrough:
-            names += [name for name in like.parts[home].channels if name not in names]
+            # Another format has a place for alpha at best.
+            others = like.parts[home].channels if like.format == self.format else ("A",)
+            kept = [name for name in like.parts[home].channels if name in others and name not in names]
+            names += kept if len(names) + len(kept) <= self.room else []
         return [self._part(home, names, list(self.channels))]
 
     @property

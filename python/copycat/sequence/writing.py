@@ -45,7 +45,7 @@ def write_frame(
         dtype: "half", "float", "uint8" or "uint16"; None = that of ``like`` where the format has it, else half for
             EXR, 10 bit for DPX and 8 bit for others.
         passthrough: also copies what ``like`` has besides these channels: in EXR files all other channels and parts,
-            and what is outside the display window; in others the other channels of the picture (alpha).
+            and what is outside the display window; in others the alpha, where they can hold it.
         compression: as OpenImageIO spells it ("zip", "dwaa:45", "jpeg:90"); None = that of ``like``, else zip for EXR
             and TIFF, quality 95 for JPEG.
 
@@ -61,13 +61,9 @@ def write_frame(
     if target is None:
         raise SequenceError(f"{path} cannot be written: {path.suffix or 'no extension'} is no image format")
     size = (pixels.shape[1], pixels.shape[0])
-    layout = Layout(path, target.format_name(), size, channels, like, dtype, passthrough, compression)
-    parts = layout.parts()
     room = 1024 if target.supports("nchannels") else 4 if target.supports("alpha") else 3
-    for part in parts:
-        if part.spec.nchannels > room:
-            names = ", ".join(part.spec.channelnames)
-            raise SequenceError(f"{path} cannot hold the channels {names}; {layout.format} files hold {room} at most")
+    layout = Layout(path, target.format_name(), size, channels, like, dtype, passthrough, compression, room)
+    parts = layout.parts()
     with _replacing(path) as temporary:
         with _reachable(temporary, layout.format) as name:
             _write(target, name, parts, pixels, like, path)
