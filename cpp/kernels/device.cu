@@ -1,0 +1,18 @@
+// What the CUDA runtime says about devices and host memory.
+#include "launch.cuh"
+
+namespace copycat {
+
+int cuda_device_count() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+void* mapped_on_cuda(void* host, int device) {
+  const CurrentDevice current(device);
+  cudaPointerAttributes attributes{};
+  check(cudaPointerGetAttributes(&attributes, host), "cudaPointerGetAttributes");
+  return attributes.type == cudaMemoryTypeUnregistered ? nullptr : attributes.devicePointer;
+}
+
+}  // namespace copycat

@@ -1,0 +1,52 @@
+// The one place that launches kernels: device, grid, stream and error check.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "launch_cuda.h"
+
+namespace copycat {
+
+inline constexpr int kThreads = 256;
+inline constexpr int kWarp = 32;
+
+inline void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  throw std::runtime_error(std::string("CUDA failed in ") + what + ": " + cudaGetErrorString(status));
+}
+
+// Makes a device current for a scope.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int device) {
+    check(cudaGetDevice(&before_), "cudaGetDevice");
+    if (device != before_) check(cudaSetDevice(device), "cudaSetDevice");
+    device_ = device;
+  }
+  ~CurrentDevice() {
+    if (device_ != before_) cudaSetDevice(before_);
+  }
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = 0;
+  int device_ = 0;
+};
+
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads, int device,
+            uintptr_t stream, const Arguments&... arguments) {
+  if (blocks < 1 || blocks > INT32_MAX) {
+    throw std::runtime_error(std::string(name) + " would need " + std::to_string(blocks) + " blocks");
+  }
+  const CurrentDevice current(device);
+  kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), 0,
+           reinterpret_cast<cudaStream_t>(stream)>>>(arguments...);
+  check(cudaGetLastError(), name);
+}
+
+}  // namespace copycat

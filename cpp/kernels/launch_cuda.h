@@ -1,0 +1,22 @@
+// Runs every operation on a CUDA device. Plain C++, so that the bindings need no CUDA headers.
+#pragma once
+
+#include "operations.h"
+
+namespace copycat {
+
+// The kernels are queued on `stream` (a cudaStream_t as an integer) and nobody waits for them. Pointers must
+// be readable on the device. Raises std::runtime_error with CUDA's own words when a launch fails.
+void run_on_cuda(const SampleCrops& operation, int device, uintptr_t stream);
+void run_on_cuda(const CropPositions& operation, int device, uintptr_t stream);
+void run_on_cuda(const Downsize& operation, int device, uintptr_t stream);
+void run_on_cuda(const Recode& operation, int device, uintptr_t stream);
+void run_on_cuda(const Statistics& operation, int device, uintptr_t stream);
+
+// 0 when there is no device or no driver.
+int cuda_device_count();
+
+// The address under which the device sees pinned host memory, or null when it does not.
+void* mapped_on_cuda(void* host, int device);
+
+}  // namespace copycat

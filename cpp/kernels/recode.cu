@@ -1,0 +1,67 @@
+// Applies an encoding to whole pictures on the GPU, or takes it back.
+#include "recode_rows.cuh"
+
+namespace copycat {
+namespace {
+
+constexpr int kRows = 32;  // of one picture, per block
+
+struct Division {
+  int tiles;  // of rows, per picture
+  int spans;  // per row, one per block
+};
+
+template <typename Out, bool kLog, bool kInverse>
+__global__ void __launch_bounds__(kThreads, kLog ? (kInverse ? 2 : 3) : 4)
+    recode_kernel(const __grid_constant__ Recode operation, Division division) {
+  __shared__ SharedEncoding encoding;
+  __shared__ Rows rows;  // kept out of the registers, which the pixels need
+  const Pixels& source = operation.source;
+  if (threadIdx.x < kWarp) {
+    fill(encoding, operation.encoding, source.channels, kInverse);
+  } else if (threadIdx.x == kWarp) {
+    const int span = static_cast<int>(blockIdx.x % static_cast<unsigned>(division.spans));
+    const unsigned rest = blockIdx.x / static_cast<unsigned>(division.spans);
+    const int tile = static_cast<int>(rest % static_cast<unsigned>(division.tiles));
+    const int64_t picture = rest / static_cast<unsigned>(division.tiles);
+    const int height = static_cast<int>(source.height);
+    rows.source =
+        static_cast<const char*>(source.data) + picture * source.count_stride * size_of(source.dtype);
+    rows.down = source.row_stride;
+    rows.right = source.pixel_stride;
+    rows.channel_stride = source.channel_stride;
+    rows.channels = source.channels;
+    rows.length = static_cast<int>(source.width) * source.channels;
+    rows.output = static_cast<Out*>(operation.output) + picture * height * rows.length;
+    rows.first_row = tile * kRows;
+    rows.end_row = least(height, rows.first_row + kRows);
+    rows.first_span = span;
+    rows.end_span = span + 1;
+  }
+  __syncthreads();
+  recode_rows<Out, kLog, kInverse>(source.dtype, rows, encoding);
+}
+
+template <typename Out>
+auto pick_kernel(bool log, bool inverse) {
+  return log ? (inverse ? recode_kernel<Out, true, true> : recode_kernel<Out, true, false>)
+             : (inverse ? recode_kernel<Out, false, true> : recode_kernel<Out, false, false>);
+}
+
+}  // namespace
+
+void run_on_cuda(const Recode& operation, int device, uintptr_t stream) {
+  const Pixels& source = operation.source;
+  const Division division{static_cast<int>((source.height + kRows - 1) / kRows),
+                          static_cast<int>(spans(source.width * source.channels))};
+  const int64_t blocks = source.count * division.tiles * division.spans;
+  const bool log = any_log(operation.encoding, source.channels);
+  const DType type = operation.output_dtype;
+  const auto kernel = type == DType::kFloat32   ? pick_kernel<float>(log, operation.inverse)
+                      : type == DType::kFloat16 ? pick_kernel<Half>(log, operation.inverse)
+                                                : pick_kernel<BFloat>(log, operation.inverse);
+  launch(operation.inverse ? "denormalize" : "normalize", kernel, blocks, kThreads, device, stream, operation,
+         division);
+}
+
+}  // namespace copycat

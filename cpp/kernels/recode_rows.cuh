@@ -1,0 +1,142 @@
+// The device side of applying an encoding to rows of pixels; crops and whole pictures share it.
+#pragma once
+
+#include "launch.cuh"
+#include "vectors.cuh"
+
+namespace copycat {
+
+inline constexpr int kRowWarps = kThreads / kWarp;
+inline constexpr int kSpan = kWarp * kRun;  // elements of a row that a warp handles at once
+
+// A channel's numbers in shared memory; multiply is 1 / std forward and std backward.
+struct SharedEncoding {
+  float scale[kMaxChannels];
+  float inverse_scale[kMaxChannels];
+  float offset[kMaxChannels];
+  float multiply[kMaxChannels];
+};
+
+// Called by one warp; the block must be synchronised before use.
+__device__ __forceinline__ void fill(SharedEncoding& shared, const Encoding& encoding, int channels,
+                                     bool inverse) {
+  const int c = static_cast<int>(threadIdx.x) % kWarp;
+  if (c < channels) {
+    const float scale = encoding.log_scale[c];
+    shared.scale[c] = scale;
+    shared.inverse_scale[c] = scale > 0.0f ? 1.0f / scale : 0.0f;
+    shared.offset[c] = encoding.mean[c];
+    shared.multiply[c] = inverse ? encoding.std[c] : 1.0f / encoding.std[c];
+  }
+}
+
+// A rectangle of output rows: where its pixels come from and where they go, in elements.
+struct Rows {
+  const void* source;
+  int64_t down, right, channel_stride;
+  void* output;
+  int channels;
+  int length;  // elements of a row, width x channels
+  int first_row, end_row;
+  int first_span, end_span;
+};
+
+// All threads of the block; warps take turns at the rows of a span, so that the channels' numbers stay in
+// registers.
+template <typename In, typename Out, bool kLog, bool kInverse>
+__device__ __forceinline__ void recode_spans(const Rows& rows, const SharedEncoding& encoding) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const bool dense = rows.channel_stride == 1 && rows.right == rows.channels;
+  // Every row starts at a multiple of its length from the output's first element.
+  const bool aligned = rows.length * static_cast<int>(sizeof(Out)) % 16 == 0 &&
+                       reinterpret_cast<uintptr_t>(rows.output) % 16 == 0;
+  for (int span = rows.first_span; span < rows.end_span; ++span) {
+    const int at = span * kSpan + lane * kRun;
+    const int count = least(kRun, rows.length - at);
+    if (count <= 0) continue;
+    const int pixel = at / rows.channels;
+    const int channel = at - pixel * rows.channels;
+    float scale[kRun], inverse_scale[kRun], offset[kRun], multiply[kRun];
+    for (int i = 0, c = channel; i < kRun; ++i) {
+      scale[i] = kLog ? encoding.scale[c] : 0.0f;
+      inverse_scale[i] = kLog && kInverse ? encoding.inverse_scale[c] : 0.0f;
+      offset[i] = encoding.offset[c];
+      multiply[i] = encoding.multiply[c];
+      c = c + 1 == rows.channels ? 0 : c + 1;
+    }
+    const auto convert = [&](In in, int i) {
+      Out out;
+      const float value = load(in);
+      if (kInverse) {
+        const float encoded = value * multiply[i] + offset[i];
+        store(kLog ? signed_exp(encoded, scale[i], inverse_scale[i]) : encoded, out);
+      } else {
+        store(((kLog ? signed_log(value, scale[i]) : value) - offset[i]) * multiply[i], out);
+      }
+      return out;
+    };
+    const In* source =
+        static_cast<const In*>(rows.source) + pixel * rows.right + channel * rows.channel_stride;
+    Out* output = static_cast<Out*>(rows.output) + at;
+    const int64_t next_pixel = rows.right - (rows.channels - 1) * rows.channel_stride;
+    for (int y = rows.first_row + warp; y < rows.end_row; y += kRowWarps) {
+      const In* from = source + y * rows.down;
+      Out* to = output + static_cast<int64_t>(y) * rows.length;
+      In in[kRun];
+      Out out[kRun];
+      if (dense && count == kRun) {
+        load_run(from, in);
+      } else {
+        int c = channel;
+#pragma unroll
+        for (int i = 0; i < kRun; ++i) {
+          in[i] = i < count ? *from : In{};
+          ++c;
+          from += c == rows.channels ? next_pixel : rows.channel_stride;
+          c = c == rows.channels ? 0 : c;
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kRun; ++i) out[i] = convert(in[i], i);
+      if (aligned && count == kRun) {
+        store_run(out, to);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kRun; ++i) {
+          if (i < count) to[i] = out[i];
+        }
+      }
+    }
+  }
+}
+
+// The source's type is the same for all threads of a launch, so that the branch costs next to nothing.
+template <typename Out, bool kLog, bool kInverse>
+__device__ __forceinline__ void recode_rows(DType type, const Rows& rows, const SharedEncoding& encoding) {
+  switch (type) {
+    case DType::kFloat32:
+      recode_spans<float, Out, kLog, kInverse>(rows, encoding);
+      break;
+    case DType::kFloat16:
+      recode_spans<Half, Out, kLog, kInverse>(rows, encoding);
+      break;
+    case DType::kBFloat16:
+      recode_spans<BFloat, Out, kLog, kInverse>(rows, encoding);
+      break;
+    case DType::kUInt8:
+      recode_spans<uint8_t, Out, kLog, kInverse>(rows, encoding);
+      break;
+  }
+}
+
+inline bool any_log(const Encoding& encoding, int channels) {
+  for (int c = 0; c < channels; ++c) {
+    if (encoding.log_scale[c] > 0.0f) return true;
+  }
+  return false;
+}
+
+inline int64_t spans(int64_t length) { return (length + kSpan - 1) / kSpan; }
+
+}  // namespace copycat
