@@ -225,6 +225,17 @@ def test_passthrough_to_another_format_keeps_alpha_at_best(tmp_path: Path, name:
         np.testing.assert_allclose(read_frame(tmp_path / name, ["A"]).pixels, old[..., 3:4], atol=0.003)
 
 
+@pytest.mark.parametrize(("dtype", "stored"), [("uint8", "half"), ("uint16", "half"), ("float", "float")])
+def test_passthrough_from_another_format_to_exr(tmp_path: Path, dtype: str, stored: str) -> None:
+    old = noise(8, 9, 4)
+    spec = spec_of(old, dtype, RGBA, **{"oiio:UnassociatedAlpha": 1})
+    like = save(tmp_path / "old.tif", [(spec, old)])
+    write_frame(tmp_path / "a.exr", old[..., :3] * 2, RGB, like=like, passthrough=True)
+    info = read_info(tmp_path / "a.exr")
+    assert (info.channels, info.dtype) == (RGBA, stored)
+    np.testing.assert_allclose(read_frame(info.path, RGBA).pixels, old * np.float32([2, 2, 2, 1]), atol=3e-3)
+
+
 def test_metadata_are_kept_but_for_those_that_would_lie(tmp_path: Path) -> None:
     old = noise(8, 9, 3)
     spec = spec_of(

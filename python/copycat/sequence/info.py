@@ -120,12 +120,13 @@ def describe(source: Any, path: Path) -> FrameInfo:
         Part(spec.get_string_attribute("oiio:subimagename"), name, _data_window(spec), str(spec.format), spec)
         for spec, name in zip(specs, names, strict=True)
     )
+    x, y = (first.full_x, first.full_y) if format_name == "openexr" else (0, 0)
     colour = first.get_string_attribute("oiio:ColorSpace").lower()
     return FrameInfo(
         path=path,
         width=first.full_width,
         height=first.full_height,
-        display_window=(first.full_x, first.full_y, first.full_x + first.full_width, first.full_y + first.full_height),
+        display_window=(x, y, x + first.full_width, y + first.full_height),
         data_window=parts[0].data_window,
         channels=tuple(name for part in names for name in part),
         dtype=parts[0].dtype,

@@ -90,9 +90,9 @@ class Layout:
             known = ", ".join(_EXR_COMPRESSIONS)
             raise SequenceError(f"{self.path} cannot use the compression {self.compression!r}; EXR has {known}")
         if len(self.channels) > self.room:
-            names = ", ".join(self.channels)
+            listed = ", ".join(self.channels)
             raise SequenceError(
-                f"{self.path} cannot hold {names}; {self.format} files hold {self.room} channels at most"
+                f"{self.path} cannot hold {listed}; {self.format} files hold {self.room} channels at most"
             )
         like = self.like
         if like is None:
@@ -167,7 +167,7 @@ class Layout:
             own = old.dtype
             if name in old.channels and old.spec.channelformats:
                 own = str(old.spec.channelformats[old.channels.index(name)])
-        if copied and self._exr:
+        if copied and self._exr and own in ("half", "float", "uint"):
             return own
         if self.dtype is not None:
             return self.dtype
