@@ -297,8 +297,8 @@ class Settings(_Table):
         shown_on=CLI_PAGE,
     )
     # -- the loss and what is done to the crops
-    l1_weight: float = _knob(1.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6)
-    l2_weight: float = _knob(4.0, "L2 Weight", "Weight of the mean squared error in the loss.", minimum=0, maximum=1e6)
+    l1_weight: float = _knob(0.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6)
+    l2_weight: float = _knob(1.0, "L2 Weight", "Weight of the mean squared error in the loss.", minimum=0, maximum=1e6)
     difference_share: float = _knob(
         0.5,
         "Difference Share",

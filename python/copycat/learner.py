@@ -124,10 +124,10 @@ class Learner:
                 turn=settings.rotation_probability,
                 device=self._device,
             )
-            loss, parts = self._loss(self.network(source), target, self._scale, mask)
+            objective, losses = self._loss(self.network(source), target, self._scale, mask)
             share = count / self.batch
-            (loss * share).backward()  # type: ignore[no-untyped-call]
-            total += torch.cat([loss.detach().view(1), parts]) * share
+            (objective * share).backward()  # type: ignore[no-untyped-call]
+            total += losses * share
             self.parameters.gather_gradient()
         return total
 

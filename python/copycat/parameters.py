@@ -28,7 +28,7 @@ class FlatParameters:
         """Moves the network to ``device`` and lets it compute in ``dtype``."""
         named = list(network.named_parameters())
         self._shapes = {name: parameter.shape for name, parameter in named}
-        vector = torch.cat([parameter.detach().float().reshape(-1) for _, parameter in named]).to(device)
+        vector = torch.cat([_flat(parameter.detach().float()) for _, parameter in named]).to(device)
         self.weights = nn.Parameter(vector)
         self.gradient = torch.zeros_like(vector)
         self.weights.grad = self.gradient
@@ -43,7 +43,12 @@ class FlatParameters:
     def _slices(self, vector: Tensor) -> dict[str, Tensor]:
         parts, start = {}, 0
         for name, shape in self._shapes.items():
-            parts[name] = vector[start : start + shape.numel()].view(shape)
+            part = vector[start : start + shape.numel()]
+            if len(shape) == 4:
+                out_channels, in_channels, height, width = shape
+                parts[name] = part.view(out_channels, height, width, in_channels).permute(0, 3, 1, 2)
+            else:
+                parts[name] = part.view(shape)
             start += shape.numel()
         return parts
 
@@ -82,3 +87,8 @@ class FlatParameters:
             self.weights.copy_(state["weights"])
             self.average.copy_(state["average"])
             self._computing.copy_(self.weights)
+
+
+def _flat(parameter: Tensor) -> Tensor:
+    """A parameter as it lies in the vectors: channels last, as convolutions want weights and return their gradients."""
+    return (parameter.permute(0, 2, 3, 1) if parameter.ndim == 4 else parameter).reshape(-1)

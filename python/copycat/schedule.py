@@ -13,7 +13,7 @@ from typing import Any
 
 WARM_UP_STEPS = 20
 DECAY_SHARE = 1 / 3
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Measurements behind what no knob names; their tables are in docs/benchmarks.md."""

@@ -1,0 +1,166 @@
+"""Which loss, rate, schedule and sampling give the best picture for the same CPU time?
+
+``python -m benchmarks.ablations.recipe t1 --budget 120`` trains every variant of the table below with the package's
+own parts for so many CPU-seconds of one thread (CPU time, so that a busy machine changes nothing but the waiting) and
+prints PSNR on the held-out frames. ``--only NAME`` picks variants, ``--seeds`` repeats them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from copycat import cat, losses, parameters, schedule, tiles
+from copycat.config import Settings
+from copycat.dataset import Pair, find_frames, load_dataset
+from copycat.learner import Learner
+from copycat.sequence import ImageSequence, read_frame
+
+from benchmarks.score import psnr8
+from benchmarks.tasks import build
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One recipe: knobs, and what no knob names.
+
+    Attributes:
+        knobs: fields of Settings.
+        rate: learning rate; decay: share of the time at the end in which it falls to zero.
+        average: decay of the weights' moving average.
+        log: whether the logarithm of a crop's error is trained on, or the error itself.
+        floor: of the logarithm.
+        stages: shares of the time at the levels 4, 2 and 1.
+    """
+
+    knobs: dict[str, object]
+    rate: float = schedule.LEARNING_RATE
+    decay: float = schedule.DECAY_SHARE
+    average: float = parameters.AVERAGE_DECAY
+    log: bool = True
+    floor: float = 1e-6
+    stages: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+
+BASE = Variant({"model_size": "Small", "crop_size": 128})
+
+
+def _with(**knobs: object) -> Variant:
+    return replace(BASE, knobs={**BASE.knobs, **knobs})
+
+
+VARIANTS = {
+    "chosen": BASE,
+    "l1 + 4 l2, no log, rate 1e-3": replace(_with(l1_weight=1, l2_weight=4), log=False, rate=1e-3),
+    "l1 + 4 l2, no log": replace(_with(l1_weight=1, l2_weight=4), log=False),
+    "l1 + 16 l2, no log": replace(_with(l1_weight=1, l2_weight=16), log=False),
+    "log of l1 + 16 l2": _with(l1_weight=1, l2_weight=16),
+    "floor 1e-5": replace(BASE, floor=1e-5),
+    "rate 1e-3": replace(BASE, rate=1e-3),
+    "rate 4e-3": replace(BASE, rate=4e-3),
+    "decay in the last fifth": replace(BASE, decay=0.2),
+    "decay in the last 60 %": replace(BASE, decay=0.6),
+    "average 0.98": replace(BASE, average=0.98),
+    "average 0.995": replace(BASE, average=0.995),
+    "a quarter of the crops at differences": _with(difference_share=0.25),
+    "three quarters at differences": _with(difference_share=0.75),
+    "no crops at differences": _with(difference_share=0.0),
+    "crop 64": _with(crop_size=64),
+    "crop 256": _with(crop_size=256),
+    "batch 2": _with(batch_size_type="Manual", batch_size=2),
+    "2 crops per pair": _with(crops_per_pair=2),
+    "flips": _with(flip_probability=0.5, flop_probability=0.5),
+    "flops": _with(flop_probability=0.5),
+    "stages of 1/3, 1/3, 1/3": replace(BASE, stages=(1 / 3, 1 / 3, 1 / 3)),
+    "stages of 10, 20, 70 %": replace(BASE, stages=(0.1, 0.2, 0.7)),
+    "Medium": _with(model_size="Medium"),
+}
+
+
+def train(task: Path, variant: Variant, budget: float, seed: int) -> dict[str, float]:
+    """Trains one variant; returns steps and scores."""
+    torch.set_num_threads(1)
+    settings = Settings(**variant.knobs, seed=seed, use_gpu_if_available=False)  # type: ignore[arg-type]
+    began = _cpu_seconds()
+    full = load_dataset(find_frames([Pair(str(task / "train/src"), str(task / "train/dst"))]), settings)
+    header = cat.ModelHeader(
+        model_size=settings.model_size,
+        channels_in=full.input_channels,
+        channels_out=full.target_channels,
+        residual=full.residual,
+        input_encoding=full.input_encoding,
+        target_encoding=full.target_encoding,
+    )
+    batch = settings.pairs_per_step(len(full)) * settings.crops_per_pair
+    learner = Learner(header, settings, torch.device("cpu"), batch)
+    data, step = full, 0
+    plan = schedule.Schedule(0, budget, decay_share=variant.decay)
+    with (
+        mock.patch.object(losses, "_FLOOR", variant.floor),
+        mock.patch.object(parameters, "AVERAGE_DECAY", variant.average),
+        mock.patch.object(losses.torch, "log", torch.log if variant.log else lambda error: error),
+    ):
+        while (done := (_cpu_seconds() - began) / budget) < 1:
+            level = next(v for v, end in zip((4, 2, 1), np.cumsum(variant.stages), strict=True) if done < end or v == 1)
+            if data.level != level:
+                data = full.at_level(level)
+            rate = plan.learning_rate(step, done) / schedule.LEARNING_RATE * variant.rate
+            learner.learn(data, step, rate, print)
+            step += 1
+    weights = learner.parameters.average_by_name()
+    network = header.network()
+    network.load_state_dict(weights)
+    return {"steps": step, **_scores(network, header, task / "test")}
+
+
+def _scores(network: torch.nn.Module, header: cat.ModelHeader, test: Path) -> dict[str, float]:
+    source, truth = ImageSequence.parse(test / "src"), ImageSequence.parse(test / "dst")
+    has_mask = (test / "mask").exists()
+    rows: dict[str, list[float]] = {"psnr": []}
+    for frame in source.frames():
+        image = torch.from_numpy(read_frame(source.path(frame), header.channels_in).pixels).movedim(-1, 0)
+        made = tiles.render(network, image, (header.input_encoding, header.target_encoding))  # type: ignore[arg-type]
+        made8 = (made.movedim(0, -1).numpy().clip(0, 1) * 255).round()
+        wanted = (read_frame(truth.path(frame), header.channels_out).pixels * 255).round()
+        rows["psnr"].append(psnr8(made8, wanted))
+        if has_mask:
+            mask = read_frame(ImageSequence.parse(test / "mask").path(frame), ("R",)).pixels[..., 0] > 0.5
+            rows.setdefault("crosses", []).append(psnr8(made8, wanted, mask))
+            rows.setdefault("outside", []).append(psnr8(made8, wanted, ~mask))
+    return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Prints a row per variant, the mean over the seeds."""
+    parser = argparse.ArgumentParser(description="Ablation of the training recipe")
+    parser.add_argument("task", choices=("t1", "t2"))
+    parser.add_argument("--budget", type=float, default=120.0, help="CPU-seconds")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--frames", type=Path, default=Path("build/tasks"))
+    asked = parser.parse_args()
+    task = build(asked.task, asked.frames)
+    print(f"| {asked.task}, {asked.budget:.0f} CPU-seconds of one thread | steps | PSNR | crosses | outside |")
+    print("|---|---|---|---|---|")
+    for name in asked.only:
+        rows = [train(task, VARIANTS[name], asked.budget, seed) for seed in asked.seeds]
+        mean = {key: np.mean([row[key] for row in rows]) for key in rows[0]}
+        cells = [
+            f"{mean['steps']:.0f}",
+            *(f"{mean[k]:.2f}" if k in mean else "" for k in ("psnr", "crosses", "outside")),
+        ]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""How good is the picture on real shots? Three kinds of work, each trained on a few frames, scored on the others.
+
+``python -m benchmarks.real_shots SHOTS`` (a directory with ``tos_captain``, ``dancer_alpha`` and ``paintout_table``)
+trains and renders through the real command line, EXR in, EXR out, and prints the scores beside doing nothing:
+
+- deblur (tos_captain, 1920x800): the Input is the plate under a disc defocus of our own; PSNR as displayed.
+- matte (dancer_alpha, 640x360): rgb -> alpha; mean absolute error beside copying the nearest training frame's alpha.
+- paintout (paintout_table, 768x432): a woman is painted out of the shot; PSNR inside the patch, as displayed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from copycat.contact_sheet import srgb, write_png
+from copycat.sequence import ImageSequence, format_frames, read_frame, write_frame
+
+RGB = ("R", "G", "B")
+KNOBS = "--model-size Small --crop-size 128 --image-interval 1000 --checkpoint-interval 100000"
+
+
+def main() -> None:
+    """Prints one line per shot."""
+    parser = argparse.ArgumentParser(description="Scores on real shots")
+    parser.add_argument("shots", type=Path)
+    parser.add_argument("--only", choices=("deblur", "matte", "paintout"))
+    parser.add_argument("--minutes", type=float, default=2.5, help="of training for each shot")
+    parser.add_argument("--knobs", default=KNOBS, help="options of copycat train")
+    parser.add_argument("--pictures", type=Path, help="where to put side-by-side pictures")
+    asked = parser.parse_args()
+    tasks = {"deblur": deblur, "matte": matte, "paintout": paintout}
+    for name, task in tasks.items():
+        if asked.only in (None, name):
+            with tempfile.TemporaryDirectory(prefix="copycat-shot-") as out:
+                words = [*shlex.split(asked.knobs), "--minutes", str(asked.minutes)]
+                print(f"{name:9} {task(asked.shots, Path(out), words, asked.pictures)}", flush=True)
+
+
+def deblur(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) -> str:
+    """Learns to undo a defocus."""
+    sharp = ImageSequence.parse(shots / "tos_captain/plate.%04d.exr")
+    disc = np.zeros((9, 9), np.float32)
+    cv2.circle(disc, (4, 4), 3, 1.0, -1)
+    for frame in sharp.frames():
+        pixels = read_frame(sharp.path(frame), RGB).pixels
+        soft = cv2.filter2D(pixels, -1, disc / disc.sum(), borderType=cv2.BORDER_REFLECT_101)
+        write_frame(out / f"soft/soft.{frame:04d}.exr", soft, RGB, dtype="half")
+    training = [1001, 1007, 1013, 1018, 1024]
+    held_out = [frame for frame in sharp.frames() if frame not in training]
+    cpu = work(out, out / "soft/soft.%04d.exr", sharp, training, held_out, knobs)
+    soft_frames = ImageSequence.parse(out / "soft/soft.%04d.exr")
+    made = ImageSequence.parse(out / "made/made.%04d.exr")
+    before = [psnr(shown(soft_frames.path(f)), shown(sharp.path(f))) for f in held_out]
+    after = [psnr(shown(made.path(f)), shown(sharp.path(f))) for f in held_out]
+    draw(pictures, "deblur", [shown(s.path(held_out[9]))[200:600, 700:1300] for s in (soft_frames, made, sharp)])
+    return f"doing nothing {np.mean(before):.2f} dB, copycat {np.mean(after):.2f} dB ({cpu:.0f} CPU-s)"
+
+
+def matte(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) -> str:
+    """Learns a matte."""
+    comp = ImageSequence.parse(shots / "dancer_alpha/comp.%04d.exr")
+    truth = ImageSequence.parse(shots / "dancer_alpha/fg.%04d.exr")
+    training = [1001, 1007, 1013, 1018, 1024]
+    held_out = [frame for frame in comp.frames() if frame not in training]
+    channels = ("--input-channels", "R,G,B", "--ground-truth-channels", "A")
+    cpu = work(out, shots / "dancer_alpha/comp.%04d.exr", truth, training, held_out, [*knobs, *channels])
+    made = ImageSequence.parse(out / "made/made.%04d.exr")
+
+    def alpha(sequence: ImageSequence, frame: int) -> np.ndarray:
+        return np.clip(read_frame(sequence.path(frame), ("A",)).pixels, 0, 1)
+
+    nearest = [min(training, key=lambda t, f=frame: abs(t - f)) for frame in held_out]
+    copied = [np.abs(alpha(truth, n) - alpha(truth, f)).mean() for n, f in zip(nearest, held_out, strict=True)]
+    learned = [np.abs(alpha(made, f) - alpha(truth, f)).mean() for f in held_out]
+    frame = held_out[7]
+    grey = [np.repeat(alpha(s, frame), 3, axis=-1) for s in (made, truth)]
+    draw(pictures, "matte", [shown(comp.path(frame)), *grey])
+    return f"copying {np.mean(copied):.4f}, copycat {np.mean(learned):.4f} mean absolute error ({cpu:.0f} CPU-s)"
+
+
+def paintout(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) -> str:
+    """Learns to paint somebody out."""
+    plate = ImageSequence.parse(shots / "paintout_table/plate.%04d.exr")
+    clean = ImageSequence.parse(shots / "paintout_table/clean.%04d.exr")
+    training = [1001, 1006, 1012, 1017, 1023, 1028, 1034, 1040]
+    held_out = [frame for frame in plate.frames() if frame not in training]
+    cpu = work(out, shots / "paintout_table/plate.%04d.exr", clean, training, held_out, knobs)
+    made = ImageSequence.parse(out / "made/made.%04d.exr")
+    before, after, outside = [], [], []
+    for frame in held_out:
+        patch = cv2.imread(str(shots / f"paintout_table/patch.{frame:04d}.png"), 0) > 127
+        truth = shown(clean.path(frame))
+        before.append(psnr(shown(plate.path(frame))[patch], truth[patch]))
+        after.append(psnr(shown(made.path(frame))[patch], truth[patch]))
+        outside.append(psnr(shown(made.path(frame))[~patch], truth[~patch]))
+    draw(pictures, "paintout", [shown(s.path(held_out[20])) for s in (plate, made, clean)])
+    return (
+        f"inside the patch: doing nothing {np.mean(before):.2f} dB, copycat {np.mean(after):.2f} dB; "
+        f"outside {np.mean(outside):.2f} dB ({cpu:.0f} CPU-s)"
+    )
+
+
+def work(
+    out: Path, plate: Path, truth: ImageSequence, training: list[int], held_out: list[int], knobs: Sequence[str]
+) -> float:
+    """Trains and renders through the command line; returns the CPU seconds of the training."""
+    train = ["train", plate, truth, "--frames", format_frames(training), "--data-directory", out / "runs"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    copycat([*train, "--run-name", "run", *knobs])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    model = max((out / "runs").glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
+    copycat(["infer", model, plate, out / "made/made.%04d.exr", "--frames", format_frames(held_out)])
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def copycat(words: Sequence[object]) -> None:
+    """Runs the command line quietly."""
+    command = [str(word) for word in words]
+    print("$ copycat", shlex.join(command), flush=True)
+    subprocess.run([sys.executable, "-m", "copycat", *command], check=True, stdout=subprocess.DEVNULL)
+
+
+def shown(path: Path) -> np.ndarray:
+    """A scene-linear frame as a display shows it, [H, W, 3] in 0..1."""
+    return np.clip(srgb(read_frame(path, RGB).pixels), 0, 1).astype(np.float32)
+
+
+def psnr(made: np.ndarray, truth: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB, peak 1."""
+    return float(-10 * np.log10(max(np.mean((made.astype(np.float64) - truth) ** 2), 1e-10)))
+
+
+def draw(pictures: Path | None, name: str, images: Sequence[np.ndarray]) -> None:
+    """Writes input, result and truth side by side, at most 640 pixels wide each."""
+    if pictures is None:
+        return
+    pictures.mkdir(parents=True, exist_ok=True)
+    scale = min(1.0, 640 / images[0].shape[1])
+    small = [cv2.resize(i, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for i in images]
+    write_png(pictures / f"{name}.png", np.concatenate(small, axis=1))
+
+
+if __name__ == "__main__":
+    main()
