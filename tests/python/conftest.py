@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from copycat import cat, cli, models, ops, trainer
 from copycat.runs import Run, find_run
 from copycat.sequence import write_frame
@@ -70,10 +69,11 @@ def shot(tmp_path: Path) -> Shot:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Makes Small tiny, and leaves the cores to others."""
+    """Makes the networks tiny, and leaves the cores to others."""
     import tiny_copycat
 
-    monkeypatch.setitem(models.ROWS, "Small", models.ROWS["Small"])
+    for size, row in models.ROWS.items():
+        monkeypatch.setitem(models.ROWS, size, row)
     tiny_copycat.shrink()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from conftest import Shot, random_model, summary
-
 from copycat import inference, trainer
 from copycat.callbacks import CALLBACK_NAMES, CallbackError, Callbacks
 from copycat.runs import find_run

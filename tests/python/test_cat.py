@@ -13,10 +13,9 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import random_model
+from copycat import cat, checkpoint, ops
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from copycat import cat, checkpoint, ops
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import copycat
+import pytest
 
 SOURCE = Path(copycat.__file__).parent
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
-
 from copycat.models import ROWS, Network
+from torch import Tensor
 
 
 def shaken(network: Network) -> Network:

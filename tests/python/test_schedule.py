@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from copycat.config import Settings, SettingsError
 from copycat.schedule import Schedule
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line with a Small that is tiny, so that a real process trains a hundred steps in a second or two."""
+"""The command line with tiny networks, so that a real process trains a hundred steps in a second or two."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from copycat import models
 
 
 def shrink() -> None:
-    """Makes Small tiny in this process."""
-    models.ROWS["Small"] = dataclasses.replace(models.ROWS["Small"], width=8)
+    """Makes the networks of this process tiny."""
+    for width, size in ((8, "Small"), (12, "Medium"), (16, "Large")):
+        models.ROWS[size] = dataclasses.replace(models.ROWS[size], width=width)
 
 
 if __name__ == "__main__":
