@@ -113,7 +113,7 @@ def test_a_name_is_looked_up_as_python_does(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "studio_hooks.py").write_text("class Farm:\n    @staticmethod\n    def tell(known): raise OSError(7)\n")
     monkeypatch.syspath_prepend(tmp_path)
     calls = Callbacks.resolve(before_render="studio_hooks:Farm.tell", after_render="", render_progress=None)
-    with pytest.raises(CallbackError, match="before_render callback Farm.tell: OSError: 7"):
+    with pytest.raises(CallbackError, match=r"before_render callback Farm\.tell: OSError: 7"):
         calls.call("before_render")
     calls.call("after_render")
     del sys.modules["studio_hooks"]

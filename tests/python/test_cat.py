@@ -108,7 +108,7 @@ def test_any_bytes_are_refused_with_a_sentence(data: bytes, tmp_path: Path) -> N
 def test_somebody_elses_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "other.cat"
     path.write_bytes(safetensors.torch.save({"w": torch.zeros(2)}))
-    with pytest.raises(cat.ModelFileError, match="a safetensors file, but not a .cat of copycat"):
+    with pytest.raises(cat.ModelFileError, match=r"a safetensors file, but not a \.cat of copycat"):
         cat.load(path)
 
 

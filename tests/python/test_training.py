@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import FRAMES, Shot, graded, losses, picture, random_model, summary, write_shot
@@ -244,7 +245,7 @@ def test_a_step_with_a_non_finite_loss_changes_no_weight(train: Train, monkeypat
 
     monkeypatch.setattr(learner.Learner, "learn", learn)
     run = train(epochs=6).run
-    same = [torch.equal(a, b) for a, b in zip(weights, weights[1:], strict=False)]
+    same = [torch.equal(a, b) for a, b in itertools.pairwise(weights)]
     assert same == [False, False, True, False, False]
     assert [record["step"] for record in summary(run) if "loss" in record and record["loss"] is None] == [4]
     assert all(torch.isfinite(weight).all() for weight in cat.load(run.checkpoint(6))[1].values())
@@ -261,7 +262,7 @@ def test_a_hundred_in_a_row_fail_the_training(train: Train, monkeypatch: pytest.
 
 def test_a_hundred_here_and_there_do_not(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     Poison(monkeypatch, lambda step: step % 3 != 0)
-    assert train(epochs=210, checkpoint_interval=500, image_interval=500).ended == "finished"
+    assert train(epochs=160, checkpoint_interval=500, image_interval=500).ended == "finished"
 
 
 # -- channels, values, windows ------------------------------------------------------------------------------------
@@ -293,8 +294,6 @@ def test_rgb_to_alpha(train: Train, tmp_path: Path) -> None:
 
 def test_rgb_and_depth_to_rgba_through_parts(train: Train, tmp_path: Path) -> None:
     """The depth lies in a second part of the file, as renderers write it."""
-    import OpenImageIO as oiio
-
     for frame in FRAMES:
         image = picture(frame)
         specs = [oiio.ImageSpec(64, 64, 3, "half"), oiio.ImageSpec(64, 64, 1, "float")]
@@ -335,8 +334,8 @@ def test_scene_linear_values_pass_without_clipping(train: Train, tmp_path: Path)
 
 
 def test_pairs_of_different_sizes_train_together(train: Train, tmp_path: Path) -> None:
-    small = write_shot(tmp_path / "small", (1, 2), size=(48, 80))
-    large = write_shot(tmp_path / "large", (1,), size=(90, 50))
+    small = write_shot(tmp_path / "small", (1001, 1002), size=(48, 80))
+    large = write_shot(tmp_path / "large", (1001,), size=(90, 50))
     pairs = [Pair(small.input, small.ground_truth), Pair(large.input, large.ground_truth)]
     run = train(pairs=pairs, epochs=9).run
     assert summary(run)[0]["run"]["pairs"] == 3
@@ -344,8 +343,6 @@ def test_pairs_of_different_sizes_train_together(train: Train, tmp_path: Path) -
 
 
 def test_a_data_window_is_all_that_is_trained_on(train: Train, tmp_path: Path) -> None:
-    import OpenImageIO as oiio
-
     for frame in FRAMES:
         for name in ("plate", "clean"):
             spec = oiio.ImageSpec(40, 44, 3, "half")
@@ -416,16 +413,15 @@ def test_a_checkpoint_gives_the_initial_weights(train: Train) -> None:
 @pytest.mark.parametrize(
     ("knobs", "sentence"),
     [
-        ({"initial_weights": "Checkpoint", "checkpoint_file": "{}/none.cat"}, "none.cat: the model file does not exist"),
-        ({"initial_weights": "Checkpoint"}, "Checkpoint File is empty"),
+        ({"checkpoint_file": "{}/none.cat"}, "none.cat: the model file does not exist"),
+        ({}, "Checkpoint File is empty"),
         ({"initial_weights": "Deblur"}, "Initial Weights Deblur is not part of this version"),
-        ({"initial_weights": "Checkpoint", "checkpoint_file": "{}/alpha.cat"}, "maps R,G,B -> A, the data set R,G,B -> R,G,B"),
-        ({"initial_weights": "Checkpoint", "checkpoint_file": "{}/large.cat"}, "is a Large model, but Model Size is Small"),
+        ({"checkpoint_file": "{}/alpha.cat"}, "maps R,G,B -> A, the data set R,G,B -> R,G,B"),
+        ({"checkpoint_file": "{}/large.cat"}, "is a Large model, but Model Size is Small"),
     ],
-)  # fmt: skip
+)
 def test_initial_weights_that_do_not_fit(train: Train, tmp_path: Path, knobs: dict[str, str], sentence: str) -> None:
-    made = random_model(tmp_path / "alpha.cat", channels_out=("A",))
-    header, weights = cat.load(made)
-    cat.save(tmp_path / "large.cat", replace(header, model_size="Large"), weights)
+    random_model(tmp_path / "alpha.cat", channels_out=("A",))
+    random_model(tmp_path / "large.cat", size="Large")
     with pytest.raises(CopycatError, match=sentence.replace(".", r"\.")):
-        train(**{name: value.format(tmp_path) for name, value in knobs.items()})
+        train(**{"initial_weights": "Checkpoint"} | {name: value.format(tmp_path) for name, value in knobs.items()})
