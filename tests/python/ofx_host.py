@@ -23,7 +23,7 @@ def build(sanitize: bool = False) -> Path:
     """Builds bundle and host (only what changed) and returns the build folder."""
     folder = ROOT / "build" / ("ofx-sanitize" if sanitize else "ofx")
     configure = ["cmake", "-S", str(ROOT / "ofx"), "-B", str(folder), f"-DPython3_EXECUTABLE={sys.executable}"]
-    configure += ["-DCOPYCAT_TESTS=ON", "-DCMAKE_BUILD_TYPE=" + ("RelWithDebInfo" if sanitize else "Release")]
+    configure += ["-DCOPYCAT_TESTS=ON", "-DCMAKE_BUILD_TYPE=" + ("Debug" if sanitize else "Release")]
     configure += ["-DCOPYCAT_SANITIZE=" + ("ON" if sanitize else "OFF")]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     if not (folder / "CMakeCache.txt").exists() and shutil.which("ninja", path=path):

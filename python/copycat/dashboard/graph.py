@@ -39,6 +39,7 @@ class Graph:
         self._extent: Range = (0.0, 1.0)
         self._shown_y: Range = (0.0, 1.0)
         self._wanted = self._drawing = False
+        self._sent_zoom: tuple[Range | None, float] | None = None
         self._chart = ui.echart(_options()).classes("graph")
         self._chart.on("chart:datazoom", self._zoomed, ["start", "end", "batch"], throttle=0.12, leading_events=False)
         self._chart.on("dblclick", self.fit)
@@ -97,6 +98,7 @@ class Graph:
                 first + (last - first) * end / 100,
             )
         )
+        self._sent_zoom = (self._x, self._extent[1])  # the browser is there already, or further
         await self.draw()
 
     def _now(self) -> dict[str, Any]:
@@ -120,16 +122,19 @@ class Graph:
         self._shown_y = (min(values), max(values)) if values else (0.0, 1.0)
         y_low, y_high = self._y or (None, None)
         has_validation = any(line.get("yAxisIndex") for line in series)
-        return {
+        options: dict[str, Any] = {
             "xAxis": {"max": last},
             "yAxis": [
                 {"type": "log" if self.log_scale else "value", "min": y_low, "max": y_high},
                 {"show": has_validation},
             ],
             "grid": {"right": 52 if has_validation else 18},
-            "dataZoom": [{"start": 100 * low / last, "end": 100 * high / last} for _ in range(2)],
             "series": series,
         }
+        if self._sent_zoom != (self._x, last):
+            self._sent_zoom = (self._x, last)
+            options["dataZoom"] = [{"start": 100 * low / last, "end": 100 * high / last} for _ in range(2)]
+        return options
 
     def _series(
         self, row: RunInfo, curve: Curve, shown: Range, points: int, values: list[float]

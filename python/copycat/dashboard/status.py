@@ -28,6 +28,7 @@ class Status:
                     ui.label(title).classes("reading-title")
                     self._values[title] = ui.label("–").classes("reading")
         self._reason = ui.label().classes("reason")
+        self._warnings = ui.label().classes("warnings")
 
     def show(self, row: RunInfo | None, watch: Watch) -> None:
         """Shows a run's state; None where there is no run."""
@@ -37,7 +38,9 @@ class Status:
         self._dot.style(f"background: {row.colour if row else 'transparent'}")
         self._reason.text = row.reason if row else ""
         self._reason.set_visibility(bool(row and row.reason and row.state in ("failed", "killed")))
-        self._bar.value = min(row.steps / row.total_steps, 1.0) if row and row.total_steps else 0.0
+        self._bar.value = done(row) if row else 0.0
+        warnings = row.header.get("warnings") if row else None
+        self._warnings.text = " · ".join(str(warning) for warning in warnings) if isinstance(warnings, list) else ""
         for title, text in readings(row, watch).items():
             self._values[title].text = text
 
@@ -59,12 +62,27 @@ def readings(row: RunInfo | None, watch: Watch) -> dict[str, str]:
         texts["Steps/s"] = f"{rate:.1f}" if rate >= 1 else f"{rate:.2f}"
         if row.state == "training" and row.total_steps is not None:
             texts["Time left"] = duration(max(row.total_steps - row.steps, 0) / rate)
+    if row.state == "training" and (limit := time_limit(row)):
+        texts["Time left"] = duration(max(limit - row.seconds, 0))
     latest = history.latest if history is not None else {}
     if isinstance(level := latest.get("level"), (int, float)):
         texts["Stage"] = "Full resolution" if level == 1 else f"1/{level:g} resolution"
     if isinstance(memory := latest.get("memory"), (int, float)):
         texts["GPU memory"] = f"{memory / 2**30:.2f} GiB"
     return texts
+
+
+def time_limit(row: RunInfo) -> float:
+    """The seconds a training was given, 0 where a number of steps decides."""
+    limit = row.header.get("seconds")
+    return float(limit) if isinstance(limit, (int, float)) and limit > 0 and row.total_steps is None else 0.0
+
+
+def done(row: RunInfo) -> float:
+    """How much of a training is done, 0 to 1."""
+    if row.total_steps:
+        return min(row.steps / row.total_steps, 1.0)
+    return min(row.seconds / limit, 1.0) if (limit := time_limit(row)) else 0.0
 
 
 def duration(seconds: float) -> str:

@@ -77,6 +77,7 @@ class Trainings:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env={**os.environ, "COLUMNS": "4096"},  # an error stays on one line
         )
         thread = threading.Thread(target=self._wait, args=(process, output, settings), daemon=True)
         thread.start()
@@ -91,4 +92,6 @@ class Trainings:
             with contextlib.suppress(OSError):
                 settings.unlink()
         if status not in (0, 130, 143):
-            self.failures.append(lines[-1].strip() if lines else f"the training ended with status {status}")
+            self.failures.append(
+                lines[-1].removeprefix("error:").strip() if lines else f"the training ended with status {status}"
+            )

@@ -12,7 +12,7 @@ from pathlib import Path
 from copycat.dashboard.curves import Curve
 from copycat.runs import Display, Run, RunError, RunHistory, RunInfo, find_runs, glance, read_json, trainer_lives
 
-POLL_SECONDS = 5.0
+POLL_SECONDS = 3.0
 
 
 @dataclass
