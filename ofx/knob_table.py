@@ -40,10 +40,7 @@ def row(table: str, knob: dict[str, Any]) -> str:
     most = UNBOUNDED.get(kind, 0)
     low = -most if knob["minimum"] is None else knob["minimum"]
     high = most if knob["maximum"] is None else knob["maximum"]
-    if kind == "choice":
-        number = knob["choices"].index(str(default))
-    else:
-        number = float(default or 0) if not is_text else 0
+    number = knob["choices"].index(str(default)) if kind == "choice" else float(default or 0) if not is_text else 0
     choices = f"{table}_{knob['name']}" if knob["choices"] else "nullptr"
     fields = [
         quoted(knob["name"]),
@@ -76,7 +73,7 @@ def main(package_root: str, output: str) -> None:
     source = (Path(package_root) / "copycat" / "__init__.py").read_text(encoding="utf-8")
     version = re.search(r'__version__ = "(.+?)"', source)
     assert version is not None
-    numbers = (re.findall(r"\d+", version[1]) + ["0", "0", "0"])[:3]
+    numbers = ([*re.findall(r"\d+", version[1]), "0", "0", "0"])[:3]
 
     lines = ['#include "knobs.h"', "", "namespace copycat {", "namespace {", ""]
     for name, knobs in tables.items():

@@ -81,7 +81,8 @@ class Host:
 
     def do(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Sends a command and returns its answer."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"do": command, **arguments}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
