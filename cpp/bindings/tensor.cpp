@@ -148,7 +148,7 @@ void need_element(const Tensor& t, Element element, const char* named) {
 void need_dense(const Tensor& t) {
   int64_t dense = 1;
   for (size_t i = t.shape.size(); i-- > 0;) {
-    if (t.shape[i] != 1 && t.strides[i] != dense) {
+    if (t.shape[i] > 1 && t.strides[i] != dense) {
       refuse(t.name, "must be without gaps, but its strides are " + listed(t.strides));
     }
     dense *= t.shape[i];

@@ -382,8 +382,6 @@ def _rule(
     samples: Sequence[int],
 ) -> _core.CropRule:
     size = (crop[0], crop[1])
-    if centres is None or not len(centres):
-        centres = centre_offsets = None  # no pair differs anywhere
     if device.type != "cpu" and valid.device.type == "cpu":
         check_crop(valid, size, turn=probabilities[3])
     return _core.CropRule(
@@ -404,7 +402,6 @@ def _rule(
     )
 
 
-@torch.library.custom_op("copycat::sample_crops", mutates_args=("input_out", "target_out", "mask_out"))
 def _sample_crops(
     input_bank: Tensor,
     target_bank: Tensor,
@@ -442,7 +439,6 @@ def _sample_crops(
     )
 
 
-@torch.library.custom_op("copycat::crop_positions", mutates_args=("out",))
 def _crop_positions(
     out: Tensor,
     frame_size: Sequence[int],
@@ -474,14 +470,10 @@ def _downsize_empty(bank: Tensor, factor: int) -> Tensor:
     return bank.new_empty((count, -(-height // factor), -(-width // factor), channels))
 
 
-@torch.library.custom_op("copycat::downsize", mutates_args=())
 def _downsize(bank: Tensor, factor: int) -> Tensor:
     out = _downsize_empty(bank, factor)
     _core.downsize(bank=_capsule(bank), factor=factor, out=_capsule(out), **_place(out))
     return out
-
-
-_downsize.register_fake(_downsize_empty)
 
 
 def _recode_empty(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype) -> Tensor:
@@ -490,14 +482,10 @@ def _recode_empty(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: to
     return _channels_last(x.shape, dtype, x.device)
 
 
-@torch.library.custom_op("copycat::recode", mutates_args=())
 def _recode(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype) -> Tensor:
     out = _recode_empty(x, encoding, inverse, dtype)
     _core.recode(pixels=_pixels(x), encoding=_numbers(encoding), inverse=inverse, out=_pixels(out), **_place(out))
     return out
-
-
-_recode.register_fake(_recode_empty)
 
 
 def _statistics_empty(bank: Tensor, valid: Tensor) -> Tensor:
@@ -506,7 +494,6 @@ def _statistics_empty(bank: Tensor, valid: Tensor) -> Tensor:
     return bank.new_empty((bank.shape[3], 6), dtype=torch.float64)
 
 
-@torch.library.custom_op("copycat::statistics", mutates_args=())
 def _statistics(bank: Tensor, valid: Tensor) -> Tensor:
     out = _statistics_empty(bank, valid)
     # Parts are joined in order, so that the result does not depend on the threads. The GPU sums a part in float32,
@@ -523,4 +510,40 @@ def _statistics(bank: Tensor, valid: Tensor) -> Tensor:
     return out
 
 
-_statistics.register_fake(_statistics_empty)
+def _no_result(*_: object) -> None:
+    """What an operator that only writes to its arguments makes of tensors without data."""
+
+
+def _register() -> object:
+    # Not torch.library.custom_op: its first call imports torch's compiler, seconds of a start.
+    library: Any = torch.library.Library("copycat", "DEF")  # type: ignore[no-untyped-call]
+    rule = (
+        "int[] crop, Tensor valid, Tensor? centres, Tensor? centre_offsets, int step, Tensor? step_tensor, int seed, "
+        "float[] probabilities, int[] samples"
+    )
+    for schema, kernel, fake in (
+        (
+            "sample_crops(Tensor input_bank, Tensor target_bank, Tensor? mask_bank, Tensor(a!) input_out, "
+            "Tensor(b!) target_out, Tensor(c!)? mask_out, float[] input_encoding, float[] target_encoding, "
+            f"{rule}) -> ()",
+            _sample_crops,
+            _no_result,
+        ),
+        (f"crop_positions(Tensor(a!) out, int[] frame_size, {rule}) -> ()", _crop_positions, _no_result),
+        ("downsize(Tensor bank, int factor) -> Tensor", _downsize, _downsize_empty),
+        (
+            "recode(Tensor x, float[] encoding, bool inverse, ScalarType dtype) -> Tensor",
+            _recode,
+            _recode_empty,
+        ),
+        ("statistics(Tensor bank, Tensor valid) -> Tensor", _statistics, _statistics_empty),
+    ):
+        name = schema.partition("(")[0]
+        library.define(schema)
+        library.impl(name, kernel, "CPU")
+        library.impl(name, kernel, "CUDA")
+        torch.library.register_fake(f"copycat::{name}", fake, lib=library)
+    return library
+
+
+_LIBRARY = _register()  # the operators live as long as it does
