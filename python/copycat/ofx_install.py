@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -163,12 +162,12 @@ def _binary(bundle: Path) -> Finding:
     binaries = sorted((bundle / "Contents").glob("*/copycat.ofx"))
     if not binaries:
         return Finding("error", f"{bundle} holds no copycat.ofx: run copycat ofx install again")
-    try:
-        count = ctypes.CDLL(str(binaries[0])).OfxGetNumberOfPlugins()
-    except (OSError, AttributeError) as error:
-        return Finding("error", f"{binaries[0]} cannot be loaded on this machine: {error}")
-    if count != _PLUGINS:
-        return Finding("error", f"{binaries[0]} holds {count} plugins instead of {_PLUGINS}")
+    # In a process of its own: a library that is broken may take the process with it.
+    code = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).OfxGetNumberOfPlugins())"
+    tried = subprocess.run([sys.executable, "-c", code, str(binaries[0])], capture_output=True, text=True)
+    if tried.stdout.strip() != str(_PLUGINS):
+        words = tried.stderr.strip().splitlines() or [f"it holds {tried.stdout.strip() or 'no'} plugins"]
+        return Finding("error", f"{binaries[0]} cannot be loaded on this machine: {words[-1]}")
     return Finding("ok", f"{binaries[0].name} for {binaries[0].parent.name} loads and holds CopyCat and Inference")
 
 

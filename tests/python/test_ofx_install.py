@@ -100,7 +100,6 @@ def test_doctor_finds_what_is_wrong(package: Path, tmp_path: Path, monkeypatch: 
     assert "/elsewhere/python" in levels(folder)["error"][0]
 
     binary = ofx_host.binary(bundle)
-    binary.unlink()  # not written over: this process has it loaded
     binary.write_bytes(b"not a library")
     assert "cannot be loaded" in levels(folder)["error"][0]
     assert not ofx_install.report(folder)
