@@ -18,6 +18,7 @@ _ALL_POINTS = 24000
 _ZOOM = 0.6
 _GREY = "#7d8794"
 _LINE = "rgba(125,135,148,0.16)"
+_FAINT = "rgba(125,135,148,0.06)"
 Range = tuple[float, float]
 
 
@@ -29,7 +30,7 @@ class Graph:
     """
 
     def __init__(self, watch: Watch) -> None:
-        self.log_scale = False
+        self._log_scale = False
         self.smoothness = 0.6
         self.show_original = True
         self.show_validation = True
@@ -43,6 +44,20 @@ class Graph:
         self._chart = ui.echart(_options()).classes("graph")
         self._chart.on("chart:datazoom", self._zoomed, ["start", "end", "batch"], throttle=0.12, leading_events=False)
         self._chart.on("dblclick", self.fit)
+
+    @property
+    def log_scale(self) -> bool:
+        """Whether the loss axis is logarithmic."""
+        return self._log_scale
+
+    @log_scale.setter
+    def log_scale(self, on: bool) -> None:
+        self._log_scale = on
+        self._y = None
+        # An axis of another kind is another object to ECharts: it needs all of its options, and so does the rest.
+        self._chart.options["yAxis"][0]["type"] = "log" if on else "value"
+        self._chart.update()
+        self._sent_zoom = None
 
     async def draw(self) -> None:
         """Sends what is to be seen now; the work is done in a thread."""
@@ -125,7 +140,7 @@ class Graph:
         options: dict[str, Any] = {
             "xAxis": {"max": last},
             "yAxis": [
-                {"type": "log" if self.log_scale else "value", "min": y_low, "max": y_high},
+                {"min": y_low, "max": y_high},
                 {"show": has_validation},
             ],
             "grid": {"right": 52 if has_validation else 18},
@@ -254,6 +269,7 @@ def _options() -> dict[str, Any]:
                 "nameLocation": "middle",
                 "nameGap": 44,
                 "nameRotate": 90,
+                "minorSplitLine": {"show": True, "lineStyle": {"color": _FAINT}},
                 "scale": True,
             },
             {

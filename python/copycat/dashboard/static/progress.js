@@ -21,18 +21,40 @@ window.copycat = (() => {
     return `${Math.floor(value / 3600)}:${two((value / 60) % 60)}:${two(value % 60)}`;
   };
 
-  // Only the smoothed lines speak; their points are [step, smoothed loss, loss, seconds of training].
-  const tooltip = (points) => {
-    const lines = points.filter((point) => point.value.length === 4).slice(0, 12);
-    const checks = points.filter((point) => point.seriesId.endsWith("/validation"));
-    const rows = lines.map(
-      ({ value, seriesName, color }) =>
-        `<div class="tip-name"><span class="dot" style="background:${escaped(color)}"></span>${escaped(seriesName)}</div>` +
-        `<div class="tip-row"><span>Step ${value[0]}</span><span>Loss ${short(value[2])}</span>` +
-        `<span>Smoothed ${short(value[1])}</span><span>${seconds(value[3])}</span></div>`
-    );
-    rows.push(...checks.map(({ value }) => `<div class="tip-row"><span>Step ${value[0]}</span><span>PSNR ${number(value[1], 2)} dB</span></div>`));
-    return rows.join("");
+  // The point of a line that is nearest to a step, or undefined where the line is not at that step.
+  const nearest = (line, step) => {
+    const data = line.getData();
+    let [low, high] = [0, data.count() - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (data.get("x", middle) < step) low = middle + 1;
+      else high = middle;
+    }
+    const points = [low - 1, low].filter((i) => i >= 0 && i < data.count()).map((i) => line.getRawValue(i));
+    const [first, last] = [data.get("x", 0), data.get("x", data.count() - 1)];
+    if (step < first || step > last) return undefined;
+    return points.sort((a, b) => Math.abs(a[0] - step) - Math.abs(b[0] - step))[0];
+  };
+
+  // ECharts offers only the lines that have a point at exactly this step; here every shown run speaks.
+  // The points of a run are [step, smoothed loss, loss, seconds of training], of a validation [step, PSNR].
+  const tooltip = (offered) => {
+    const model = getElement(document.querySelector(".graph").id.slice(1)).chart.getModel();
+    const runs = new Map();
+    for (const line of model.getSeries()) {
+      const [name, kind] = line.id.split("/");
+      const point = kind === "original" ? undefined : nearest(line, offered[0].axisValue);
+      if (!point) continue;
+      const cells = kind
+        ? [`PSNR ${number(point[1], 2)} dB at ${point[0]}`]
+        : [`Step ${point[0]}`, `Loss ${short(point[2])}`, `Smoothed ${short(point[1])}`, seconds(point[3])];
+      if (!runs.has(name)) runs.set(name, { colour: line.option.color, cells: [] });
+      runs.get(name).cells.push(...cells);
+    }
+    const row = ([name, { colour, cells }]) =>
+      `<tr><td><span class="dot" style="background:${escaped(colour)}"></span></td><td class="tip-name">${escaped(name)}</td>` +
+      `${cells.map((cell) => `<td>${escaped(cell)}</td>`).join("")}</tr>`;
+    return `<table class="tip">${[...runs].slice(0, 16).map(row).join("")}</table>`;
   };
 
   const box = (type, action) => (params) => {
