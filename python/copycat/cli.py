@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from copycat import __version__
 from copycat.config import InferenceSettings, Knob, Settings, SettingsError
 from copycat.errors import CopycatError
 from copycat.progress import training_display
+
+if TYPE_CHECKING:
+    from copycat.dataset import Pair
 
 app = typer.Typer(
     name="copycat",
@@ -36,6 +39,14 @@ _OPTION_NAMES = {"training_frames": ("--frames", "--training-frames"), "tile_ove
 _PAIR_SEPARATOR = "\0"
 
 KnobTable = type[Settings] | type[InferenceSettings]
+_PAIRS = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pair",
+        metavar="INPUT GROUND_TRUTH",
+        help="A further shot for the same model; can be given often.",
+    ),
+]
 _ENDED = {"finished": 0, "stopped": 0, "interrupted": 130, "terminated": 143}
 
 
@@ -51,7 +62,7 @@ def knob_options(settings: KnobTable, skip: tuple[str, ...] = ()) -> list[inspec
                 knob.field,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None,
-                annotation=Annotated[Optional[_option_type(knob)], _option(knob)],  # noqa: UP045
+                annotation=Annotated[_option_type(knob) | None, _option(knob)],
             )
         )
     return parameters
@@ -137,43 +148,26 @@ def train(
     input: Annotated[
         str | None, typer.Argument(help="Frames before the effect: plate.%04d.exr, a directory, a file.")
     ] = None,
-    ground_truth: Annotated[Optional[str], typer.Argument(help="The same frames with the effect.")] = None,  # noqa: UP045
-    pair: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "--pair",
-            metavar="INPUT GROUND_TRUTH",
-            help="A further shot for the same model; can be given often.",
-        ),
-    ] = None,
+    ground_truth: Annotated[str | None, typer.Argument(help="The same frames with the effect.")] = None,
+    pair: _PAIRS = None,
     data_directory: Annotated[str, typer.Option("--data-directory", "-d", help="Where the run's files go.")] = "",
     mask: Annotated[str, typer.Option("--mask", help="Sequence that weights the loss.")] = "",
     settings: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--settings", help="JSON file of knobs; options given here take precedence."),
     ] = None,
-    run_name: Annotated[Optional[str], typer.Option("--run-name", help="Name of the run.")] = None,  # noqa: UP045
+    run_name: Annotated[str | None, typer.Option("--run-name", help="Name of the run.")] = None,
     **knobs: Any,
 ) -> None:
     """Train a model on frame pairs of one or more shots."""
     from copycat import trainer
-    from copycat.dataset import Pair
 
     chosen = Settings.from_file(settings) if settings else Settings()
     if data_directory:
         knobs["data_directory"] = data_directory
-    pairs = [Pair(*both.split(_PAIR_SEPARATOR)) for both in pair or []]
     with training_display() as progress:
-        result = trainer.train(
-            input or "",
-            ground_truth or "",
-            chosen,
-            pairs=pairs,
-            mask=mask,
-            run_name=run_name,
-            progress=progress,
-            **knobs,
-        )
+        shots = _shots(input, ground_truth, pair, mask)
+        result = trainer.train(settings=chosen, pairs=shots, run_name=run_name, progress=progress, **knobs)
     _finish(result)
 
 
@@ -181,7 +175,7 @@ def train(
 @_with_knobs(Settings, skip=("model_size", "input_channels", "ground_truth_channels", "training_frames", "seed"))
 def resume(
     data_directory: Annotated[str, typer.Argument(help="Data Directory of the run.")],
-    run: Annotated[Optional[str], typer.Option("--run", help="Name of the run; by default the newest.")] = None,  # noqa: UP045
+    run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,
     **knobs: Any,
 ) -> None:
     """Continue a run from its last saved state."""
@@ -190,6 +184,13 @@ def resume(
     with training_display() as progress:
         result = trainer.resume(data_directory, run, progress=progress, **knobs)
     _finish(result)
+
+
+def _shots(input: str | None, ground_truth: str | None, pair: list[str] | None, mask: str) -> list[Pair]:
+    from copycat.dataset import Pair
+
+    first = [Pair(input or "", ground_truth or "", mask)] if input or ground_truth else []
+    return first + [Pair(*both.split(_PAIR_SEPARATOR)) for both in pair or []]
 
 
 def _finish(result: Any) -> None:
@@ -250,7 +251,7 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     tensorboard: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--tensorboard", help="Write TensorBoard event files into this folder."),
     ] = None,
 ) -> None:
@@ -261,19 +262,76 @@ def runs(
 
 
 @app.command()
+def progress(
+    data_directory: Annotated[Path, typer.Argument(help="Data Directory to show.")],
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    token: Annotated[str | None, typer.Option("--token", help="By default a random one.")] = None,
+) -> None:
+    """Serve the Progress page: runs, loss, contact sheets, live."""
+    from copycat.dashboard.cli import progress as serve
+
+    serve(data_directory, port, browser, host, token)
+
+
+ofx = typer.Typer(no_args_is_help=True, help="The OpenFX plugin for compositing hosts.")
+app.add_typer(ofx, name="ofx")
+_PLUGIN_FOLDER = Annotated[Path | None, typer.Option("--directory", help="Plugin folder; by default the standard one.")]
+
+
+@ofx.command()
+def install(directory: _PLUGIN_FOLDER = None) -> None:
+    """Copy the plugin to where hosts look for it, with this Python as its worker."""
+    from copycat import ofx_install
+
+    print(f"installed {ofx_install.install(directory)}")
+
+
+@ofx.command()
+def uninstall(directory: _PLUGIN_FOLDER = None) -> None:
+    """Remove the plugin."""
+    from copycat import ofx_install
+
+    print(f"removed {ofx_install.uninstall(directory)}")
+
+
+@ofx.command()
+def doctor(directory: _PLUGIN_FOLDER = None) -> None:
+    """Find what keeps hosts from working with the plugin; status 1 when something does."""
+    from copycat import ofx_install
+
+    if not ofx_install.report(directory):
+        raise typer.Exit(1)
+
+
+_CHECKED = (
+    "training_frames",
+    "input_channels",
+    "ground_truth_channels",
+    "mask_channel",
+    "crop_size",
+    "use_multi_resolution_training",
+    "non_finite",
+)
+
+
+@app.command()
+@_with_knobs(Settings, skip=tuple(k.field for k in Settings.knobs() if k.field and k.field not in _CHECKED))
 def check(
-    input: Annotated[str, typer.Argument(help="Frames before the effect.")],
-    ground_truth: Annotated[str, typer.Argument(help="The same frames with the effect.")],
-    frames: Annotated[str, typer.Option("--frames", help="Frames to look at.")] = "all",
-    input_channels: Annotated[str, typer.Option(help="Channels of the Input.")] = "rgb",
-    ground_truth_channels: Annotated[str, typer.Option(help="Channels of the Ground Truth.")] = "rgb",
-    crop_size: Annotated[int, typer.Option(help="Crop size that will be used.")] = 256,
+    input: Annotated[str | None, typer.Argument(help="Frames before the effect.")] = None,
+    ground_truth: Annotated[str | None, typer.Argument(help="The same frames with the effect.")] = None,
+    pair: _PAIRS = None,
+    mask: Annotated[str, typer.Option("--mask", help="Sequence that weights the loss.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    **knobs: Any,
 ) -> None:
     """Read a data set without training and report what is wrong with it; status 1 when a training would fail."""
     from copycat.describe import report_check
 
-    if report_check(input, ground_truth, frames, input_channels, ground_truth_channels, crop_size, as_json):
+    if report_check(_shots(input, ground_truth, pair, mask), Settings(**knobs), as_json):
         raise typer.Exit(1)
 
 

@@ -378,4 +378,5 @@ def affine_residual(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     misfit = np.abs(rows @ fit - values).max(axis=1)
     kept = misfit <= np.quantile(misfit, 0.9)
     fit = np.linalg.lstsq(rows[kept], values[kept], rcond=None)[0]
-    return np.abs(columns @ fit - wanted).max(axis=1).reshape(source.shape[:2])
+    residual: np.ndarray = np.abs(columns @ fit - wanted).max(axis=1).reshape(source.shape[:2])
+    return residual

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from copycat import cat
+from copycat.config import Settings
 from copycat.sequence import read_info
+
+if TYPE_CHECKING:
+    from copycat.dataset import Pair
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -64,25 +70,19 @@ def _image_facts(path: Path) -> dict[str, object]:
     }
 
 
-def report_check(
-    input: str,
-    ground_truth: str,
-    frames: str,
-    input_channels: str,
-    ground_truth_channels: str,
-    crop_size: int,
-    as_json: bool,
-) -> bool:
-    """Prints what is wrong with a data set; True when a training on it would fail."""
+def report_check(pairs: Sequence[Pair], settings: Settings, as_json: bool) -> bool:
+    """Prints what is wrong with a data set; True when a training on it with these settings would fail."""
     from copycat import check
-    from copycat.dataset import Pair
 
     report = check.inspect_dataset(
-        [Pair(input, ground_truth)],
-        frames=frames,
-        input_channels=input_channels,
-        ground_truth_channels=ground_truth_channels,
-        crop_size=crop_size,
+        pairs,
+        frames=settings.training_frames,
+        input_channels=settings.input_channels,
+        ground_truth_channels=settings.ground_truth_channels,
+        mask_channel=settings.mask_channel,
+        crop_size=settings.crop_size,
+        multi_resolution=settings.use_multi_resolution_training,
+        non_finite=settings.non_finite,
     )
     failing = any(finding.severity == "error" for finding in report.findings)
     if as_json:

@@ -74,4 +74,5 @@ def _sample(bank: Tensor, valid: Tensor, channel: int) -> np.ndarray:
         for frame, (x0, y0, x1, y1) in zip(bank, valid.tolist(), strict=True)
     ]
     values = np.concatenate(parts)
-    return values[np.isfinite(values)]
+    finite: np.ndarray = values[np.isfinite(values)]
+    return finite
