@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from copycat.runs import RunHistory
 
+_SMOOTHED_KEPT = 3
+_STAGES_SHOWN = 8
 Array = npt.NDArray[np.float64]
 
 
@@ -24,6 +26,7 @@ class Curve:
     losses: Array
     times: Array
     levels: Array
+    _smoothed: dict[float, Array] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, history: RunHistory) -> Curve:
@@ -35,10 +38,21 @@ class Curve:
         known = np.isfinite(columns[0]) & np.isfinite(columns[1])
         return cls(*(column[known] for column in columns))
 
+    def smoothed(self, smoothness: float) -> Array:
+        """The losses smoothed by :func:`smooth`; kept, since every zoom asks for them again."""
+        values = self._smoothed.get(smoothness)
+        if values is None:
+            if len(self._smoothed) >= _SMOOTHED_KEPT:
+                self._smoothed.clear()
+            values = self._smoothed[smoothness] = smooth(self.losses, smoothness)
+        return values
+
     def stage_starts(self) -> list[tuple[float, int]]:
         """(step, level) at which the data set is first seen at another level than the step before."""
-        changes = np.flatnonzero(np.diff(self.levels) != 0) + 1
-        return [(float(self.steps[i]), int(self.levels[i])) for i in changes if np.isfinite(self.levels[i])][:8]
+        known = np.isfinite(self.levels)
+        steps, levels = self.steps[known], self.levels[known]
+        changes = np.flatnonzero(np.diff(levels)) + 1
+        return [(float(steps[i]), int(levels[i])) for i in changes[:_STAGES_SHOWN]]
 
     def steps_per_second(self, window: float = 30.0) -> float | None:
         """The speed over the last ``window`` seconds of training; None before there are two steps."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from nicegui import events, ui
 
-from copycat.dashboard.curves import Curve, smooth, thin
+from copycat.dashboard.curves import Curve, thin
 from copycat.dashboard.watch import Watch
 from copycat.runs import RunInfo
 
@@ -157,7 +157,7 @@ class Graph:
         """The lines of one run; the values that will be on the screen are added to ``values``."""
         positive = self.log_scale
         name = row.run.name
-        smoothed = smooth(curve.losses, self.smoothness)
+        smoothed = curve.smoothed(self.smoothness)
         chosen = thin(curve.steps, smoothed, *shown, points)
         line: dict[str, Any] = {
             "id": name,

@@ -217,6 +217,7 @@ class Page:
 
     async def _resume(self) -> None:
         if active := self._active():
+            ui.notify(f"Resuming {active.run.name}; it goes on as soon as the data set is read.")
             await self._try(lambda: asyncio.to_thread(self._trainings.resume, active.run))
 
     async def _create_inference(self) -> None:
