@@ -1,0 +1,404 @@
+"""Stopping, killing and resuming real processes: exact to the bit, whole files, honest exit statuses."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio  # noqa: N813
+import pytest
+import torch
+from conftest import FRAMES, Outcome, Shot, environment, losses, run_copycat, start_copycat, summary, write_shot
+from copycat import cat, checkpoint, trainer
+from copycat.errors import CopycatError
+from copycat.runs import Request, Run, RunError, find_run, read_info, rename, send_request, stop, trainer_lives
+from copycat.sequence import write_frame
+
+PATIENCE = 120.0
+Train = Callable[..., trainer.Result]
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Waits until something has happened in a process that lives."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def steps_done(directory: Path) -> int:
+    """The last step in the newest summary, 0 while there is none."""
+    try:
+        return read_info(find_run(directory)).steps
+    except CopycatError:
+        return 0
+
+
+def options(shot: Shot, directory: Path, *more: object) -> list[object]:
+    return [
+        "train", shot.input, shot.ground_truth, "--data-directory", directory,
+        "--model-size", "Small", "--crop-size", 32, *more,
+    ]  # fmt: skip
+
+
+def final_weights(directory: Path) -> dict[str, torch.Tensor]:
+    run = find_run(directory)
+    return cat.load(run.checkpoints()[-1][1])[1]
+
+
+def assert_same_training(a: Path, b: Path) -> None:
+    """Bit-equal weights, optimiser and losses."""
+    weights = final_weights(a), final_weights(b)
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+    states = [checkpoint.load(find_run(directory).resume_state) for directory in (a, b)]
+    assert states[0][0].updates == states[1][0].updates
+    assert all(torch.equal(states[0][2][name], states[1][2][name]) for name in checkpoint.VECTORS)
+    assert losses(find_run(a)) == losses(find_run(b))
+
+
+def assert_only_whole_files(run: Run) -> None:
+    """Whatever a killed trainer left can be read."""
+    for path in run.files():
+        if path.suffix == ".cat":
+            cat.load(path)
+        elif path.suffix == ".png":
+            assert oiio.ImageBuf(str(path)).read(force=True), path
+    if run.resume_state.exists():
+        checkpoint.load(run.resume_state)
+    read_info(run)
+
+
+KILLED = {
+    "plain": (),
+    "disk bank, crops per pair, manual batch": (
+        *("--bank", "disk", "--crops-per-pair", 2, "--batch-size-type", "Manual", "--batch-size", 3),
+        *("--flip-probability", 0.5, "--rotation-probability", 0.5),
+    ),
+    "mask": ("--mask", "{}/mask.%04d.exr"),
+}
+
+
+@pytest.mark.parametrize("more", KILLED.values(), ids=KILLED)
+def test_killed_half_way_and_resumed_is_the_same_to_the_bit(
+    more: Sequence[object], shot: Shot, tmp_path: Path, tiny: None
+) -> None:
+    for frame in FRAMES:
+        ramp = np.linspace(0, 1, 64, dtype=np.float32)[None, :, None].repeat(64, axis=0)
+        write_frame(shot.folder / f"mask.{frame}.exr", ramp, ("A",))
+    half = 20 if more else 100
+    epochs = half * 2 * 3 // 4 if "--batch-size" in more else half * 2
+    arguments = [str(word).format(shot.folder) for word in more]
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    status, _, err = run_copycat(*options(shot, once, "--epochs", epochs, *arguments))
+    assert status == 0, err
+    with start_copycat(*options(shot, twice, "--epochs", epochs, "--checkpoint-interval", half, *arguments)) as process:
+        wait_for(lambda: any(twice.glob("*.ost")), process)
+        process.kill()
+    run = find_run(twice)
+    assert [step for step, _ in run.checkpoints()] == [half]
+    assert read_info(run).state == "killed"
+    status, out, err = run_copycat("resume", twice)
+    assert status == 0, err
+    assert f"finished at step {2 * half}" in out
+    assert_same_training(once, twice)
+    assert [record["step"] for record in summary(run) if "loss" in record] == list(range(1, 2 * half + 1))
+    assert [record["run"]["step"] for record in summary(run) if "run" in record] == [0, half]
+
+
+@pytest.mark.long
+def test_the_real_command_line_and_a_real_small_are_exact(shot: Shot, tmp_path: Path) -> None:
+    def run(*words: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "copycat", *map(str, words)]
+        return subprocess.Popen(command, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    with run(*options(shot, once, "--epochs", 200)) as process:
+        assert process.wait(600) == 0
+    with run(*options(shot, twice, "--epochs", 200, "--checkpoint-interval", 100)) as process:
+        wait_for(lambda: any(twice.glob("*.ost")), process)
+        process.kill()
+    with run("resume", twice) as process:
+        assert process.wait(600) == 0
+    assert_same_training(once, twice)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.long)])
+def test_killed_at_any_moment_it_leaves_whole_files_and_goes_on(
+    kills: int, shot: Shot, tmp_path: Path, tiny: None
+) -> None:
+    """The moments are random in each run of this test; what it asserts holds for every moment."""
+    once, often = tmp_path / "once", tmp_path / "often"
+    busy = ("--epochs", 60, "--checkpoint-interval", 3, "--image-interval", 2)
+    assert run_copycat(*options(shot, once, *busy))[0] == 0
+    command: Sequence[object] = options(shot, often, *busy)
+    for _ in range(kills):
+        before = steps_done(often)
+        with start_copycat(*command) as process:
+            wait_for(lambda before=before: steps_done(often) > before or process.poll() is not None, process)
+            time.sleep(random.uniform(0, 0.3))
+            process.kill()
+        run = find_run(often)
+        assert_only_whole_files(run)
+        if read_info(run).state == "finished":
+            break
+        command = ["resume", often]
+    status, _, err = run_copycat("resume", often)
+    assert status == 0, err
+    assert_same_training(once, often)
+
+
+# -- stopping -----------------------------------------------------------------------------------------------------
+
+
+LONG = ("--epochs", 1_000_000, "--image-interval", 1_000_000, "--checkpoint-interval", 1_000_000)
+ENDS = {
+    "interrupted": (signal.SIGINT, 130, "by Ctrl-C"),
+    "terminated": (signal.SIGTERM, 143, "by SIGTERM"),
+    "stopped": (None, 0, "on request"),
+}
+
+
+@pytest.fixture
+def hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Writes a module ``studio_hooks`` that this process and those it starts can import."""
+    folder = tmp_path / "hooks"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    def write(text: str) -> None:
+        (folder / "studio_hooks.py").write_text(text)
+        sys.modules.pop("studio_hooks", None)
+        importlib.invalidate_caches()
+
+    yield write
+    sys.modules.pop("studio_hooks", None)
+
+
+def assert_stopped(run: Run, end: str) -> int:
+    """The run ended so, with everything saved; returns the step."""
+    last = summary(run)[-1]
+    assert (last["end"], last["reason"]) == (end, ENDS[end][2])
+    assert not trainer_lives(run)
+    assert not run.file(".request").exists()
+    assert_only_whole_files(run)
+    assert run.checkpoints()[-1][0] == last["step"] == checkpoint.load(run.resume_state)[0].step
+    assert len(losses(run)) == last["step"]
+    return int(last["step"])
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_stop_saves_says_so_and_can_be_resumed(
+    end: str, hooks: Callable[[str], None], copycat: Callable[..., Outcome], shot: Shot, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    number, status, _ = ENDS[end]
+    asks = f"os.kill(os.getpid(), {int(number)})" if number else f"runs.stop(runs.find_run({str(runs)!r}))"
+    hooks(f"import os\nfrom copycat import runs\ndef ask(known):\n    if known['frame'] in (7, 12):\n        {asks}\n")
+    hook = ("--before-frame-render", "studio_hooks:ask")
+    code, out, err = copycat(*options(shot, runs, *LONG, *hook))
+    assert code == status, err
+    first = assert_stopped(find_run(runs), end)
+    assert f"{end} at step {first}" in out
+    # A signal is seen at the end of its own step, a request when it is next looked for.
+    assert first == 7 or (end == "stopped" and first > 7)
+    if end != "stopped":
+        assert copycat("resume", runs)[0] == status
+        assert assert_stopped(find_run(runs), end) == 12
+    steps = read_info(find_run(runs)).steps + 3
+    assert copycat("resume", runs, "--epochs", steps)[0] == 0
+    assert summary(find_run(runs))[-1]["end"] == "finished"
+
+
+def test_a_real_process_is_terminated(shot: Shot, tmp_path: Path, tiny: None) -> None:
+    runs = tmp_path / "runs"
+    with start_copycat(*options(shot, runs, *LONG)) as process:
+        wait_for(lambda: steps_done(runs) > 5, process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143
+    assert assert_stopped(find_run(runs), "terminated") > 5
+
+
+def test_a_second_ctrl_c_does_not_wait(
+    hooks: Callable[[str], None], copycat: Callable[..., Outcome], shot: Shot, tmp_path: Path
+) -> None:
+    hooks(
+        "import os\ndef ask(known):\n    if known['frame'] == 3:\n"
+        "        os.kill(os.getpid(), 2)\n        os.kill(os.getpid(), 2)\n        raise AssertionError('went on')\n"
+    )
+    code, _, _ = copycat(*options(shot, tmp_path / "runs", *LONG, "--before-frame-render", "studio_hooks:ask"))
+    assert code == 130
+    assert summary(find_run(tmp_path / "runs"))[-1]["end"] == "interrupted"
+
+
+def test_a_failure_says_why_and_can_be_resumed(
+    hooks: Callable[[str], None], copycat: Callable[..., Outcome], shot: Shot, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    hooks("def at_five(known):\n    assert known['frame'] != 5, 'fuse blown'\n")
+    more = ("--epochs", 20, "--checkpoint-interval", 2, "--after-frame-render", "studio_hooks:at_five")
+    status, _, err = copycat(*options(shot, runs, *more))
+    assert status == 1
+    assert "fuse blown" in err
+    run = find_run(runs)
+    assert read_info(run).state == "failed"
+    assert "fuse blown" in summary(run)[-1]["reason"]
+    assert_only_whole_files(run)
+    hooks("def at_five(known):\n    pass\n")
+    status, _, err = copycat("resume", runs)
+    assert status == 0, err
+    assert [record["step"] for record in summary(run) if "loss" in record] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_stop_while_the_frames_are_read_is_honest(end: str, train: Train, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    number = ENDS[end][0]
+
+    def ask(report: trainer.Report) -> None:
+        if report.message == "reading frame pairs: 2 of 4":
+            if number:
+                os.kill(os.getpid(), number)
+            else:
+                stop(find_run(runs))
+
+    result = train(progress=ask)
+    assert (result.ended, result.step, result.checkpoint) == (end, 0, None)
+    last = summary(result.run)[-1]
+    assert (last["end"], last["step"]) == (end, 0)
+    assert not trainer_lives(result.run)
+    assert trainer.resume(runs).ended == "finished"
+    assert [record["step"] for record in summary(result.run) if "loss" in record] == [1, 2, 3, 4, 5, 6]
+
+
+def test_finish_ends_soon_with_a_full_resolution_model(train: Train, tmp_path: Path) -> None:
+    def ask(report: trainer.Report) -> None:
+        if report.step and report.total_steps == 1_000_000:
+            send_request(find_run(tmp_path / "runs"), Request("finish"))
+
+    run = train(epochs=1_000_000, progress=ask, image_interval=10**6, checkpoint_interval=10**6).run
+    info = read_info(run)
+    assert info.state == "finished"
+    assert info.total_steps == info.steps < 1000
+    assert cat.read_header(run.checkpoint(info.steps)).level == 1
+
+
+def test_what_no_trainer_knows_is_passed_over(train: Train, tmp_path: Path) -> None:
+    asked = []
+
+    def ask(report: trainer.Report) -> None:
+        if not asked:
+            asked.append(send_request(find_run(tmp_path / "runs"), Request("explode")))
+
+    assert train(progress=ask).ended == "finished"
+
+
+def test_a_run_is_renamed_while_it_trains(shot: Shot, tmp_path: Path, tiny: None) -> None:
+    runs = tmp_path / "runs"
+    more = ("--epochs", 1_000_000, "--checkpoint-interval", 5, "--image-interval", 5)
+    with start_copycat(*options(shot, runs, *more)) as process:
+        wait_for(lambda: steps_done(runs) > 10, process)
+        old = find_run(runs)
+        Run(runs, "taken").summary.touch()
+        with pytest.raises(RunError, match="there is already a run"):
+            rename(old, "taken")
+        new = rename(old, "hero_v2")
+        reached = steps_done(runs)
+        wait_for(lambda: steps_done(runs) > reached + 10, process)
+        status, _, err = run_copycat("resume", runs, "--run", "hero_v2")
+        assert status == 1
+        assert f"is being trained by process {process.pid}" in err
+        assert stop(new)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert "hero_v2: stopped" in out
+    assert not old.exists()
+    Run(runs, "taken").summary.unlink()
+    assert {path.name for path in runs.iterdir() if path.name != "copycat.json"} == {p.name for p in new.files()}
+    last = summary(new)[-1]["step"]
+    assert [record["step"] for record in summary(new) if "loss" in record] == list(range(1, last + 1))
+    assert cat.read_header(new.checkpoints()[-1][1]).run == "hero_v2"
+    result = trainer.resume(runs, "hero_v2", epochs=last + 1)
+    assert (result.step, result.run.name) == (last + 1, "hero_v2")
+
+
+# -- resuming with other settings -----------------------------------------------------------------------------------
+
+
+def test_a_finished_run_can_be_given_more_epochs(train: Train, tmp_path: Path) -> None:
+    train(epochs=6)
+    assert trainer.resume(tmp_path / "runs").step == 6
+    result = trainer.resume(tmp_path / "runs", epochs=9)
+    assert (result.ended, result.step) == ("finished", 9)
+    assert [record["step"] for record in summary(result.run) if "loss" in record] == list(range(1, 10))
+    assert trainer.resume(tmp_path / "runs", image_interval=5).step == 9  # the plan of 9 epochs is remembered
+
+
+def test_the_newest_run_is_resumed_or_the_one_named(train: Train, tmp_path: Path) -> None:
+    train(epochs=2, run_name="first")
+    train(epochs=2, run_name="second")
+    assert trainer.resume(tmp_path / "runs").run.name == "second"
+    assert trainer.resume(tmp_path / "runs", "first").run.name == "first"
+    with pytest.raises(RunError, match=r"there is no run 'third' \(runs: first, second\)"):
+        trainer.resume(tmp_path / "runs", "third")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "sentence"),
+    [
+        ({"model_size": "Large"}, "model_size cannot change in a resume"),
+        ({"input_channels": "R"}, "input_channels cannot change in a resume"),
+        ({"nothing": 1}, "unknown knob 'nothing'"),
+    ],
+)
+def test_what_cannot_change_in_a_resume(train: Train, tmp_path: Path, knobs: dict[str, object], sentence: str) -> None:
+    train(epochs=2)
+    with pytest.raises(CopycatError, match=sentence):
+        trainer.resume(tmp_path / "runs", **knobs)
+
+
+def test_changed_frames_are_noticed(train: Train, shot: Shot, tmp_path: Path) -> None:
+    train(epochs=2)
+    write_shot(shot.folder, effect=lambda image: image * 0.1)
+    told: list[str] = []
+    trainer.resume(tmp_path / "runs", epochs=4, progress=lambda report: told.append(report.message))
+    assert "warning: the training frames have changed since the run was started" in told
+
+
+def test_a_damaged_resume_state_loses_nothing(train: Train, tmp_path: Path) -> None:
+    run = train(epochs=4).run
+    run.resume_state.write_bytes(run.resume_state.read_bytes()[:1000])
+    before = run.summary.read_bytes()
+    with pytest.raises(CopycatError, match=r"\.ost: the resume state is damaged"):
+        trainer.resume(tmp_path / "runs")
+    assert run.summary.read_bytes() == before
+    cat.load(run.checkpoint(4))
+    assert not run.file(".lock").exists()
+
+
+def test_settings_that_are_gone_are_named(train: Train, tmp_path: Path) -> None:
+    run = train(epochs=2).run
+    run.provenance.unlink()
+    with pytest.raises(RunError, match=r"\.json: the run's settings are missing or damaged"):
+        trainer.resume(tmp_path / "runs")
+
+
+def test_a_time_limit_ends_with_a_full_resolution_model(train: Train, tmp_path: Path) -> None:
+    result = train(minutes=0.05)
+    assert result.ended == "finished"
+    assert cat.read_header(result.checkpoint).level == 1
+    header = summary(result.run)[0]["run"]
+    assert header["totalSteps"] is None
+    assert header["seconds"] == pytest.approx(3.0)
+    assert trainer.resume(tmp_path / "runs").step == result.step
