@@ -122,6 +122,25 @@ void check_frames(const std::vector<OfxTime>& frames, OfxTime time) {
         "with \"copycat train\"");
 }
 
+Json fetch_and_train(Instance& instance, const Clips& clips, const Json& run, OfxTime time) {
+  const std::vector<OfxTime> frames = frames_to_fetch(instance, clips, time);
+  check_frames(frames, time);
+  ask_about_many(instance, frames.size());
+
+  ProgressBar bar(instance.effect, "copycat: fetching " + std::to_string(frames.size()) + " training pairs");
+  double done = 0;
+  const Aborted aborted = [&] { return !bar.update(done) || instance.aborted()(); };
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    done = kShareOfFetching * static_cast<double>(i) / static_cast<double>(frames.size());
+    if (aborted()) throw Cancelled();
+    hand_over_pair(instance, clips, run, frames[i], aborted);
+  }
+  Json train = Json::object();
+  train.set("do", "train").set("run", run).set("settings", instance.parameters.settings(time));
+  return worker().ask(std::move(train), nullptr, aborted,
+                      [&](double written) { done = kShareOfFetching + (1 - kShareOfFetching) * written; });
+}
+
 }  // namespace
 
 Json start_training(Instance& instance, OfxTime time) {
@@ -130,29 +149,14 @@ Json start_training(Instance& instance, OfxTime time) {
   Json begin = Json::object();
   begin.set("do", "begin_run").set("settings", instance.parameters.settings(time));
   const Json run = worker().ask(std::move(begin), nullptr, {})["run"];
-  const std::vector<OfxTime> frames = frames_to_fetch(instance, clips, time);
-  check_frames(frames, time);
-  ask_about_many(instance, frames.size());
-
-  ProgressBar bar(instance.effect, "copycat: fetching " + std::to_string(frames.size()) + " training pairs");
-  double done = 0;
-  const Aborted aborted = [&] { return !bar.update(done) || instance.aborted()(); };
   try {
-    for (std::size_t i = 0; i < frames.size(); ++i) {
-      done = kShareOfFetching * static_cast<double>(i) / static_cast<double>(frames.size());
-      if (aborted()) throw Cancelled();
-      hand_over_pair(instance, clips, run, frames[i], aborted);
-    }
-    Json train = Json::object();
-    train.set("do", "train").set("run", run).set("settings", instance.parameters.settings(time));
-    return worker().ask(std::move(train), nullptr, aborted,
-                        [&](double written) { done = kShareOfFetching + (1 - kShareOfFetching) * written; });
+    return fetch_and_train(instance, clips, run, time);
   } catch (...) {
     Json abandon = Json::object();
     abandon.set("do", "abandon").set("run", run);
     try {
       worker().ask(std::move(abandon), nullptr, {});
-    } catch (const std::exception&) {  // a worker that died takes what it had not written with it
+    } catch (const std::exception&) {  // a worker that died has nothing left to abandon
     }
     throw;
   }
