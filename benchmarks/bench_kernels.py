@@ -1,0 +1,254 @@
+"""How fast are the kernels? Time, bytes moved against copying, and ratios to what one would use without them.
+
+    python benchmarks/bench_kernels.py [--device cpu|cuda] [--json PATH] [--threads N]
+
+Each row is the median over calls on rotating buffers that together exceed the caches. `copy` is the share of the
+bandwidth that a plain copy reaches in the same run (bytes read and written, both counted). The others are our time
+against theirs: above 1, ours is faster.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from copycat import ops
+from copycat.ops import Encoding
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+UHD = (2160, 3840)
+PLAIN = Encoding((0.0,) * 3, (0.4,) * 3, (0.2,) * 3)
+LOG = Encoding((20.0,) * 3, (0.4,) * 3, (0.2,) * 3)
+
+
+Call = Callable[[int], object]
+
+
+@dataclass
+class Row:
+    name: str
+    milliseconds: float
+    gigabytes_per_second: float
+    of_copy: float
+    faster_than: dict[str, float] = field(default_factory=dict)
+
+
+class Bench:
+    """Times calls on one device."""
+
+    def __init__(self, device: str, seconds: float) -> None:
+        self.device = torch.device(device)
+        self.seconds = seconds
+        self.rows: list[Row] = []
+        size = (64 if device == "cpu" else 1024) << 20
+        source, target = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
+        self.copy = 2 * size / self.time(lambda _: target.copy_(source)) / 1e6
+
+    def time(self, call: Call, least: int = 5) -> float:
+        """Median milliseconds of call(i), i = 0, 1, 2, ..."""
+        call(0)
+        call(1)
+        times: list[float] = []
+        started = time.perf_counter()
+        while len(times) < least or (time.perf_counter() - started < self.seconds and len(times) < 200):
+            if self.device.type == "cuda":
+                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                begin.record()
+                call(len(times))
+                end.record()
+                end.synchronize()
+                times.append(begin.elapsed_time(end))
+            else:
+                before = time.perf_counter()
+                call(len(times))
+                times.append((time.perf_counter() - before) * 1e3)
+        return statistics.median(times)
+
+    def row(
+        self, name: str, moved: int, ours: Callable[[int], object], **others: Callable[[int], object] | None
+    ) -> None:
+        """Adds and prints a row; `moved` is in bytes."""
+        torch.compiler.reset()  # the functions of other rows do not count towards the compiler's limit
+        mine = self.time(ours)
+        speed = moved / mine / 1e6
+        row = Row(name, mine, speed, speed / self.copy)
+        for other, call in others.items():
+            if call is None:
+                continue
+            try:
+                row.faster_than[other] = self.time(call, least=3) / mine
+            except Exception as error:  # torch.compile needs a compiler that may not be there
+                print(f"  {other}: {type(error).__name__}: {str(error).splitlines()[0]}")
+        self.rows.append(row)
+        print(
+            f"{name:44} {mine:9.3f} ms {speed:8.1f} GB/s {row.of_copy:6.0%} of copy  "
+            + "  ".join(f"{ratio:.1f} x {other}" for other, ratio in row.faster_than.items()),
+            flush=True,
+        )
+
+
+def crops(bench: Bench, batch: int) -> None:
+    frames, (height, width), size = 8, (1080, 1920), 256
+    banks = [torch.rand(frames, height, width, 3).half().to(bench.device) for _ in range(2)]
+    valid = torch.tensor([[0, 0, width, height]] * frames, dtype=torch.int32)
+    moved = batch * size * size * 3 * 2 * (2 + 2)
+    for label, encoding, turns in (
+        ("", PLAIN, {}),
+        (" mirrored", PLAIN, {"flop": 1.0}),
+        (" turned", PLAIN, {"turn": 1.0}),
+        (" log", LOG, {}),
+    ):
+        common = {"crop": (size, size), "batch": batch, "seed": 0, "valid": valid.to(bench.device), **turns}
+        numbers = (torch.tensor(n, device=bench.device).view(1, 3, 1, 1) for n in (encoding.mean, encoding.std))
+        mean, std = numbers
+
+        def encode(stack: Tensor, label: str = label, mean: Tensor = mean, std: Tensor = std) -> Tensor:
+            x = stack.permute(0, 3, 1, 2).float()
+            x = x.flip(3) if "mirrored" in label else torch.rot90(x, 1, (2, 3)) if "turned" in label else x
+            x = x.sign() * torch.log1p(20 * x.abs()) if "log" in label else x
+            return ((x - mean) / std).to(torch.bfloat16, memory_format=torch.channels_last)
+
+        def cut(i: int) -> list[Tensor]:
+            places = [((i + b) * 97 % (height - size), (i + b) * 131 % (width - size)) for b in range(batch)]
+            return [
+                torch.stack([bank[b % frames, y : y + size, x : x + size] for b, (y, x) in enumerate(places)])
+                for bank in banks
+            ]
+
+        fused = torch.compile(encode)
+        bench.row(
+            f"sample_crops {batch} x {size}{label}, half to bf16",
+            moved,
+            lambda i, common=common, encoding=encoding: ops.sample_crops(
+                *banks, step=i, input_encoding=encoding, target_encoding=encoding, dtype=torch.bfloat16, **common
+            ),
+            torch=lambda i: [encode(stack) for stack in cut(i)],
+            compiled=lambda i, fused=fused: [fused(stack) for stack in cut(i)],
+        )
+
+
+def pictures(bench: Bench, dtype: torch.dtype) -> Iterator[Tensor]:
+    for seed in range(4):
+        torch.manual_seed(seed)
+        yield (torch.rand(1, *UHD, 3) * (255 if dtype == torch.uint8 else 1)).to(bench.device, dtype)
+
+
+def downsizing(bench: Bench, dtype: torch.dtype) -> None:
+    banks = list(pictures(bench, dtype))
+    for factor in (2, 4):
+        moved = banks[0].nbytes + banks[0].nbytes // factor**2
+        opencv = openimageio = None
+        if bench.device.type == "cpu" and dtype != torch.float16:
+            import cv2
+            import OpenImageIO
+
+            cv2.setNumThreads(torch.get_num_threads())
+            OpenImageIO.attribute("threads", torch.get_num_threads())
+            arrays = [bank[0].numpy() for bank in banks]
+            buffers = [OpenImageIO.ImageBuf(array) for array in arrays]
+            size = (UHD[1] // factor, UHD[0] // factor)
+
+            def opencv(i: int, arrays: list = arrays, size: tuple = size) -> None:
+                cv2.resize(arrays[i % 4], size, interpolation=cv2.INTER_AREA)
+
+            def openimageio(i: int, buffers: list = buffers, size: tuple = size) -> None:
+                OpenImageIO.ImageBufAlgo.resize(
+                    buffers[i % 4], filtername="box", roi=OpenImageIO.ROI(0, size[0], 0, size[1])
+                )
+
+        def pool(bank: Tensor, factor: int = factor) -> Tensor:
+            return avg_pool2d(bank.permute(0, 3, 1, 2).float(), factor).to(dtype)
+
+        fused = torch.compile(pool)
+
+        bench.row(
+            f"downsize {factor}, UHD {str(dtype)[6:]}",
+            moved,
+            lambda i, factor=factor: ops.downsize(banks[i % 4], factor),
+            torch=lambda i, pool=pool: pool(banks[i % 4]),
+            compiled=lambda i, fused=fused: fused(banks[i % 4]),
+            opencv=opencv,
+            openimageio=openimageio,
+        )
+
+
+def encoding(bench: Bench) -> None:
+    banks = [bank.permute(0, 3, 1, 2) for bank in pictures(bench, torch.float16)]
+    for label, numbers in (("", PLAIN), (" log", LOG)):
+        mean, std = (torch.tensor(n, device=bench.device).view(1, 3, 1, 1) for n in (numbers.mean, numbers.std))
+
+        def there(x: Tensor, label: str = label, mean: Tensor = mean, std: Tensor = std) -> Tensor:
+            x = x.float()
+            return ((x.sign() * torch.log1p(20 * x.abs()) if label else x) - mean) / std
+
+        def back(y: Tensor, label: str = label, mean: Tensor = mean, std: Tensor = std) -> Tensor:
+            y = y.float() * std + mean
+            return y.sign() * torch.expm1(y.abs()) / 20 if label else y
+
+        for name, ours, plain in (("normalize", ops.normalize, there), ("denormalize", ops.denormalize, back)):
+            fused = torch.compile(plain)
+            bench.row(
+                f"{name}{label}, UHD half to float",
+                banks[0].nbytes * 3,
+                lambda i, ours=ours, numbers=numbers: ours(banks[i % 4], numbers),
+                torch=lambda i, plain=plain: plain(banks[i % 4]),
+                compiled=lambda i, fused=fused: fused(banks[i % 4]),
+            )
+
+
+def moments(bench: Bench, dtype: torch.dtype) -> None:
+    banks = list(pictures(bench, dtype))
+    valid = torch.tensor([[0, 0, UHD[1], UHD[0]]], dtype=torch.int32, device=bench.device)
+
+    def plain(x: Tensor) -> object:
+        x = x.double().flatten(0, 2)
+        finite = x.isfinite()
+        x = torch.where(finite, x, 0)
+        return torch.var_mean(x, 0), x.amin(0), x.amax(0), finite.sum(0)
+
+    fused = torch.compile(plain)
+    bench.row(
+        f"statistics, UHD {str(dtype)[6:]}",
+        banks[0].nbytes,
+        lambda i: torch.ops.copycat.statistics(banks[i % 4], valid),
+        torch=lambda i: plain(banks[i % 4]),
+        compiled=lambda i: fused(banks[i % 4]),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", default="cuda" if ops.cuda_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seconds", type=float, default=1.0, help="at most, per measurement")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    bench = Bench(arguments.device, arguments.seconds)
+    name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
+    print(f"{name}; copying moves {bench.copy:.1f} GB/s; {ops.build_info()}")
+    with torch.inference_mode():
+        for batch in (16,) if arguments.device == "cpu" else (16, 512):
+            crops(bench, batch)
+        for dtype in (torch.float32, torch.float16, torch.uint8):
+            downsizing(bench, dtype)
+        encoding(bench)
+        for dtype in (torch.float32, torch.float16):
+            moments(bench, dtype)
+    if arguments.json:
+        result = {
+            "device": name,
+            "copy": bench.copy,
+            "build": ops.build_info(),
+            "rows": [asdict(r) for r in bench.rows],
+        }
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
