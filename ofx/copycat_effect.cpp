@@ -76,6 +76,8 @@ class CopyCatEffect final : public Effect {
     post_status(instance, answer);
   }
 
+  void sequence(Instance&, OfxTime, bool) const override {}
+
   void changed(Instance& instance, const std::string& name, OfxTime time) const override {
     const Parameters& parameters = instance.parameters;
     if (name == "addTrainingFrame") {

@@ -104,15 +104,18 @@ OfxStatus Effect::dispatch(const std::string& action, OfxImageEffectHandle effec
   if (action == kOfxActionCreateInstance) return create(effect);
   if (action == kOfxActionDestroyInstance) return destroy(effect);
 
-  const bool answered = action == kOfxImageEffectActionGetRegionOfDefinition ||
-                        action == kOfxImageEffectActionGetRegionsOfInterest ||
-                        action == kOfxImageEffectActionGetFramesNeeded ||
-                        action == kOfxImageEffectActionIsIdentity || action == kOfxImageEffectActionRender ||
-                        action == kOfxActionInstanceChanged;
+  const bool answered =
+      action == kOfxImageEffectActionGetRegionOfDefinition ||
+      action == kOfxImageEffectActionGetRegionsOfInterest || action == kOfxImageEffectActionGetFramesNeeded ||
+      action == kOfxImageEffectActionIsIdentity || action == kOfxImageEffectActionRender ||
+      action == kOfxActionInstanceChanged || action == kOfxImageEffectActionBeginSequenceRender ||
+      action == kOfxImageEffectActionEndSequenceRender;
   if (!answered) return kOfxStatReplyDefault;
   Instance* instance = instance_of(effect);
   if (!instance) return kOfxStatErrBadHandle;  // a host that went on after CreateInstance failed
   if (action == kOfxImageEffectActionRender) return render_action(*instance, in);
+  if (action == kOfxImageEffectActionBeginSequenceRender) return sequence_action(*instance, in, true);
+  if (action == kOfxImageEffectActionEndSequenceRender) return sequence_action(*instance, in, false);
   if (action == kOfxActionInstanceChanged) return instance_changed(*instance, in);
   if (action == kOfxImageEffectActionIsIdentity) return identity(*instance, in, out);
   if (action == kOfxImageEffectActionGetRegionOfDefinition) return region_of_definition(*instance, in, out);
@@ -233,6 +236,16 @@ OfxStatus Effect::render_action(Instance& instance, Properties in) const {
   } catch (const std::bad_alloc&) {
     instance.post(kOfxMessageError, "copycat: no memory left for this picture");
     return kOfxStatErrMemory;
+  } catch (const std::exception& error) {
+    instance.post(kOfxMessageError, error.what());
+    return kOfxStatFailed;
+  }
+}
+
+OfxStatus Effect::sequence_action(Instance& instance, Properties in, bool begins) const {
+  try {
+    sequence(instance, in.number(kOfxImageEffectPropFrameRange), begins);
+    return kOfxStatOK;
   } catch (const std::exception& error) {
     instance.post(kOfxMessageError, error.what());
     return kOfxStatFailed;

@@ -69,6 +69,9 @@ class Effect {
   virtual bool is_identity(Instance& instance, OfxTime time) const = 0;
   virtual void render(Instance& instance, const RenderArguments& arguments) const = 0;
 
+  // A host begins or ends a row of frames; some hosts never say so.
+  virtual void sequence(Instance& instance, OfxTime first, bool begins) const = 0;
+
   // The user changed a parameter or pressed a button. Throws a sentence for the user.
   virtual void changed(Instance& instance, const std::string& name, OfxTime time) const = 0;
 
@@ -83,6 +86,7 @@ class Effect {
   OfxStatus frames_needed(const Instance& instance, Properties in, Properties out) const;
   OfxStatus identity(Instance& instance, Properties in, Properties out) const;
   OfxStatus render_action(Instance& instance, Properties in) const;
+  OfxStatus sequence_action(Instance& instance, Properties in, bool begins) const;
   OfxStatus instance_changed(Instance& instance, Properties in) const;
 };
 

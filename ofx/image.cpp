@@ -257,6 +257,4 @@ bool HostImage::is_scaled() const {
   return away(0) || away(1);
 }
 
-double HostImage::pixel_aspect() const { return properties_.number(kOfxImagePropPixelAspectRatio, 1.0); }
-
 }  // namespace copycat

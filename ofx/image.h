@@ -75,7 +75,6 @@ class HostImage {
   explicit operator bool() const { return view_.data != nullptr; }
   const PixelView& view() const { return view_; }
   bool is_scaled() const;  // a proxy: smaller than the real picture
-  double pixel_aspect() const;
 
  private:
   Properties properties_;

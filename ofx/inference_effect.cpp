@@ -44,6 +44,14 @@ class InferenceEffect final : public Effect {
     instance.post(kOfxMessageWarning, answer["warning"].text());
   }
 
+  void sequence(Instance& instance, OfxTime first, bool begins) const override {
+    const Parameters& parameters = instance.parameters;
+    if (parameters.text(begins ? "beforeRender" : "afterRender", first).empty()) return;
+    Json request = Json::object();
+    request.set("do", "callback").set("name", begins ? "before_render" : "after_render").set("frame", first);
+    worker().ask(request.set("settings", parameters.settings(first)), nullptr, instance.aborted());
+  }
+
   void changed(Instance& instance, const std::string& name, OfxTime time) const override {
     const Parameters& parameters = instance.parameters;
     if ((name == "modelFile" || name == "checkpoint") && !parameters.text("modelFile", time).empty()) {

@@ -79,7 +79,6 @@ void hand_over(const HostImage& picture, const OfxRectI& region, Json request, c
   const PixelView shared = top_down_view(buffer.data(), region, picture.view().format);
   copy_pixels(picture.view(), shared, region);
   request.set("do", "hand_over").set("picture", describe_picture(shared));
-  request.set("pixel_aspect", picture.pixel_aspect());
   buffer.discard();  // the worker keeps it until it is written
   worker().ask(std::move(request), &buffer, aborted);
 }
@@ -101,6 +100,16 @@ void hand_over_pair(const Instance& instance, const Clips& clips, const Json& ru
   hand_over(input, region, request, aborted);
   request.set("clip", "groundTruth");
   hand_over(ground_truth, region, request, aborted);
+}
+
+// The frame outside of the data set to which the trainer applies the model as it goes; there may be none.
+void hand_over_preview(const Instance& instance, const Json& run, OfxTime time, const Aborted& aborted) {
+  if (!instance.is_connected("Preview")) return;
+  const HostImage preview(instance.clip("Preview"), time);
+  if (!preview || preview.is_scaled()) return;
+  Json request = Json::object();
+  request.set("run", run).set("frame", std::round(time)).set("clip", "preview");
+  hand_over(preview, preview.view().bounds, request, aborted);
 }
 
 void check_clips(const Instance& instance, const Clips& clips) {
@@ -135,6 +144,7 @@ Json fetch_and_train(Instance& instance, const Clips& clips, const Json& run, Of
     if (aborted()) throw Cancelled();
     hand_over_pair(instance, clips, run, frames[i], aborted);
   }
+  hand_over_preview(instance, run, time, aborted);
   Json train = Json::object();
   train.set("do", "train").set("run", run).set("settings", instance.parameters.settings(time));
   return worker().ask(std::move(train), nullptr, aborted,

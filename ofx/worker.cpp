@@ -246,7 +246,7 @@ Json Worker::ask(Json request, Buffer* buffer, const Aborted& aborted, const Pro
   const std::string why = connection->why;
   lock.unlock();
 
-  if (stopped) std::rethrow_exception(stopped);
+  if (stopped && !pending.answer.has("ok")) std::rethrow_exception(stopped);
   if (!pending.answered) throw WorkerError(why + "; the next request starts a new one");
   if (pending.answer.has("error"))
     throw WorkerError(pending.answer["error"].text("the copycat worker failed"));

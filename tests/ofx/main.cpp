@@ -255,6 +255,7 @@ Json abort_settings(const Json& command) {
 Json ask(const Json& command) {
   Effect& effect = effect_called(command);
   PropertySet in = render_arguments(command, {0, 0, 1, 1}), out;
+  for (std::size_t i = 0; i < 2; ++i) in.put(kOfxImageEffectPropFrameRange, command["time"].number(1), i);
   const std::string action = "OfxImageEffectAction" + command["action"].text();
   Json answer = status_answer(call(&effect, effect.plugin, action.c_str(), &in, &out));
   answer.set("out", out.to_json());
@@ -266,7 +267,8 @@ Json misuse(const Json& command) {
   OfxPlugin* plugin = plugin_called(command["plugin"].text());
   Effect* effect = command["instance"].is_null() ? nullptr : &effect_called(command);
   const std::string action = command["action"].text();
-  return status_answer(plugin->mainEntry(action.empty() ? nullptr : action.c_str(), effect, nullptr, nullptr));
+  return status_answer(
+      plugin->mainEntry(action.empty() ? nullptr : action.c_str(), effect, nullptr, nullptr));
 }
 
 std::size_t count_in(const char* directory) {

@@ -13,7 +13,7 @@ import numpy as np
 import ofx_host
 import pytest
 from copycat import runs
-from copycat.sequence import read_frame
+from copycat.sequence import read_frame, read_info
 
 REAL = {"COPYCAT_PYTHON": sys.executable}
 KNOBS = {
@@ -45,7 +45,7 @@ def connect(host: ofx_host.Host, directory: Path, instance: str = "it", epochs: 
     host.clip("GroundTruth", after, instance=instance, **layout)
 
 
-def wait_for(directory: Path, seconds: float = 120) -> runs.RunInfo:
+def wait_until_trained(directory: Path, seconds: float = 120) -> runs.RunInfo:
     """Waits until the newest run has ended."""
     deadline = time.monotonic() + seconds
     while True:
@@ -65,7 +65,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ofx_host
     with ofx_host.Host(folder, REAL) as host:
         connect(host, directory, at=(-4, 7), upside_down=True, padding=8)
         assert host.do("change", param="startTraining", time=12)["status"] == 0, host.messages()
-        yield host, directory, wait_for(directory)
+        yield host, directory, wait_until_trained(directory)
 
 
 def test_training_from_the_host_s_clips(trained: tuple[ofx_host.Host, Path, runs.RunInfo]) -> None:
@@ -148,7 +148,7 @@ def test_resume_goes_on_and_stop_saves(trained: tuple[ofx_host.Host, Path, runs.
     assert host.do("change", param="resumeTraining")["status"] != 0
     assert "is being trained already" in host.last_message()
     assert host.do("change", param="stopTraining")["status"] == 0
-    assert wait_for(directory).state == "stopped"
+    assert wait_until_trained(directory).state == "stopped"
     assert runs.read_info(info.run).steps > 10
     assert host.do("change", param="stopTraining")["status"] != 0
     assert "is not being trained" in host.last_message()
@@ -160,7 +160,7 @@ def test_training_outlives_its_host(tmp_path: Path) -> None:
     assert host.do("change", param="startTraining", time=11)["status"] == 0, host.messages()
     host.process.kill()
     host.process.wait()
-    assert wait_for(tmp_path / "data").state == "finished"
+    assert wait_until_trained(tmp_path / "data").state == "finished"
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +234,39 @@ def test_many_pairs_are_asked_about_first(refusing: ofx_host.Host, tmp_path: Pat
     refusing.do("destroy")
 
 
+def test_a_training_that_fails_is_told(refusing: ofx_host.Host, tmp_path: Path) -> None:
+    connect(refusing, tmp_path / "data")
+    refusing.do("set", param="groundTruthChannels", value="depth.Z")
+    assert refusing.do("change", param="startTraining", time=11)["status"] == 0
+    deadline = time.monotonic() + 60
+    message = ""
+    while "depth.Z" not in message:
+        assert time.monotonic() < deadline, message
+        refusing.do("change", param="epochs", value=10)
+        message = refusing.last_message() or message
+        time.sleep(0.2)
+    refusing.do("destroy")
+
+
+def test_callbacks_come_only_from_the_user_s_own_folders(tmp_path: Path) -> None:
+    record, folder = tmp_path / "record", tmp_path / "callbacks"
+    folder.mkdir()
+    (folder / "mine.py").write_text(
+        f"def note(known):\n    with open({str(record)!r}, 'a') as stream: print(known.get('frame'), file=stream)\n"
+        "def fail(known):\n    raise ValueError('the callback says no')\n"
+    )
+    with ofx_host.Host(tmp_path, {**REAL, "COPYCAT_CALLBACKS": str(folder)}) as host:
+        host.create("Inference", modelFile="/nowhere/model.cat", beforeRender="mine:note")
+        assert host.do("ask", action="BeginSequenceRender", time=5)["status"] == 0
+        assert record.read_text() == "5.0\n"
+        host.do("set", param="beforeRender", value="mine:fail")
+        assert host.do("ask", action="BeginSequenceRender", time=5)["status"] == 1
+        assert "the callback says no" in host.last_message()
+        host.do("set", param="afterRender", value="theirs:note")
+        assert host.do("ask", action="EndSequenceRender", time=5)["status"] == 1
+        assert "no folder of COPYCAT_CALLBACKS holds theirs.py" in host.last_message()
+
+
 def test_only_the_user_s_own_edit_starts_anything(refusing: ofx_host.Host, tmp_path: Path) -> None:
     connect(refusing, tmp_path / "data")
     for reason in ("OfxChangePluginEdited", "OfxChangeTime"):
@@ -259,12 +292,12 @@ def test_a_host_without_temporal_access_may_train_on_the_current_frame_only(tmp_
 def test_a_filter_trains_too(tmp_path: Path) -> None:
     before, after = pairs("half", 3, count=2)
     with ofx_host.Host(tmp_path, REAL) as host:
-        host.create("CopyCat", "Filter", dataDirectory=str(tmp_path / "data"), **{**KNOBS, "epochs": 2})
+        host.create("CopyCat", "Filter", dataDirectory=str(tmp_path / "data"), **{**KNOBS, "epochs": 5})
         host.clip("Source", before)
         host.clip("GroundTruth", after)
+        host.clip("Preview", {11.0: before[11.0]})
         assert host.do("change", param="startTraining", time=11)["status"] == 0, host.messages()
-        info = wait_for(tmp_path / "data")
+        info = wait_until_trained(tmp_path / "data")
         assert info.state == "finished"
-        from copycat.sequence import read_info
-
+        assert info.run.previews()
         assert read_info(info.run.file("_input.0011.exr")).dtype == "half"

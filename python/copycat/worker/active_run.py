@@ -40,15 +40,8 @@ def expect(settings: Mapping[str, Any]) -> Run:
     return find(settings) or find_run(directory_of(settings))
 
 
-def status(run: Run | None, failure: str = "") -> dict[str, Any]:
-    """What the host shows of a run.
-
-    Args:
-        run: the active run.
-        failure: why its training ended before it wrote anything.
-    """
-    if failure:
-        return {"status": failure, "failed": True}
+def status(run: Run | None) -> dict[str, Any]:
+    """What the host shows of the active run."""
     if run is None:
         return {"status": "", "can_resume": False, "failed": False}
     info = glance(run).info()

@@ -31,6 +31,8 @@ answer.
 ``render``          settings (Inference), frame, buffer, picture       model, channels_in, channels_out, loads, warning;
                                                                        the picture is changed in place
 ``describe_model``  settings (Inference)                               model, channels_in, channels_out: text
+``callback``        settings (Inference), name (before_render,         {}
+                    after_render), frame
 ``preview``         settings (CopyCat), frame, buffer, picture         status; the picture is changed in place if there
                                                                        is a checkpoint
 ``contact_sheet``   settings (CopyCat), buffer, picture                status; the picture becomes the newest sheet

@@ -60,6 +60,7 @@ class Renderer:
             "describe_model": self.describe_model,
             "preview": self.preview,
             "contact_sheet": self.contact_sheet,
+            "callback": call_back,
         }
 
     def render(self, request: Request) -> dict[str, Any]:
@@ -156,6 +157,16 @@ class Renderer:
                     self._models.popitem(last=False)
             self._models.move_to_end(key)
         return kept.model, warning
+
+
+def call_back(request: Request) -> dict[str, Any]:
+    """Calls a callback that belongs to the whole render."""
+    name = str(request.message["name"])
+    if name not in ("before_render", "after_render"):
+        raise CopycatError(f"there is no callback {name!r} of a whole render")
+    settings = InferenceSettings.from_dict(request.message["settings"])
+    resolve(settings).call(name, model=settings.model_file, frame=request.message.get("frame"), error=None)
+    return {}
 
 
 def _load_real(path: str, device: str, half_precision: bool) -> Any:

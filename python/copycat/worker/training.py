@@ -47,6 +47,8 @@ class Trainings:
 
     def __init__(self) -> None:
         self._handovers: dict[str, _Handover] = {}
+        self._started: set[str] = set()
+        self._deciding = threading.Lock()  # whether a run starts or is given up
         self._failures: dict[str, str] = {}
         self._page: subprocess.Popen[bytes] | None = None
         self._writers = ThreadPoolExecutor(_WRITERS, "copycat-writer")
@@ -134,40 +136,59 @@ class Trainings:
         )
         patterns = [str(run.file(f"_{clip}.####.exr")) for clip in ("input", "groundTruth")]
         arguments = ["train", *patterns, "--data-directory", str(run.directory), "--run-name", run.name]
+        with self._deciding:
+            if handover.given_up.is_set():
+                raise CopycatError("cancelled")
+            self._started.add(str(run.file("")))
+            self._handovers.pop(str(run.file("")), None)
         self._start(run, [*arguments, "--settings", "/dev/stdin"], json.dumps(checked.to_dict()).encode())
-        del self._handovers[str(run.file(""))]
         return {"status": f"{run.name}: training starts", "can_resume": False, "failed": False}
 
     def abandon(self, request: Request) -> dict[str, Any]:
         """Deletes what was handed over for a run that will not start."""
-        key = str(_run(request.message).file(""))
-        handover = self._handovers.pop(key, None)
-        if handover:
+        run = _run(request.message)
+        with self._deciding:
+            if str(run.file("")) in self._started:
+                return {}
+            # A worker that was started since does not know the handover, but its files are there.
+            handover = self._handovers.pop(str(run.file("")), None) or _Handover(run)
+            handover.given_up.set()
+        if not run.summary.exists():
             _delete(handover, timeout=30.0)
         return {}
 
     def end(self, seconds: float) -> None:
         """The host is gone: deletes what was not finished; trainings go on."""
-        for handover in self._handovers.values():
-            handover.given_up.set()
-        for handover in self._handovers.values():
+        with self._deciding:
+            waiting = list(self._handovers.values())
+            for handover in waiting:
+                handover.given_up.set()
+        for handover in waiting:
             _delete(handover, seconds)
         if self._page:
             self._page.terminate()
 
     def status(self, request: Request) -> dict[str, Any]:
         """How the active run is doing."""
-        return self._status_of(active_run.find(request.message["settings"]))
+        return self._status(request.message["settings"])
 
-    def _status_of(self, run: Run | None) -> dict[str, Any]:
-        return active_run.status(run, self._failures.get(str(run.file("")), "") if run else "")
+    def _status(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        directory = active_run.directory_of(settings)
+        chosen = Display.read(directory).active
+        if chosen:
+            run, key = Run(directory, chosen), str(directory / chosen)
+            if key in self._failures and not trainer_lives(run):
+                return {"status": self._failures[key], "failed": True}
+            if key in self._started and not run.summary.exists():
+                return {"status": f"{chosen}: training starts", "can_resume": False, "failed": False}
+        return active_run.status(active_run.find(settings))
 
     def stop(self, request: Request) -> dict[str, Any]:
         """Asks the active run's trainer to save and stop."""
         run = active_run.expect(request.message["settings"])
         if not stop(run):
             raise RunError(f"run {run.name} is not being trained")
-        return {**self._status_of(run), "status": f"{run.name}: saves and stops"}
+        return {"status": f"{run.name}: saves and stops", "failed": False}
 
     def resume(self, request: Request) -> dict[str, Any]:
         """Continues the active run."""
@@ -197,7 +218,7 @@ class Trainings:
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
         )
-        return {**self._status_of(active_run.find(request.message["settings"]))}
+        return self._status(request.message["settings"])
 
     def _handover(self, message: Mapping[str, Any]) -> _Handover:
         run = _run(message)
@@ -279,9 +300,8 @@ def _claim(directory: Path) -> Run:
 
 
 def _delete(handover: _Handover, timeout: float) -> None:
-    handover.given_up.set()
     wait(handover.writes, timeout)
-    for path in handover.run.files():
+    for path in [*handover.run.files(), *([Path(handover.preview)] if handover.preview else [])]:
         with contextlib.suppress(OSError):
             path.unlink()
 
