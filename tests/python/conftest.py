@@ -68,17 +68,22 @@ def shot(tmp_path: Path) -> Shot:
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Makes the networks tiny, and leaves the cores to others."""
+def one_thread() -> Iterator[None]:
+    """Leaves the other cores to others: threads that wait for each other on a busy machine take ten times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    """Makes the networks tiny."""
     import tiny_copycat
 
     for size, row in models.ROWS.items():
         monkeypatch.setitem(models.ROWS, size, row)
     tiny_copycat.shrink()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 Train = Callable[..., trainer.Result]
