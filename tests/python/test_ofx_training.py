@@ -258,7 +258,7 @@ def test_callbacks_come_only_from_the_user_s_own_folders(tmp_path: Path) -> None
     with ofx_host.Host(tmp_path, {**REAL, "COPYCAT_CALLBACKS": str(folder)}) as host:
         host.create("Inference", modelFile="/nowhere/model.cat", beforeRender="mine:note")
         assert host.do("ask", action="BeginSequenceRender", time=5)["status"] == 0
-        assert record.read_text() == "5.0\n"
+        assert record.read_text() == "5\n"
         host.do("set", param="beforeRender", value="mine:fail")
         assert host.do("ask", action="BeginSequenceRender", time=5)["status"] == 1
         assert "the callback says no" in host.last_message()
