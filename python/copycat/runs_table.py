@@ -84,7 +84,7 @@ def _table(infos: Sequence[RunInfo], curves: Sequence[StepColumns]) -> Table:
             Text("●" if info.active else "○", style=info.colour),
             Text(info.run.name),
             f"{info.steps}" if whole else f"{info.steps}/{info.total_steps}",
-            "" if info.loss is None else f"{info.loss:.5f}",
+            "" if info.loss is None else f"{info.loss:.4g}",
             *([psnr] if with_psnr else []),
             Text(sparkline(curve), style=info.colour),
             Text(info.state, style=_STATE_STYLES.get(info.state, "")),

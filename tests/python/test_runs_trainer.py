@@ -269,6 +269,20 @@ def test_two_readers_lose_nothing_of_the_display(tmp_path: Path) -> None:
     assert set(Display.read(tmp_path).runs) == {f"{name}{i}" for name in "ab" for i in range(30)}
 
 
+def test_runs_get_colours_of_their_own_as_long_as_there_are_any(tmp_path: Path) -> None:
+    with Display.edit(tmp_path) as display:
+        display.runs = {"b": {"colour": runs.PALETTE[0]}, "c": {"colour": "none"}}
+        display.give_colours("abcdefgh")
+    display = Display.read(tmp_path)
+    assert display.colour("b") == runs.PALETTE[0]
+    assert display.colour("a") == runs.PALETTE[1]
+    assert sorted(display.colour(name) for name in "abcdefgh") == sorted(runs.PALETTE)
+    with Display.edit(tmp_path) as again:
+        again.give_colours("abcdefghi")
+    assert Display.read(tmp_path).colour("i") in runs.PALETTE
+    assert [Display.read(tmp_path).colour(name) for name in "abcdefgh"] == [display.colour(name) for name in "abcdefgh"]
+
+
 def test_a_broken_display_file_means_nothing_was_chosen(tmp_path: Path) -> None:
     (tmp_path / "copycat.json").write_text('{"active": 5, "runs": {"a": 7, "b": {"colour": "red;}", "shown": 0}}}')
     display = Display.read(tmp_path)

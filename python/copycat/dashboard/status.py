@@ -54,7 +54,7 @@ def readings(row: RunInfo | None, watch: Watch) -> dict[str, str]:
     texts["Step"] = f"{row.steps}{total}"
     texts["Trained for"] = duration(row.seconds)
     if row.loss is not None:
-        texts["Loss"] = f"{row.loss:.5f}"
+        texts["Loss"] = f"{row.loss:.4g}"
     if row.best_psnr is not None:
         texts["Best PSNR"] = f"{row.best_psnr:.2f} dB"
     curve, history = watch.curve(row.run.name), watch.history(row.run.name)

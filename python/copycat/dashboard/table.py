@@ -136,7 +136,7 @@ def _options() -> dict[str, Any]:
                 "width": 84,
                 "type": "rightAligned",
                 "filter": "agNumberColumnFilter",
-                ":valueFormatter": "params => copycat.number(params.value, 5)",
+                ":valueFormatter": "params => (params.value === null ? '' : copycat.short(params.value))",
             },
             {
                 "field": "psnr",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -146,11 +147,13 @@ class Watch:
         """Takes over the list of runs and what was chosen on a page; True when either changed."""
         known = self._entries
         display = Display.read(self.directory)
-        new = next((run.name for run in runs if run.name not in known), None)
-        if new and self._activate_next:
-            self._activate_next = False
-            with Display.edit(self.directory) as display:
-                display.active = new
+        new = [run.name for run in runs if run.name not in known]
+        if new:
+            with contextlib.suppress(RunError), Display.edit(self.directory) as display:  # it may be read-only
+                display.give_colours(run.name for run in reversed(runs))
+                if self._activate_next:
+                    self._activate_next = False
+                    display.active = new[0]
         changed = (display.runs, display.active) != (self._display.runs, self._display.active)
         self._display = display
         self._entries = {run.name: known.get(run.name) or self._begin(run) for run in runs}

@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,21 @@ class Display:
 
     def colour(self, name: str) -> str:
         """The run's colour; one of the palette by its name where none was chosen."""
+        return self._chosen_colour(name) or PALETTE[sum(name.encode()) % len(PALETTE)]
+
+    def _chosen_colour(self, name: str) -> str:
         chosen = self.runs.get(name, {}).get("colour")
-        if isinstance(chosen, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", chosen):
-            return chosen
-        return PALETTE[sum(name.encode()) % len(PALETTE)]
+        return chosen if isinstance(chosen, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", chosen) else ""
+
+    def give_colours(self, names: Iterable[str]) -> None:
+        """Gives the runs that have none the colour of the palette that is worn least, in the order of ``names``."""
+        names = list(names)
+        worn = Counter(self.colour(name).lower() for name in names if self._chosen_colour(name))
+        for name in names:
+            if not self._chosen_colour(name):
+                colour = min(PALETTE, key=lambda colour: worn[colour])
+                worn[colour] += 1
+                self.runs.setdefault(name, {})["colour"] = colour
 
     def shown(self, name: str) -> bool:
         """Whether the run's curve shows."""

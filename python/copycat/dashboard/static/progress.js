@@ -13,6 +13,7 @@ window.copycat = (() => {
     const size = Math.abs(value);
     if (size >= 1e6) return +(value / 1e6).toPrecision(4) + "M";
     if (size >= 1e4) return +(value / 1e3).toPrecision(4) + "k";
+    if (size < 1e-3) return value.toExponential(2).replace(/\.?0+e/, "e");
     return String(+value.toPrecision(3));
   };
   const seconds = (value) => {
@@ -113,7 +114,7 @@ window.copycat = (() => {
   });
 
   return {
-    tooltip, colour, state, actions, steps, number, copy,
+    tooltip, colour, state, actions, steps, number, short, copy,
     shown: box("checkbox", "show"),
     active: box("radio", "activate"),
     axisLabel: short,
