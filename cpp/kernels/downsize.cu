@@ -17,7 +17,7 @@ struct Division {
 template <typename In, int kFactor, int kChannels>
 __global__ void __launch_bounds__(kThreads)
     downsize_kernel(const __grid_constant__ Downsize operation, Division division) {
-  __shared__ float sums[kSegment];
+  __shared__ __align__(16) float sums[kSegment];
   const Pixels& source = operation.source;
   const int channels = kChannels ? kChannels : source.channels;
   const int segment = static_cast<int>(blockIdx.x % static_cast<unsigned>(division.segments));

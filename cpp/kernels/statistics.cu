@@ -30,7 +30,12 @@ __device__ __forceinline__ float extreme_of_lanes(float value, bool largest) {
   return value;
 }
 
-// Any finite value of the channel in the part's rows; 0 when there is none.
+__device__ __forceinline__ float middle_of(float a, float b, float c) {
+  return fmaxf(fminf(a, b), fminf(fmaxf(a, b), c));
+}
+
+// A finite value that the channel has in the part's rows, 0 when there is none. The middle one of three,
+// because the float sums lose digits when it is an outlier.
 template <typename In>
 __device__ __forceinline__ float find_shift(const Statistics& operation, int channel, int64_t first_row,
                                             int64_t end_row) {
@@ -44,8 +49,11 @@ __device__ __forceinline__ float find_shift(const Statistics& operation, int cha
                      y * source.row_stride + channel * source.channel_stride;
     const int32_t end = least(valid[2], static_cast<int32_t>(source.width));
     for (int32_t x = most(valid[0], 0); x < end; ++x) {
-      const float value = load(line[x * source.pixel_stride]);
-      if (is_finite(value)) return value;
+      const float first = load(line[x * source.pixel_stride]);
+      if (!is_finite(first)) continue;
+      const float middle = load(line[(x + (end - x) / 2) * source.pixel_stride]);
+      const float last = load(line[(end - 1) * source.pixel_stride]);
+      return middle_of(first, is_finite(middle) ? middle : first, is_finite(last) ? last : first);
     }
   }
   return 0.0f;
