@@ -14,6 +14,9 @@ from typing import Any
 WARM_UP_STEPS = 20
 DECAY_SHARE = 1 / 3
 LEARNING_RATE = 2e-3
+# Where the levels 4 and 2 end: equal thirds of Total Steps are the knob's meaning; a time limit is spent better.
+STEP_BOUNDS = (1 / 3, 2 / 3)
+TIME_BOUNDS = (0.1, 0.3)
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Schedule:
         """The level (4, 2 or 1) that is trained at this progress."""
         if not self.multi_resolution:
             return 1
-        return (4, 2, 1)[min(2, int(progress * 3 + 1e-9))]
+        low, middle = TIME_BOUNDS if self.seconds else STEP_BOUNDS
+        return 4 if progress < low - 1e-9 else 2 if progress < middle - 1e-9 else 1
 
     def learning_rate(self, step: int, progress: float) -> float:
         """The rate for the step that comes after ``step`` steps."""
