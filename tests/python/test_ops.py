@@ -30,8 +30,8 @@ def noise(shape, dtype, seed=0, scale=2.0):
 def some_encoding(channels, log=True):
     return Encoding(
         tuple(20.0 if log and c % 2 else 0.0 for c in range(channels)),
-        tuple(0.1 * c for c in range(channels)),
-        tuple(0.5 + 0.3 * c for c in range(channels)),
+        tuple(0.1 * (c % 5) for c in range(channels)),
+        tuple(0.5 + 0.3 * (c % 5) for c in range(channels)),  # decoded values stay in half's range
     )
 
 
