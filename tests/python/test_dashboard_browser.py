@@ -23,8 +23,6 @@ from fake_trainer import header, picture, step_record
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 TRAINER = Path(__file__).with_name("fake_trainer.py")
-SERVER = "import sys; from pathlib import Path; from copycat.dashboard.cli import progress; "
-SERVER += "progress(Path(sys.argv[1]), port=int(sys.argv[2]), browser=False)"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -65,7 +63,7 @@ def open_page(browser: Browser, directory: Path) -> Iterator[Open]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     environment["OMP_NUM_THREADS"] = "1"  # the training it starts is tiny
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(directory), "0"],
+        [sys.executable, "-m", "copycat", "progress", str(directory), "--no-browser"],
         stdout=subprocess.PIPE,
         text=True,
         cwd=directory.parent,
@@ -406,10 +404,10 @@ def test_delete_asks_and_create_inference_shows_the_texts(open_page: Open, direc
     expect(texts.nth(2)).to_have_text(re.compile(r"app.createNode\(\"org.copycat.Inference\"\)"))
     page.get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Delete this run: r").click()
-    page.get_by_role("button", name="Cancel").last.click()
+    page.locator(".q-card.question").get_by_role("button", name="Cancel").click()
     assert run.summary.exists()
     page.get_by_role("button", name="Delete this run: r").click()
-    page.get_by_role("button", name="Delete", exact=True).click()
+    page.locator(".q-card.question").get_by_role("button", name="Delete").click()
     expect(row(page, "r")).to_have_count(0)
     assert run.files() == []
 
@@ -417,7 +415,7 @@ def test_delete_asks_and_create_inference_shows_the_texts(open_page: Open, direc
 def test_the_training_dialog_names_what_is_wrong(open_page: Open, directory: Path) -> None:
     page = open_page()
     page.get_by_role("button", name="Start Training").click()
-    start = page.get_by_role("button", name="Start Training").last
+    start = page.locator(".q-card.training").get_by_role("button", name="Start Training")
     start.click()
     expect(page.get_by_text("name the Input and the Ground Truth to train on")).to_be_visible()
     page.get_by_label("Input", exact=True).fill(str(directory / "plate.####.exr"))
@@ -453,7 +451,7 @@ def test_a_real_training_is_started_followed_stopped_and_resumed(
         page.get_by_label(label, exact=True).click()
         page.get_by_role("option", name=choice, exact=True).click()
     page.get_by_label("Contact Sheet Interval").fill("5")
-    page.get_by_role("button", name="Start Training").last.click()
+    page.locator(".q-card.training").get_by_role("button", name="Start Training").click()
     state = page.locator(".status-head .state")
 
     def steps() -> int:

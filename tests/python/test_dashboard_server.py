@@ -22,16 +22,14 @@ from copycat.errors import CopycatError
 from copycat.runs import Run, RunError, TrainerLock, write_whole
 from fake_trainer import picture
 
-SERVER = "import sys; from pathlib import Path; from copycat.dashboard.cli import progress; "
-SERVER += "progress(Path(sys.argv[1]), browser=False, host=sys.argv[2], token=sys.argv[3] or None)"
-
 
 class Server:
     def __init__(self, directory: Path, host: str, token: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        options = ["--token", token] if token else []
         began = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(directory), host, token],
+            [sys.executable, "-m", "copycat", "progress", str(directory), "--no-browser", "--host", host, *options],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import secrets
 import socket
@@ -16,7 +17,7 @@ _PORTS_TRIED = 50
 def progress(
     data_directory: Path, port: int = 0, browser: bool = True, host: str = "127.0.0.1", token: str | None = None
 ) -> None:
-    """Serves the Progress page until it is interrupted.
+    """Serves the Progress page until Ctrl-C.
 
     Args:
         data_directory: where the runs are.
@@ -40,7 +41,8 @@ def progress(
 
     if not is_loopback(host):
         token = token or secrets.token_urlsafe(24)
-    serve(data_directory, host, _free_port(host, port), browser, token)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
+        serve(data_directory, host, _free_port(host, port), browser, token)
 
 
 def _free_port(host: str, port: int) -> int:
