@@ -1,6 +1,7 @@
 // The suites of the test host.
 #include "host.h"
 
+#include <chrono>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -283,7 +284,9 @@ OfxStatus progress_start(void*, const char*, const char*) {
 }
 
 OfxStatus progress_update(void*, double progress) {
-  the_host().progress = progress;
+  auto& seen = the_host().progress;
+  const std::chrono::duration<double> now = std::chrono::steady_clock::now().time_since_epoch();
+  if (seen.empty() || seen.back().second != progress) seen.emplace_back(now.count(), progress);
   return progress >= the_host().cancel_progress_at ? kOfxStatReplyNo : kOfxStatReplyYes;
 }
 

@@ -52,7 +52,7 @@ struct Host {
   OfxStatus question_answer = kOfxStatReplyYes;
   double cancel_progress_at = 2;
   bool progress_shown = false;
-  double progress = 0;
+  std::vector<std::pair<double, double>> progress;  // each new value with its time in seconds
   std::vector<copycat::Json> messages;
   std::vector<std::unique_ptr<PropertySet>> loaned_images;
 };

@@ -186,7 +186,16 @@ Json change(const Json& command) {
   call(&effect, effect.plugin, kOfxActionBeginInstanceChanged, &bracket, nullptr);
   const OfxStatus status = call(&effect, effect.plugin, kOfxActionInstanceChanged, &in, nullptr);
   call(&effect, effect.plugin, kOfxActionEndInstanceChanged, &bracket, nullptr);
-  return status_answer(status);
+  Json answer = status_answer(status), progress = Json::array();
+  for (const auto& [seconds, value] : the_host().progress) {
+    Json step = Json::array();
+    step.append(seconds);
+    step.append(value);
+    progress.append(std::move(step));
+  }
+  the_host().progress.clear();
+  answer.set("progress", std::move(progress));
+  return answer;
 }
 
 Json clip(const Json& command) {

@@ -128,6 +128,7 @@ class Renderer:
         )
         seconds = time.perf_counter() - started
         _store_planes(made, pixels, _indices(model.channels_out, names, path, "makes"))
+        request.spent.append(made)
         return {
             "model": str(path),
             "channels_in": list(model.channels_in),
@@ -251,11 +252,11 @@ def _store_planes(made: Tensor, pixels: NDArray[Any], indices: list[int]) -> Non
     import torch
 
     if pixels.dtype == np.float32:
-        target = torch.from_numpy(pixels).permute(2, 0, 1)
+        target = torch.from_numpy(pixels)
         if indices == list(range(indices[0], indices[0] + len(indices))):
-            target[indices[0] : indices[0] + len(indices)].copy_(made)
+            target[..., indices[0] : indices[0] + len(indices)].copy_(made.permute(1, 2, 0))
         else:
-            target[indices] = made.to(target.dtype)
+            target[..., indices] = made.permute(1, 2, 0).to(target.device, target.dtype)
         return
     _store(made.cpu().permute(1, 2, 0).numpy(), pixels, indices)
 

@@ -35,6 +35,7 @@ class Request:
         message: the JSON object.
         buffers: the shared memory.
         cancelled: set when the plugin gave the request up.
+        spent: what is let go of after the answer; to give back the memory of a large frame takes longer than to answer.
         progress: tells the plugin how far it is, 0 to 1.
     """
 
@@ -42,6 +43,7 @@ class Request:
     buffers: Buffers
     progress: Callable[[float], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
+    spent: list[Any] = field(default_factory=list)
 
 
 Handler = Callable[[Request], dict[str, Any]]
@@ -105,6 +107,7 @@ class Server:
         with self._lock:
             del self._open[number]
         self._send(answer)
+        request.spent.clear()
 
     def _cancel(self, number: int) -> None:
         with self._lock:

@@ -51,7 +51,7 @@ class Trainings:
         self._deciding = threading.Lock()  # whether a run starts or is given up
         self._failures: dict[str, str] = {}
         self._page: subprocess.Popen[bytes] | None = None
-        self._writers = ThreadPoolExecutor(_WRITERS, "copycat-writer")
+        self._writers = ThreadPoolExecutor(_WRITERS, "copycat-writer", initializer=_step_back)
         self._queued = 0
         self._written = threading.Condition()
 
@@ -72,6 +72,8 @@ class Trainings:
 
     def begin_run(self, request: Request) -> dict[str, Any]:
         """Checks the settings and claims a name."""
+        import copycat.sequence  # noqa: F401 - so that the first frame does not wait for it
+
         settings = Settings.from_dict(request.message["settings"])
         host_callbacks.check(settings)
         directory = active_run.directory_of(request.message["settings"])
@@ -284,6 +286,12 @@ def newest_model(request: Request) -> dict[str, Any]:
     if not checkpoints:
         raise RunError(f"run {run.name} has no checkpoint yet")
     return {"model": str(checkpoints[-1][1])}
+
+
+def _step_back() -> None:
+    """Lets the threads that fetch go first: the host is held up until the last frame is handed over."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _run(message: Mapping[str, Any]) -> Run:
