@@ -60,6 +60,7 @@ class Page:
                 self._status_panel()
                 with ui.element("section").classes("panel pictures"):
                     self._viewer = Viewer()
+        ui.timer(0, self._reread, once=True)
         ui.timer(REFRESH_SECONDS, self._refresh)
 
     # -- parts

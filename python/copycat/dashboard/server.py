@@ -79,6 +79,5 @@ def _pictures(directory: Path) -> Callable[..., Response]:
 async def _keep_watching(watch: Watch) -> None:
     """Scans as long as somebody looks."""
     while True:
-        if any(app.clients("/")):
-            await asyncio.to_thread(watch.scan)
-        await asyncio.sleep(SCAN_SECONDS)
+        more = any(app.clients("/")) and await asyncio.to_thread(watch.scan)
+        await asyncio.sleep(0.0 if more else SCAN_SECONDS)

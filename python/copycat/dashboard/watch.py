@@ -14,6 +14,7 @@ from copycat.dashboard.curves import Curve
 from copycat.runs import Display, Run, RunError, RunHistory, RunInfo, find_runs, glance, read_json, trainer_lives
 
 POLL_SECONDS = 3.0
+_READ_SECONDS = 0.7
 
 
 @dataclass
@@ -118,11 +119,14 @@ class Watch:
         """Makes the next new run the active one: somebody starts a training on the page."""
         self._activate_next = True
 
-    def scan(self, everything: bool = False) -> None:
+    def scan(self, everything: bool = False) -> bool:
         """Reads what changed on disk.
 
         Args:
             everything: also runs that train elsewhere.
+
+        Returns:
+            Whether there are long files left to read; it stops after about a second, so that nobody waits for long.
         """
         with self._scanning:
             try:
@@ -130,7 +134,7 @@ class Watch:
             except RunError as error:
                 self.version += self.problem != str(error)
                 self.problem = str(error)
-                return
+                return False
             changed, self.problem = bool(self.problem), ""
             if self.live_updates and time.monotonic() - self._polled > POLL_SECONDS:
                 everything, self._polled = True, time.monotonic()
@@ -138,10 +142,17 @@ class Watch:
             for entry in self._entries.values():
                 changed |= self._look(entry, everything)
             self.version += changed
-            for name, entry in list(self._entries.items()):
-                if not entry.whole and (entry.info.shown or name == self.active):
-                    entry.read_whole()
-                    self.version += 1
+            return self._read_curves()
+
+    def _read_curves(self) -> bool:
+        began = time.monotonic()
+        for name, entry in self._entries.items():
+            if not entry.whole and (entry.info.shown or name == self.active):
+                if time.monotonic() - began > _READ_SECONDS:
+                    return True
+                entry.read_whole()
+                self.version += 1
+        return False
 
     def _take_in(self, runs: Sequence[Run]) -> bool:
         """Takes over the list of runs and what was chosen on a page; True when either changed."""
