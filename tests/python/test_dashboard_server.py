@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from copycat.config import Settings
 from copycat.dashboard.access import is_loopback
 from copycat.dashboard.cli import progress
 from copycat.dashboard.dialogs import inference_texts
+from copycat.dashboard.page import _reveal
 from copycat.dashboard.trainings import Trainings
 from copycat.errors import CopycatError
 from copycat.runs import Run, RunError, TrainerLock, write_whole
@@ -242,6 +244,11 @@ def test_what_a_training_is_started_with(tmp_path: Path, monkeypatch: pytest.Mon
     sentence, _, settings_file = trainings.failures[0].rpartition(" --settings ")
     assert sentence == f"{given} {tmp_path}"
     assert not Path(settings_file).exists()
+
+
+def test_files_are_shown_on_no_desktop_but_the_users_own(tmp_path: Path) -> None:
+    with pytest.raises(CopycatError, match=re.escape(f"the files are {tmp_path}/r*")):
+        _reveal(Run(tmp_path, "r"), local=False)
 
 
 def test_the_texts_of_create_inference_quote_the_path() -> None:
