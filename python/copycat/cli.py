@@ -189,7 +189,7 @@ def resume(
 def _shots(input: str | None, ground_truth: str | None, pair: list[str] | None, mask: str) -> list[Pair]:
     from copycat.dataset import Pair
 
-    first = [Pair(input or "", ground_truth or "", mask)] if input or ground_truth else []
+    first = [Pair(input or "", ground_truth or "", mask)] if input or ground_truth or mask else []
     return first + [Pair(*both.split(_PAIR_SEPARATOR)) for both in pair or []]
 
 

@@ -488,10 +488,14 @@ def _checked(knob: Knob, value: Any) -> Any:
     below = knob.minimum is not None and value < knob.minimum
     above = knob.maximum is not None and value > knob.maximum
     if below or above:
-        low = "" if knob.minimum is None else f"at least {knob.minimum:g}"
-        high = "" if knob.maximum is None else f"at most {knob.maximum:g}"
+        low = "" if knob.minimum is None else f"at least {_plain(knob.minimum)}"
+        high = "" if knob.maximum is None else f"at most {_plain(knob.maximum)}"
         raise SettingsError(f"{knob.label} ({knob.name}) is {' and '.join(filter(None, (low, high)))}, not {value!r}")
     return value
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 def _extra(

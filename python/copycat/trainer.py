@@ -72,12 +72,14 @@ def train(
     """
     functions = {name: knobs.pop(name) for name in CALLBACK_NAMES if callable(knobs.get(name))}
     settings = _with_absolute_paths((settings or Settings()).replace(**_known(knobs)))
-    if mask and not input:
-        raise SettingsError(f"the mask {mask} needs an Input and a Ground Truth that are given with it, not as pairs")
-    shots = ([Pair(str(input), str(ground_truth), str(mask))] if input or ground_truth else []) + list(pairs)
+    first = [Pair(str(input), str(ground_truth), str(mask))] if input or ground_truth or mask else []
+    shots = first + list(pairs)
     for shot in shots:
         if not shot.input or not shot.ground_truth:
-            raise SettingsError("a training needs both an Input and a Ground Truth")
+            given = shot.input or shot.ground_truth or shot.mask
+            raise SettingsError(
+                f"a training needs both an Input and a Ground Truth; there is only {given or 'neither'}"
+            )
     if not settings.data_directory:
         raise SettingsError("Data Directory is not set: say where checkpoints and contact sheets go")
     resolved = _callbacks(settings, callbacks, functions)

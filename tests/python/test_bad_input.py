@@ -142,7 +142,7 @@ def test_a_wrong_range(refused: Callable[..., str]) -> None:
 
 def test_only_one_of_the_two(copycat: Copycat, shot: Shot, tmp_path: Path) -> None:
     said = sentence(copycat("train", shot.input, "--data-directory", tmp_path))
-    assert said == "a training needs both an Input and a Ground Truth"
+    assert said == f"a training needs both an Input and a Ground Truth; there is only {shot.input}"
 
 
 def test_no_data_directory(copycat: Copycat, shot: Shot) -> None:

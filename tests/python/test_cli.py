@@ -1,0 +1,251 @@
+"""The command line: the commands as scripts and farms write them, every knob as an option, what is printed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from conftest import Outcome, Shot, picture, random_model, run_copycat, summary, write_shot
+from copycat import cat, cli
+from copycat.config import InferenceSettings, Settings
+from copycat.runs import find_run, find_runs, read_json
+from copycat.sequence import write_frame
+
+Copycat = Callable[..., Outcome]
+SMALL = ("--model-size", "Small", "--crop-size", 32, "--epochs", 3)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands are written with relative names."""
+    monkeypatch.chdir(tmp_path)
+
+
+# -- the five shapes ------------------------------------------------------------------------------------------------
+
+
+def test_train_frames(copycat: Copycat, tmp_path: Path) -> None:
+    write_shot(tmp_path, (1001, 1012, 1024, 1025))
+    command = (
+        "train plate.%04d.exr clean.%04d.exr --frames 1001,1012,1024 --data-directory runs --epochs 2 --crop-size 256 "
+        "--model-size Small"
+    )
+    status, out, err = copycat(*command.split())
+    assert status == 0, err
+    run = find_run(tmp_path / "runs")
+    assert re.fullmatch(r"Training_\d{6}_\d{6}", run.name)
+    assert "[Step:2/2] loss 0." in out
+    assert f"{run.name}: finished at step 2: {run.checkpoint(2)}" in out
+    assert [entry["frame"] for entry in read_json(run.provenance)["frames"]] == [1001, 1012, 1024]
+
+
+def test_train_a_matte(copycat: Copycat, tmp_path: Path) -> None:
+    for frame in range(1001, 1025):
+        write_frame(f"comp.{frame}.exr", picture(frame), ("R", "G", "B"))
+        write_frame(f"fg.{frame}.exr", picture(frame, channels=4), ("R", "G", "B", "A"))
+    command = (
+        "train comp.%04d.exr fg.%04d.exr --input-channels R,G,B --ground-truth-channels A --frames 1001-1024x5 "
+        "--data-directory runs"
+    )
+    status, _, err = copycat(*command.split(), *SMALL)
+    assert status == 0, err
+    run = find_run(tmp_path / "runs")
+    assert [entry["frame"] for entry in read_json(run.provenance)["frames"]] == [1001, 1006, 1011, 1016, 1021]
+    assert cat.read_header(run.checkpoint(3)).channels_out == ("A",)
+
+
+def test_train_several_shots(copycat: Copycat, tmp_path: Path) -> None:
+    for name, size in (("a", (64, 64)), ("b", (80, 48))):
+        for frame in (1, 2):
+            write_frame(f"{name}.{frame:04d}.exr", picture(frame, size), ("R", "G", "B"))
+            write_frame(f"{name}_gt.{frame:04d}.exr", picture(frame, size) * 0.5, ("R", "G", "B"))
+    command = "train --pair a.%04d.exr a_gt.%04d.exr --pair b.%04d.exr b_gt.%04d.exr --data-directory runs"
+    status, _, err = copycat(*command.split(), *SMALL)
+    assert status == 0, err
+    stored = read_json(find_run(tmp_path / "runs").provenance)
+    assert [pair["input"] for pair in stored["pairs"]] == ["a.%04d.exr", "b.%04d.exr"]
+    assert len(stored["frames"]) == 4
+
+
+def test_resume_the_newest_or_the_one_named(copycat: Copycat, tmp_path: Path) -> None:
+    write_shot(tmp_path)
+    for name in ("first", "second"):
+        copycat("train", "plate.%04d.exr", "clean.%04d.exr", "-d", "runs", "--run-name", name, *SMALL)
+    status, out, err = copycat("resume", "runs", "--epochs", 4)
+    assert status == 0, err
+    assert "second: finished at step 4" in out
+    status, out, err = copycat("resume", "runs", "--run", "first", "--epochs", 5)
+    assert status == 0, err
+    assert "first: finished at step 5" in out
+
+
+def test_infer(copycat: Copycat, tmp_path: Path) -> None:
+    write_shot(tmp_path, tuple(range(1001, 1025)))
+    (tmp_path / "runs").mkdir()
+    random_model(tmp_path / "runs/Training_261122_101502_2000.cat")
+    command = "infer runs/Training_261122_101502_2000.cat plate.%04d.exr out.%04d.exr --frames 1001-1024"
+    status, out, err = copycat(*command.split())
+    assert status == 0, err
+    assert len(list(tmp_path.glob("out.*.exr"))) == 24
+    assert "24 frames written: out.1001.exr ... out.1024.exr" in out
+
+
+def test_a_real_process_prints_lines_and_nothing_on_standard_error(tmp_path: Path) -> None:
+    write_shot(tmp_path)
+    words = ("train", "plate.%04d.exr", "clean.%04d.exr", "-d", "runs", *SMALL)
+    status, out, err = run_copycat(*words)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert re.match(r"\[Step:3/3\] loss 0\.\d+, [\d.]+ steps/s, stage 1/1, 0:00:00 left", lines[-2])
+
+
+# -- knobs --------------------------------------------------------------------------------------------------------
+
+
+def options_of(command: str) -> set[str]:
+    """All names of all options of a command."""
+    parsed = typer.main.get_command(cli.app).commands[command]
+    return {name for option in parsed.params for name in (*option.opts, *option.secondary_opts)}
+
+
+@pytest.mark.parametrize(("command", "settings"), [("train", Settings), ("infer", InferenceSettings)])
+def test_every_knob_is_an_option_under_its_name_and_alias(command: str, settings: type[Settings]) -> None:
+    options = options_of(command)
+    for knob in settings.knobs():
+        if "cli" in knob.shown_on and knob.name != "modelFile":  # the model is the command's argument
+            wanted = {f"--{str(knob.field).replace('_', '-')}"}
+            if knob.alias:
+                wanted.add(f"--{cli.knob_kebab(knob.alias)}")
+            if knob.kind == "bool":
+                wanted |= {name.replace("--", "--no-", 1) for name in wanted}
+            assert wanted <= options
+    assert "--frames" in options
+
+
+@pytest.mark.parametrize("command", ["train", "resume", "infer", "info", "runs", "check"])
+def test_every_command_explains_itself(command: str, copycat: Copycat) -> None:
+    status, out, _ = copycat(command, "--help")
+    assert status == 0
+    assert f"Usage: copycat {command}" in out
+
+
+def test_options_go_before_the_settings_file_which_goes_before_the_defaults(
+    copycat: Copycat, shot: Shot, tmp_path: Path
+) -> None:
+    (tmp_path / "s.json").write_text(json.dumps({"epochs": 7, "cropSize": 32, "modelSize": "Small", "seed": 5}))
+    status, _, err = copycat(
+        "train", shot.input, shot.ground_truth, "-d", "runs", "--settings", "s.json", "--epochs", 2,
+        "--no-use-multi-resolution", "--model-size", "medium",
+    )  # fmt: skip
+    assert status == 0, err
+    stored = read_json(find_run(tmp_path / "runs").provenance)["settings"]
+    assert (stored["epochs"], stored["cropSize"], stored["seed"], stored["checkpointInterval"]) == (2, 32, 5, 1000)
+    assert (stored["useMultiResolutionTraining"], stored["modelSize"]) == (False, "Medium")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--crop-size", "100"), "100"),
+        (("--model-size", "Huge"), "Huge"),
+        (("--epochs", "many"), "--epochs"),
+        (("--epoch-s", "3"), "--epoch-s"),
+        (("stray",), "stray"),
+    ],
+)
+def test_wrong_usage_is_status_2(words: tuple[str, ...], said: str, copycat: Copycat, shot: Shot) -> None:
+    status, _, err = copycat("train", shot.input, shot.ground_truth, "-d", "runs", *SMALL, *words)
+    assert status == 2
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--epochs", "0"), "Epochs (epochs) is at least 1"),
+        (("--difference-share", "2"), "Difference Share (differenceShare) is at least 0 and at most 1, not 2.0"),
+        (("--pair", "a.exr"), "--pair needs an Input and a Ground Truth"),
+        (("--initial-weights", "Checkpoint"), "Checkpoint File is empty"),
+        (("--validation-input", "v.exr"), "validation needs both"),
+        (("--before-render", "nowhere:f"), "before_render callback 'nowhere:f' cannot be found"),
+    ],
+)
+def test_wrong_values_are_sentences(words: tuple[str, ...], said: str, copycat: Copycat, shot: Shot) -> None:
+    status, _, err = copycat("train", shot.input, shot.ground_truth, "-d", "runs", *SMALL, *words)
+    assert status == 1
+    assert said in err
+    assert not Path("runs").exists()
+
+
+def test_a_mask_belongs_to_the_first_pair(copycat: Copycat, shot: Shot) -> None:
+    status, _, err = copycat("train", "--pair", shot.input, shot.ground_truth, "--mask", "m.exr", "-d", "runs", *SMALL)
+    assert status == 1
+    assert "a training needs both an Input and a Ground Truth; there is only m.exr" in err
+
+
+# -- info, runs, check ----------------------------------------------------------------------------------------------
+
+
+def test_version_says_what_was_compiled_in(copycat: Copycat) -> None:
+    import copycat as package
+
+    status, out, _ = copycat("--version")
+    assert status == 0
+    assert out.startswith(f"copycat {package.__version__} (")
+    assert "CPU kernels" in out
+
+
+def test_info_of_models_and_images(copycat: Copycat, shot: Shot, tmp_path: Path) -> None:
+    model = random_model(tmp_path / "m.cat", ("R", "G", "B"), ("A",))
+    status, out, err = copycat("info", model, shot.folder / "plate.1001.exr")
+    assert status == 0, err
+    assert re.search(r"channels\s+R,G,B -> A", out)
+    assert re.search(r"size\s+64x64", out)
+    facts = json.loads(copycat("info", "--json", model)[1])
+    assert (facts["step"], facts["model size"]) == (100, "Small")
+
+
+def test_runs_lists_what_was_trained(copycat: Copycat, shot: Shot) -> None:
+    for name in ("first", "second"):
+        assert copycat("train", shot.input, shot.ground_truth, "-d", "runs", "--run-name", name, *SMALL)[0] == 0
+    status, out, _ = copycat("runs", "runs")
+    assert status == 0
+    assert out.index("second") < out.index("first")
+    rows = json.loads(copycat("runs", "runs", "--json")[1])
+    assert [(row["name"], row["steps"], row["state"]) for row in rows] == [
+        ("second", 3, "finished"),
+        ("first", 3, "finished"),
+    ]
+    assert len(find_runs("runs")) == 2
+
+
+def test_check_says_what_is_wrong_and_trains_nothing(copycat: Copycat, shot: Shot, tmp_path: Path) -> None:
+    status, _, err = copycat("check", shot.input, shot.ground_truth, "--crop-size", 32)
+    assert status == 0, err
+    spoiled = picture(1002)
+    spoiled[5, 5] = np.nan
+    write_frame(shot.folder / "clean.1002.exr", spoiled, ("R", "G", "B"))
+    status, out, _ = copycat("check", shot.input, shot.ground_truth)
+    assert status == 1
+    assert "clean.1002.exr" in out
+    findings = json.loads(copycat("check", shot.input, shot.ground_truth, "--json")[1])
+    assert any(finding["severity"] == "error" for finding in findings)
+    assert not list(tmp_path.glob("**/*.summary"))
+
+
+def test_a_preview_and_a_validation_through_the_command_line(copycat: Copycat, shot: Shot, tmp_path: Path) -> None:
+    held = write_shot(tmp_path / "held", (2001,))
+    status, _, err = copycat(
+        "train", shot.input, shot.ground_truth, "-d", "runs", *SMALL, "--preview", held.input,
+        "--validation-input", held.input, "--validation-ground-truth", held.ground_truth,
+    )  # fmt: skip
+    assert status == 0, err
+    run = find_run(tmp_path / "runs")
+    assert run.previews()
+    assert run.best.exists()
+    assert [record for record in summary(run) if "psnr" in record]
