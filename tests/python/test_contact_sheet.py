@@ -1,0 +1,93 @@
+"""Contact sheets: three crops by three columns, the newest crop on top, display-ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Shot, write_shot
+from copycat import contact_sheet as sheets
+from copycat import ops, trainer
+from copycat.config import Settings
+from copycat.dataset import Dataset, Pair, find_frames, load_dataset
+from copycat.models import Network
+from copycat.sequence import read_frame
+
+
+def dataset(shot: Shot) -> Dataset:
+    return load_dataset(find_frames([Pair(shot.input, shot.ground_truth)]), Settings())
+
+
+def crops(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Notes the crops that a sheet takes: inputs and targets, [3, C, h, w], in the file's values."""
+    taken: list[np.ndarray] = []
+    real = ops.sample_crops
+
+    def noted(*banks: torch.Tensor, **more: object) -> object:
+        source, target, mask = real(*banks, **more)  # type: ignore[arg-type]
+        for pixels, encoding in ((source, data.input_encoding), (target, data.target_encoding)):
+            taken.append(ops.denormalize(pixels, encoding).numpy())
+        return source, target, mask
+
+    monkeypatch.setattr(ops, "sample_crops", noted)
+    return taken
+
+
+def test_three_rows_by_three_columns_with_the_third_crop_on_top(
+    shot: Shot, monkeypatch: pytest.MonkeyPatch, tiny: None
+) -> None:
+    data = dataset(shot)
+    taken = crops(data, monkeypatch)
+    sheet = sheets.contact_sheet(Network("Small", 3, (0, 1, 2)), data, 32, step=7, seed=0)
+    assert sheet.shape == (96, 96, 3)
+    inputs, targets = taken
+    for row, crop in enumerate((2, 1, 0)):
+        cells = [sheet[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] for column in range(3)]
+        for cell, pixels in zip(cells, (inputs[crop], targets[crop], inputs[crop]), strict=True):
+            expected = np.clip(sheets.srgb(pixels.transpose(1, 2, 0)), 0, 1)
+            np.testing.assert_allclose(cell, expected, atol=2e-3)
+
+
+def test_each_sheet_has_other_crops_and_the_same_again_for_its_step(shot: Shot, tiny: None) -> None:
+    network, data = Network("Small", 3, (0, 1, 2)), dataset(shot)
+    seven, eight, again = (sheets.contact_sheet(network, data, 32, step, seed=0) for step in (7, 8, 7))
+    assert np.array_equal(seven, again)
+    assert not np.array_equal(seven, eight)
+
+
+def test_a_sheet_on_disk_is_an_8_bit_picture(train: Callable[..., trainer.Result]) -> None:
+    run = train(epochs=9, image_interval=3).run
+    sizes = []
+    for _, path in run.contact_sheets():
+        info = read_frame(path, ["R", "G", "B"]).info
+        assert (info.format, info.dtype) == ("png", "uint8")
+        sizes.append((info.width, info.height))
+    # At a quarter of the resolution the whole frame is the crop.
+    assert sizes == [(48, 48), (96, 96), (96, 96)]
+
+
+def test_a_preview_is_the_whole_frame_outside_the_data_set(
+    train: Callable[..., trainer.Result], tmp_path: Path
+) -> None:
+    other = write_shot(tmp_path / "other", (2001,), size=(120, 50))
+    run = train(epochs=2, preview=other.input).run
+    info = read_frame(run.preview(2), ["R", "G", "B"]).info
+    assert (info.width, info.height, info.dtype) == (120, 50, "uint8")
+
+
+def test_display_of_few_and_many_channels() -> None:
+    pixels = torch.tensor([-0.5, 0.0, 0.5, 2.0, float("nan")]).view(1, 1, 5)
+    matte = sheets.display(pixels, linear=True, channels=("A",))
+    assert matte.shape == (1, 5, 3)
+    np.testing.assert_allclose(matte[0, :, 0], [0, 0, 0.5, 1, 0], atol=1e-6)
+    colour = sheets.display(pixels.repeat(5, 1, 1), linear=True, channels=("R", "G", "B", "A", "Z"))
+    np.testing.assert_allclose(colour[0, :, 1], [0, 0, 0.735357, 1, 0], atol=1e-5)
+    shown = sheets.display(pixels.repeat(3, 1, 1), linear=False, channels=("R", "G", "B"))
+    np.testing.assert_allclose(shown[0, :, 2], [0, 0, 0.5, 1, 0], atol=1e-6)
+
+
+def test_srgb_is_the_standards() -> None:
+    np.testing.assert_allclose(sheets.srgb(np.array([0.0, 0.0031308, 0.18, 1.0])), [0, 0.04045, 0.46135, 1], atol=1e-4)

@@ -1,0 +1,219 @@
+"""Frames into banks: what is read where, masks, data windows, levels, the places where pairs differ."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import OpenImageIO as oiio  # noqa: N813
+import pytest
+import torch
+from conftest import FRAMES, Shot, graded, picture, write_shot
+from copycat import dataset as data_sets
+from copycat.config import Settings
+from copycat.dataset import Dataset, DatasetError, Pair, affine_residual, find_frames, load_dataset
+from copycat.sequence import write_frame
+
+
+def load(shot: Shot, mask: str = "", frames: str = "all", **knobs: Any) -> Dataset:
+    return load_dataset(find_frames([Pair(shot.input, shot.ground_truth, mask)], frames), Settings(**knobs))
+
+
+def half(image: np.ndarray) -> np.ndarray:
+    return image.astype(np.float16).astype(np.float32)
+
+
+def test_frames_lie_in_the_bank_as_in_the_files(shot: Shot) -> None:
+    data = load(shot)
+    assert len(data) == 4
+    assert data.input_bank.dtype == torch.float16
+    for index, frame in enumerate(FRAMES):
+        np.testing.assert_array_equal(data.input_bank[index].numpy(), half(picture(frame)))
+        np.testing.assert_allclose(data.target_bank[index].numpy(), graded(picture(frame)), atol=1e-3)
+    assert data.valid.tolist() == [[0, 0, 64, 64]] * 4
+    assert (data.input_channels, data.target_channels, data.residual) == (("R", "G", "B"), ("R", "G", "B"), (0, 1, 2))
+    assert data.linear
+    assert data.mask_bank is None
+
+
+@pytest.mark.parametrize(("frames", "found"), [("all", list(FRAMES)), ("1002-1004x2", [1002, 1004]), ("1003", [1003])])
+def test_the_frames_that_were_asked_for(shot: Shot, frames: str, found: list[int]) -> None:
+    assert [pair.frame for pair in find_frames([Pair(shot.input, shot.ground_truth)], frames)] == found
+
+
+def test_all_frames_are_those_that_both_have(shot: Shot) -> None:
+    (shot.folder / "plate.1001.exr").unlink()
+    (shot.folder / "clean.1004.exr").unlink()
+    assert [pair.frame for pair in find_frames([Pair(shot.input, shot.ground_truth)])] == [1002, 1003]
+
+
+def test_two_single_files_are_a_pair_whatever_their_numbers(shot: Shot) -> None:
+    (pair,) = find_frames([Pair(str(shot.folder / "plate.1001.exr"), str(shot.folder / "clean.1004.exr"))])
+    assert (pair.input.name, pair.ground_truth.name) == ("plate.1001.exr", "clean.1004.exr")
+
+
+@pytest.mark.parametrize(
+    ("extension", "dtype"), [("png", torch.float16), ("exr", torch.float16), ("tif", torch.float16)]
+)
+def test_the_bank_is_half_where_that_holds_the_files(tmp_path: Path, extension: str, dtype: torch.dtype) -> None:
+    data = load(write_shot(tmp_path, (1001,), extension=extension))
+    assert data.input_bank.dtype == dtype
+    assert data.linear == (extension == "exr")
+
+
+def test_float_files_stay_float(shot: Shot) -> None:
+    for frame in FRAMES:
+        write_frame(shot.folder / f"plate.{frame}.exr", picture(frame) + 70000, ("R", "G", "B"), dtype="float")
+    data = load(shot)
+    assert (data.input_bank.dtype, data.target_bank.dtype) == (torch.float32, torch.float16)
+    assert float(data.input_bank.min()) >= 70000
+
+
+def test_a_bank_on_disk_holds_the_same_and_leaves_nothing(shot: Shot, tmp_path: Path) -> None:
+    (tmp_path / "bank").mkdir()
+    frames = find_frames([Pair(shot.input, shot.ground_truth)])
+    disk = load_dataset(frames, Settings(bank="disk"), directory=tmp_path / "bank")
+    host = load_dataset(frames, Settings(bank="host"))
+    assert torch.equal(disk.input_bank, host.input_bank)
+    assert torch.equal(disk.target_bank, host.target_bank)
+    assert disk.data_hash == host.data_hash
+    assert not list((tmp_path / "bank").iterdir())
+
+
+def test_the_hash_is_of_the_pixels(shot: Shot) -> None:
+    before = load(shot).data_hash
+    assert load(shot).data_hash == before
+    write_frame(shot.folder / "clean.1002.exr", picture(1002), ("R", "G", "B"))
+    assert load(shot).data_hash != before
+
+
+def write_windowed(path: Path, image: np.ndarray, x: int, y: int) -> None:
+    """An EXR of 64x64 that has pixels only where ``image`` lies."""
+    spec = oiio.ImageSpec(image.shape[1], image.shape[0], 3, "half")
+    spec.x, spec.y, spec.full_width, spec.full_height = x, y, 64, 64
+    out = oiio.ImageOutput.create(str(path))
+    assert out.open(str(path), spec)
+    out.write_image(image)
+    out.close()
+
+
+def test_data_windows_are_intersected(shot: Shot) -> None:
+    write_windowed(shot.folder / "plate.1002.exr", picture(1002, (40, 50)), 3, 7)
+    write_windowed(shot.folder / "clean.1002.exr", picture(1002, (80, 30)), -5, 20)
+    data = load(shot)
+    assert data.valid[1].tolist() == [3, 20, 43, 50]
+    assert (data.centres[data.centre_offsets[1] : data.centre_offsets[2]].numpy() >= (3, 20)).all()
+    assert (data.centres[data.centre_offsets[1] : data.centre_offsets[2]].numpy() < (43, 50)).all()
+    for level in (4, 2):
+        x0, y0, x1, y1 = data.at_level(level).valid[1].tolist()
+        assert 3 <= x0 * level <= x1 * level <= 43
+        assert 20 <= y0 * level <= y1 * level <= 50
+
+
+def test_data_windows_that_do_not_meet(shot: Shot) -> None:
+    write_windowed(shot.folder / "plate.1002.exr", picture(1002, (30, 30)), 0, 0)
+    write_windowed(shot.folder / "clean.1002.exr", picture(1002, (30, 30)), 34, 34)
+    with pytest.raises(DatasetError, match=r"clean\.1002\.exr: its data window hardly meets that of the Input"):
+        load(shot)
+
+
+def test_smaller_frames_lie_in_the_corner(shot: Shot, tmp_path: Path) -> None:
+    small = write_shot(tmp_path / "small", (1001,), size=(40, 24))
+    pairs = [Pair(shot.input, shot.ground_truth), Pair(small.input, small.ground_truth)]
+    data = load_dataset(find_frames(pairs), Settings())
+    assert data.valid[-1].tolist() == [0, 0, 40, 24]
+    assert not data.input_bank[-1, 24:].any()
+    assert not data.input_bank[-1, :, 40:].any()
+    assert data.crop(256) == (16, 32)
+    assert data.at_level(4).valid[-1].tolist() == [0, 0, 10, 6]
+
+
+@pytest.mark.parametrize("level", [2, 4])
+def test_a_level_is_the_area_average(shot: Shot, level: int) -> None:
+    data = load(shot)
+    low = data.at_level(level)
+    side = 64 // level
+    expected = data.input_bank[1].float().view(side, level, side, level, 3).mean((1, 3))
+    torch.testing.assert_close(low.input_bank[1].float(), expected, atol=1e-3, rtol=0)
+    assert low.level == level
+    assert low.valid[0].tolist() == [0, 0, side, side]
+    assert int(low.centres.max()) < side
+
+
+def test_non_finite_pixels_are_found_counted_and_masked(shot: Shot) -> None:
+    spoiled = picture(1003)
+    spoiled[10:12, 5:8, 1] = np.nan
+    spoiled[40, 40] = -np.inf
+    write_frame(shot.folder / "plate.1003.exr", spoiled, ("R", "G", "B"))
+    with pytest.raises(DatasetError, match=r"plate\.1003\.exr: 7 pixels are NaN or infinite"):
+        load(shot)
+    data = load(shot, non_finite="Mask")
+    assert torch.isfinite(data.input_bank).all()
+    assert data.mask_bank is not None
+    assert (data.mask_bank[2, ..., 0] == 0).sum() == 7
+    assert (data.mask_bank[[0, 1, 3]] == 1).all()
+    assert data.warnings
+
+
+def test_a_mask_sequence_weights_its_pair(shot: Shot, tmp_path: Path) -> None:
+    for frame in FRAMES:
+        write_frame(shot.folder / f"mask.{frame}.exr", picture(frame, channels=1), ("A",))
+    data = load(shot, mask=str(shot.folder / "mask.%04d.exr"))
+    assert data.mask_bank is not None
+    np.testing.assert_allclose(data.mask_bank[1].numpy(), picture(1002, channels=1), atol=1e-3)
+
+
+def test_channels_start_from_the_input_by_name(shot: Shot) -> None:
+    data = load(shot, input_channels="B,R", ground_truth_channels="R,G,B")
+    assert data.residual == (1, -1, 0)
+    assert data.target_encoding.mean[0] == data.input_encoding.mean[1]
+    assert data.target_encoding.std[2] == data.input_encoding.std[0]
+
+
+def test_the_centres_are_where_a_pair_differs(tmp_path: Path) -> None:
+    def repaired(image: np.ndarray) -> np.ndarray:
+        made = image * 0.9
+        made[20:28, 40:44] = 0.2
+        return made.astype(np.float32)
+
+    data = load(write_shot(tmp_path, effect=repaired))
+    inside = ((data.centres >= torch.tensor([40, 20])) & (data.centres < torch.tensor([44, 28]))).all(dim=1)
+    assert inside.float().mean() > 0.8
+
+
+def test_pairs_that_do_not_differ_have_no_centres(tmp_path: Path) -> None:
+    data = load(write_shot(tmp_path, effect=lambda image: image))
+    assert data.centres.shape == (0, 2)
+    assert data.centre_offsets.tolist() == [0] * 5
+
+
+def test_an_affine_change_of_colour_is_no_difference() -> None:
+    source = picture(1)
+    target = source[..., [1, 0]] * 0.5 + 0.1
+    target[30:34, 30:34] += 0.7
+    difference = affine_residual(source, target.astype(np.float32))
+    assert difference[:28].max() < 1e-3
+    assert difference[31:33, 31:33].min() > 0.6
+
+
+def test_reading_stops_at_once_when_it_is_told_to(shot: Shot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stops does not wait for the frames that nobody has begun to read."""
+    many = find_frames([Pair(shot.input, shot.ground_truth)]) * 50
+    real, read, stopped = data_sets.sequence.read_frame, [], threading.Event()
+
+    def slow(*arguments: Any, **more: Any) -> Any:
+        read.append(arguments[0])
+        if len(read) > 20:
+            stopped.wait(60)
+        return real(*arguments, **more)
+
+    def stop(done: int, count: int) -> None:
+        stopped.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data_sets.sequence, "read_frame", slow)
+    with pytest.raises(KeyboardInterrupt):
+        load_dataset(many, Settings(), progress=stop)
+    assert len(read) < 2 * len(many)
