@@ -26,7 +26,7 @@ Json apply_model(Instance& instance, Json request, const HostImage& picture, con
   const PixelView shared = top_down_view(buffer.data(), from.bounds, from.format);
   copy_pixels(from, shared, from.bounds);
   request.set("picture", describe_picture(shared)).set("frame", arguments.time);
-  Json answer = worker().ask(std::move(request), &buffer, instance.aborted());
+  Json answer = worker()->ask(std::move(request), &buffer, instance.aborted());
   copy_or_clear(shared, output.view(), arguments.window, arguments.rows);
   if (answer.has("channels_in")) {
     std::lock_guard lock(instance.mutex);

@@ -94,14 +94,14 @@ class CopyCatEffect final : public Effect {
       const std::string model = ask(instance, "newest_model", time)["model"].text();
       show_message(instance.effect, kOfxMessageMessage, "Model File for an Inference node: " + model);
       instance.post(kOfxMessageMessage, "Model File for an Inference node: " + model);
-    } else if (worker().is_running() && !parameters.text("dataDirectory", time).empty()) {
+    } else if (worker()->is_running() && !parameters.text("dataDirectory", time).empty()) {
       show_status(instance, ask(instance, "status", time), time);
     }
   }
 
  private:
   static Json ask(Instance& instance, const char* what, OfxTime time) {
-    return worker().ask(about_run(what, instance.parameters, time), nullptr, {});
+    return worker()->ask(about_run(what, instance.parameters, time), nullptr, {});
   }
 
   static void post_status(Instance& instance, const Json& status) {
@@ -124,7 +124,7 @@ class CopyCatEffect final : public Effect {
     const PixelView shared = top_down_view(buffer.data(), to.bounds, to.format);
     Json request = about_run("contact_sheet", instance.parameters, arguments.time);
     request.set("picture", describe_picture(shared));
-    const Json answer = worker().ask(std::move(request), &buffer, instance.aborted());
+    const Json answer = worker()->ask(std::move(request), &buffer, instance.aborted());
     copy_or_clear(shared, to, arguments.window, arguments.rows);
     post_status(instance, answer);
   }

@@ -87,7 +87,7 @@ OfxStatus Effect::answer(const char* action, const void* handle, OfxPropertySetH
 OfxStatus Effect::dispatch(const std::string& action, OfxImageEffectHandle effect, Properties in,
                            Properties out) {
   if (action == kOfxActionLoad) return fetch_suites() ? kOfxStatOK : kOfxStatErrMissingHostFeature;
-  if (!suites().property) return kOfxStatErrMissingHostFeature;
+  if (!has_suites()) return kOfxStatErrMissingHostFeature;
   if (action == kOfxActionUnload) {
     if (g_instances == 0) end_worker();
     return kOfxStatOK;

@@ -1,8 +1,12 @@
 // Calls into the host, each checked for what hosts leave out.
 #include "host.h"
 
+#include <cstring>
+
 namespace copycat {
 namespace {
+
+constexpr std::chrono::milliseconds kBarInterval{50};  // hosts draw at every update
 
 OfxHost* g_host = nullptr;
 Suites g_suites;
@@ -14,7 +18,9 @@ const Suite* fetch(const char* name, int version) {
 
 }  // namespace
 
-void set_host(OfxHost* host) { g_host = host; }
+void set_host(OfxHost* host) {
+  if (g_host != host) g_host = host;
+}
 
 bool fetch_suites() {
   if (!g_host || !g_host->fetchSuite) return false;
@@ -27,11 +33,14 @@ bool fetch_suites() {
   found.progress2 = fetch<OfxProgressSuiteV2>(kOfxProgressSuite, 2);
   if (!found.progress2) found.progress1 = fetch<OfxProgressSuiteV1>(kOfxProgressSuite, 1);
   found.time_line = fetch<OfxTimeLineSuiteV1>(kOfxTimeLineSuite, 1);
-  g_suites = found;
-  return found.property && found.effect && found.parameter;
+  // Some hosts load anew around every frame while other frames render: what is the same is not written again.
+  if (std::memcmp(&g_suites, &found, sizeof found) != 0) g_suites = found;
+  return has_suites();
 }
 
 const Suites& suites() { return g_suites; }
+
+bool has_suites() { return g_suites.property && g_suites.effect && g_suites.parameter; }
 
 std::string Properties::text(const char* name, const char* fallback, int index) const {
   char* value = nullptr;
@@ -124,6 +133,10 @@ ProgressBar::ProgressBar(OfxImageEffectHandle effect, const std::string& label) 
 }
 
 bool ProgressBar::update(double fraction) {
+  const auto now = std::chrono::steady_clock::now();
+  if (fraction == shown_ && now - updated_ < kBarInterval) return !cancelled_;
+  shown_ = fraction;
+  updated_ = now;
   OfxStatus status = kOfxStatOK;
   if (suites().progress2 && suites().progress2->progressUpdate)
     status = suites().progress2->progressUpdate(effect_, fraction);

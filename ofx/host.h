@@ -2,6 +2,7 @@
 // absent.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "abi.h"
@@ -26,6 +27,7 @@ void set_host(OfxHost* host);
 // In Load: false when the host lacks a suite that nothing works without.
 bool fetch_suites();
 const Suites& suites();
+bool has_suites();  // those that nothing works without
 
 // A host's property set. A property that does not exist, or a null set, gives the fallback.
 class Properties {
@@ -76,6 +78,8 @@ class ProgressBar {
 
  private:
   OfxImageEffectHandle effect_;
+  double shown_ = -1;
+  std::chrono::steady_clock::time_point updated_;
   bool cancelled_ = false;
 };
 

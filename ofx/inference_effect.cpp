@@ -49,7 +49,7 @@ class InferenceEffect final : public Effect {
     if (parameters.text(begins ? "beforeRender" : "afterRender", first).empty()) return;
     Json request = Json::object();
     request.set("do", "callback").set("name", begins ? "before_render" : "after_render").set("frame", first);
-    worker().ask(request.set("settings", parameters.settings(first)), nullptr, instance.aborted());
+    worker()->ask(request.set("settings", parameters.settings(first)), nullptr, instance.aborted());
   }
 
   void changed(Instance& instance, const std::string& name, OfxTime time) const override {
@@ -58,7 +58,7 @@ class InferenceEffect final : public Effect {
       instance.post(kOfxMessageWarning, "");
       Json request = Json::object();
       request.set("do", "describe_model").set("settings", parameters.settings(time));
-      const Json answer = worker().ask(std::move(request), nullptr, {});
+      const Json answer = worker()->ask(std::move(request), nullptr, {});
       std::lock_guard lock(instance.mutex);
       instance.channels_in = answer["channels_in"].text();
       instance.channels_out = answer["channels_out"].text();

@@ -46,7 +46,7 @@ std::vector<OfxTime> frames_to_fetch(const Instance& instance, const Clips& clip
   request.set("input", range_of_clip(instance, clips.input));
   request.set("ground_truth", range_of_clip(instance, clips.ground_truth));
   std::vector<OfxTime> frames;
-  const Json answer = worker().ask(std::move(request), nullptr, {});
+  const Json answer = worker()->ask(std::move(request), nullptr, {});
   for (const Json& frame : answer["frames"].items()) frames.push_back(frame.number());
   return frames;
 }
@@ -80,7 +80,7 @@ void hand_over(const HostImage& picture, const OfxRectI& region, Json request, c
   copy_pixels(picture.view(), shared, region);
   request.set("do", "hand_over").set("picture", describe_picture(shared));
   buffer.discard();  // the worker keeps it until it is written
-  worker().ask(std::move(request), &buffer, aborted);
+  worker()->ask(std::move(request), &buffer, aborted);
 }
 
 void hand_over_pair(const Instance& instance, const Clips& clips, const Json& run, OfxTime time,
@@ -147,8 +147,8 @@ Json fetch_and_train(Instance& instance, const Clips& clips, const Json& run, Of
   hand_over_preview(instance, run, time, aborted);
   Json train = Json::object();
   train.set("do", "train").set("run", run).set("settings", instance.parameters.settings(time));
-  return worker().ask(std::move(train), nullptr, aborted,
-                      [&](double written) { done = kShareOfFetching + (1 - kShareOfFetching) * written; });
+  return worker()->ask(std::move(train), nullptr, aborted,
+                       [&](double written) { done = kShareOfFetching + (1 - kShareOfFetching) * written; });
 }
 
 }  // namespace
@@ -158,14 +158,14 @@ Json start_training(Instance& instance, OfxTime time) {
   check_clips(instance, clips);
   Json begin = Json::object();
   begin.set("do", "begin_run").set("settings", instance.parameters.settings(time));
-  const Json run = worker().ask(std::move(begin), nullptr, {})["run"];
+  const Json run = worker()->ask(std::move(begin), nullptr, {})["run"];
   try {
     return fetch_and_train(instance, clips, run, time);
   } catch (...) {
     Json abandon = Json::object();
     abandon.set("do", "abandon").set("run", run);
     try {
-      worker().ask(std::move(abandon), nullptr, {});
+      worker()->ask(std::move(abandon), nullptr, {});
     } catch (const std::exception&) {  // a worker that died has nothing left to abandon
     }
     throw;

@@ -33,7 +33,7 @@ std::chrono::seconds longest_silence() {
   return std::chrono::seconds(seconds > 0 ? seconds : 60);
 }
 
-Worker* g_worker = nullptr;
+std::shared_ptr<Worker> g_worker;  // threads that render hold it too
 std::mutex g_worker_mutex;
 
 }  // namespace
@@ -60,16 +60,16 @@ struct Worker::Connection {
   std::string why;  // it was lost
 };
 
-Worker& worker() {
+std::shared_ptr<Worker> worker() {
   std::lock_guard lock(g_worker_mutex);
-  if (!g_worker) g_worker = new Worker;
-  return *g_worker;
+  if (!g_worker) g_worker = std::make_shared<Worker>();
+  return g_worker;
 }
 
 void end_worker() {
+  std::shared_ptr<Worker> ended;  // outlives the lock: its end takes a moment
   std::lock_guard lock(g_worker_mutex);
-  delete g_worker;
-  g_worker = nullptr;
+  ended.swap(g_worker);
 }
 
 Worker::~Worker() = default;
@@ -286,7 +286,8 @@ void Worker::give_back(std::unique_ptr<SharedMemory> memory, bool discarded) {
       if (connection_->known_buffers.erase(piece->id())) connection_->dropped_buffers.push_back(piece->id());
 }
 
-Buffer::Buffer(Worker& worker, std::size_t bytes) : worker_(worker), memory_(worker.borrow(bytes)) {}
-Buffer::~Buffer() { worker_.give_back(std::move(memory_), discarded_); }
+Buffer::Buffer(std::shared_ptr<Worker> worker, std::size_t bytes)
+    : worker_(std::move(worker)), memory_(worker_->borrow(bytes)) {}
+Buffer::~Buffer() { worker_->give_back(std::move(memory_), discarded_); }
 
 }  // namespace copycat

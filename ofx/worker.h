@@ -40,7 +40,7 @@ class Worker;
 // Shared memory on loan from the worker's pool, given back on destruction.
 class Buffer {
  public:
-  Buffer(Worker& worker, std::size_t bytes);
+  Buffer(std::shared_ptr<Worker> worker, std::size_t bytes);
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
@@ -50,7 +50,7 @@ class Buffer {
   void discard() { discarded_ = true; }  // the worker may still be writing to it
 
  private:
-  Worker& worker_;
+  std::shared_ptr<Worker> worker_;
   std::unique_ptr<SharedMemory> memory_;
   bool discarded_ = false;
 };
@@ -89,9 +89,9 @@ class Worker {
 };
 
 // The process's worker; made on first use.
-Worker& worker();
+std::shared_ptr<Worker> worker();
 
-// Ends the worker if there is one. Only when no instance lives.
+// Ends the worker if there is one, when nobody uses it any more.
 void end_worker();
 
 }  // namespace copycat

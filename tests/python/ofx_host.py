@@ -22,7 +22,7 @@ COMPONENTS = {"RGBA": 4, "RGB": 3, "A": 1}
 def build(sanitize: bool = False) -> Path:
     """Builds bundle and host (only what changed) and returns the build folder."""
     folder = ROOT / "build" / ("ofx-sanitize" if sanitize else "ofx")
-    configure = ["cmake", "-S", str(ROOT / "ofx"), "-B", str(folder), f"-DPython3_EXECUTABLE={sys.executable}"]
+    configure = ["cmake", "-S", str(ROOT / "ofx"), "-B", str(folder), f"-DPython_EXECUTABLE={sys.executable}"]
     configure += ["-DCOPYCAT_TESTS=ON", "-DCMAKE_BUILD_TYPE=" + ("Debug" if sanitize else "Release")]
     configure += ["-DCOPYCAT_SANITIZE=" + ("ON" if sanitize else "OFF")]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

@@ -45,6 +45,15 @@ def test_bundle_exports_the_entry_points_alone_and_links_nothing_else() -> None:
     assert binary.parent.parent.parent.name == "copycat.ofx.bundle"
 
 
+@pytest.mark.parametrize("sanitize", [False, True])
+def test_parts_that_need_no_host(sanitize: bool) -> None:
+    program = ofx_host.build(sanitize) / "tests" / "ofx_parts_test"
+    golden = ofx_host.ROOT / "tests" / "ofx" / "golden_frames.txt"
+    done = subprocess.run([program, golden], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[0]) > 500
+
+
 @pytest.mark.parametrize("context", ["General", "Filter"])
 @pytest.mark.parametrize("plugin", ["CopyCat", "Inference"])
 def test_every_knob_is_a_parameter_as_the_table_says(host: ofx_host.Host, plugin: str, context: str) -> None:
