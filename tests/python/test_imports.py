@@ -16,7 +16,7 @@ SOURCE = Path(copycat.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"describe", "runs_table", "progress", "worker", "dashboard", "check"},
+    {"describe", "runs_table", "progress", "ofx_install", "worker", "dashboard", "check"},
     {"trainer", "training_loop", "training_report", "inference", "export"},
     {"learner", "pending_losses", "callbacks", "checkpoint", "contact_sheet", "schedule", "signals", "validation"},
     {"weights", "dataset", "encoding", "tiles", "parameters", "devices", "compare"},
