@@ -54,10 +54,10 @@ def search_path() -> list[Path]:
 
 
 def packaged(name: str) -> Path:
-    """What the build put into the package: the bundle, or ``hosts``, the scripts for Nuke and Natron.
+    """A folder that the build put into the package: the bundle, or ``hosts`` with the scripts for Nuke and Natron.
 
     Raises:
-        InstallError: it was built without.
+        InstallError: copycat was built without it.
     """
     for folder in package_folders:
         path = Path(folder) / "_ofx" / name

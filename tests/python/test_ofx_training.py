@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -152,6 +153,45 @@ def test_resume_goes_on_and_stop_saves(trained: tuple[ofx_host.Host, Path, runs.
     assert runs.read_info(info.run).steps > 10
     assert host.do("change", param="stopTraining")["status"] != 0
     assert "is not being trained" in host.last_message()
+
+
+def processes_of(directory: Path, command: str) -> list[int]:
+    """Running copycat processes that got the directory on their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if command.encode() in words and str(directory).encode() in words:
+                    found.append(int(entry.name))
+    return found
+
+
+def test_the_progress_page_opens_and_closes_with_the_host(tmp_path: Path) -> None:
+    with ofx_host.Host(tmp_path, {**REAL, "BROWSER": "/bin/true"}) as host:
+        host.create("CopyCat", "General", dataDirectory=str(tmp_path / "data"))
+        assert host.do("change", param="openProgress")["status"] != 0
+        assert "no such Data Directory" in host.last_message()
+        (tmp_path / "data").mkdir()
+        assert host.do("change", param="openProgress")["status"] == 0, host.messages()
+        assert len(processes_of(tmp_path / "data", "progress")) == 1
+    deadline = time.monotonic() + 10
+    while processes_of(tmp_path / "data", "progress"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_stop_before_the_trainer_has_begun(tmp_path: Path) -> None:
+    with ofx_host.Host(tmp_path, REAL) as host:
+        connect(host, tmp_path / "data", epochs=100_000)
+        assert host.do("change", param="startTraining", time=11)["status"] == 0, host.messages()
+        assert host.do("change", param="stopTraining")["status"] == 0, host.messages()
+        deadline = time.monotonic() + 60
+        while processes_of(tmp_path / "data", "train"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        host.do("change", param="epochs", value=10)
+        assert all("Error" not in message["type"] for message in host.messages())
 
 
 def test_training_outlives_its_host(tmp_path: Path) -> None:

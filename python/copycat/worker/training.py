@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _WRITERS = 2
 _MOST_QUEUED_BYTES = 2 << 30
+_PAGE_SECONDS = 2.0  # in which a page that cannot open has said so
 _CHANGEABLE = ("epochs", "minutes", "checkpointInterval", "imageInterval")
 
 
@@ -49,6 +51,7 @@ class Trainings:
         self._handovers: dict[str, _Handover] = {}
         self._started: set[str] = set()
         self._deciding = threading.Lock()  # whether a run starts or is given up
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}  # trainings started here that still run
         self._failures: dict[str, str] = {}
         self._page: subprocess.Popen[bytes] | None = None
         self._writers = ThreadPoolExecutor(_WRITERS, "copycat-writer", initializer=_step_back)
@@ -181,15 +184,23 @@ class Trainings:
             run, key = Run(directory, chosen), str(directory / chosen)
             if key in self._failures and not trainer_lives(run):
                 return {"status": self._failures[key], "failed": True}
-            if key in self._started and not run.summary.exists():
+            if key in self._processes and not run.summary.exists():
                 return {"status": f"{chosen}: training starts", "can_resume": False, "failed": False}
         return active_run.status(active_run.find(settings))
 
     def stop(self, request: Request) -> dict[str, Any]:
         """Asks the active run's trainer to save and stop."""
-        run = active_run.expect(request.message["settings"])
-        if not stop(run):
-            raise RunError(f"run {run.name} is not being trained")
+        settings = request.message["settings"]
+        chosen = Display.read(active_run.directory_of(settings)).active
+        process = self._processes.get(str(active_run.directory_of(settings) / chosen)) if chosen else None
+        if chosen and process:
+            run = Run(active_run.directory_of(settings), chosen)
+            if not stop(run):
+                process.terminate()  # it has not begun yet
+        else:
+            run = active_run.expect(settings)
+            if not stop(run):
+                raise RunError(f"run {run.name} is not being trained")
         return {"status": f"{run.name}: saves and stops", "failed": False}
 
     def resume(self, request: Request) -> dict[str, Any]:
@@ -215,11 +226,16 @@ class Trainings:
         if self._page:
             self._page.terminate()
             self._page.wait()
-        self._page = subprocess.Popen(
-            [sys.executable, "-P", "-m", "copycat", "progress", str(directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
-        )
+        with tempfile.TemporaryFile() as output:
+            self._page = subprocess.Popen(
+                [sys.executable, "-P", "-m", "copycat", "progress", str(directory)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self._page.wait(_PAGE_SECONDS)
+                raise RunError(f"the Progress page does not open: {_last_words(output) or f'status {status}'}")
         return self._status(request.message["settings"])
 
     def _handover(self, message: Mapping[str, Any]) -> _Handover:
@@ -247,6 +263,7 @@ class Trainings:
         with contextlib.suppress(BrokenPipeError), process.stdin:
             process.stdin.write(standard_input)
         self._failures.pop(str(run.file("")), None)
+        self._processes[str(run.file(""))] = process
         with contextlib.suppress(RunError), Display.edit(run.directory) as display:
             display.active = run.name
         threading.Thread(target=self._wait, args=(run, process, output), daemon=True).start()
@@ -254,10 +271,11 @@ class Trainings:
     def _wait(self, run: Run, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
         status = process.wait()
         with output:
-            output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
-            words = output.read().decode(errors="replace").strip().splitlines()
-        if status not in (0, 130, 143):
-            self._failures[str(run.file(""))] = f"{run.name} failed: {words[-1] if words else f'status {status}'}"
+            words = _last_words(output)
+        if self._processes.get(str(run.file(""))) is process:
+            del self._processes[str(run.file(""))]
+        if status not in (0, 130, 143, -signal.SIGTERM):
+            self._failures[str(run.file(""))] = f"{run.name} failed: {words or f'status {status}'}"
 
 
 def frames(request: Request) -> dict[str, Any]:
@@ -286,6 +304,13 @@ def newest_model(request: Request) -> dict[str, Any]:
     if not checkpoints:
         raise RunError(f"run {run.name} has no checkpoint yet")
     return {"model": str(checkpoints[-1][1])}
+
+
+def _last_words(output: IO[bytes]) -> str:
+    """The last line that a process wrote."""
+    output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
+    lines = output.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
 
 
 def _step_back() -> None:
