@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 WARM_UP_STEPS = 20
+WARM_UP_SHARE = 0.05  # a run of a few steps cannot spare twenty
 DECAY_SHARE = 1 / 3
 LEARNING_RATE = 2e-3
 # Where the levels 4 and 2 end: equal thirds of Total Steps are the knob's meaning; a time limit is spent better.
@@ -52,7 +53,7 @@ class Schedule:
 
     def learning_rate(self, step: int, progress: float) -> float:
         """The rate for the step that comes after ``step`` steps."""
-        warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
+        warm_up = min(1.0, max((step + 1) / WARM_UP_STEPS, progress / WARM_UP_SHARE))
         decay = min(1.0, max(0.0, (1 - progress) / self.decay_share))
         return LEARNING_RATE * warm_up * decay
 

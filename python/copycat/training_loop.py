@@ -291,6 +291,8 @@ class Trainer:
         """Waits for the losses of the last steps, which took ``seconds``, writes them down and reports."""
         records = self._pending.take()
         self.loss = next((record["loss"] for record in reversed(records) if record["loss"] is not None), self.loss)
+        if records and self.device.type == "cuda":
+            records[-1]["memory"] = torch.cuda.max_memory_allocated(self.device)
         self._summary.append(*records)
         if self._pending.skipped >= _MOST_SKIPPED:
             raise TrainingError(
