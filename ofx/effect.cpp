@@ -270,7 +270,7 @@ OfxStatus Effect::instance_changed(Instance& instance, Properties in) const {
     instance.post(kOfxMessageMessage, "");
     return kOfxStatOK;
   } catch (const std::exception& error) {
-    instance.post(kOfxMessageError, error.what());
+    if (has_persistent_messages()) instance.post(kOfxMessageError, error.what());
     show_message(instance.effect, kOfxMessageError, error.what());
     return kOfxStatFailed;
   }

@@ -115,13 +115,20 @@ OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std:
   return kOfxStatReplyDefault;
 }
 
+bool has_persistent_messages() {
+  return suites().persistent && suites().persistent->setPersistentMessage &&
+         suites().persistent->clearPersistentMessage;
+}
+
 void set_persistent_message(OfxImageEffectHandle effect, const char* type, const std::string& text) {
-  const OfxMessageSuiteV2* suite = suites().persistent;
-  if (!suite) return;
-  if (text.empty()) {
-    if (suite->clearPersistentMessage) suite->clearPersistentMessage(effect);
-  } else if (suite->setPersistentMessage) {
-    suite->setPersistentMessage(effect, type, "org.copycat", "%s", text.c_str());
+  if (!has_persistent_messages()) {
+    // Nothing can stay on the node. What went wrong must be told all the same; how far a run is need not pop
+    // up.
+    if (!text.empty() && std::strcmp(type, kOfxMessageMessage) != 0) show_message(effect, type, text);
+  } else if (text.empty()) {
+    suites().persistent->clearPersistentMessage(effect);
+  } else {
+    suites().persistent->setPersistentMessage(effect, type, "org.copycat", "%s", text.c_str());
   }
 }
 

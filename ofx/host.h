@@ -62,7 +62,10 @@ Properties effect_properties(OfxImageEffectHandle effect);
 // Shows a message now. Returns the host's status, which answers a question with ReplyYes or ReplyNo.
 OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std::string& text);
 
-// Puts the text on the node until it is replaced; empty text removes it.
+bool has_persistent_messages();
+
+// Puts the text on the node until it is replaced; empty text removes it. A host without such messages shows
+// errors and warnings once.
 void set_persistent_message(OfxImageEffectHandle effect, const char* type, const std::string& text);
 
 // The host's progress bar while it exists; works without one.
