@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -264,6 +267,29 @@ def test_cancel_in_the_progress_bar_leaves_nothing(refusing: ofx_host.Host, tmp_
     refusing.do("destroy")
 
 
+def test_a_worker_that_dies_while_pairs_are_handed_over_leaves_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    frames = {float(i): np.random.default_rng(i).random((300, 400, 4), dtype=np.float32) for i in range(1, 31)}
+    with ofx_host.Host(tmp_path, REAL) as host:
+        host.create("CopyCat", "General", dataDirectory=str(directory))
+        host.clip("Input", frames)
+        host.clip("GroundTruth", frames)
+        host.do("change", param="createInference")  # starts the worker, and finds no run
+        children = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children").read_text().split()
+
+        def kill() -> None:
+            while not list(directory.glob("*_groundTruth.*")):
+                time.sleep(0.01)
+            os.kill(int(children[0]), signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        assert host.do("change", param="startTraining", time=1)["status"] != 0
+        killer.join()
+        assert "worker has died" in host.last_message()
+        assert list(directory.iterdir()) == []
+
+
 def test_many_pairs_are_asked_about_first(refusing: ofx_host.Host, tmp_path: Path) -> None:
     connect(refusing, tmp_path / "data")
     refusing.do("set", param="trainingFrames", value="1-101")
@@ -333,6 +359,8 @@ def test_a_filter_trains_too(tmp_path: Path) -> None:
     before, after = pairs("half", 3, count=2)
     with ofx_host.Host(tmp_path, REAL) as host:
         host.create("CopyCat", "Filter", dataDirectory=str(tmp_path / "data"), **{**KNOBS, "epochs": 5})
+        host.do("set", param="batchSizeType", value="Manual")
+        host.do("set", param="batchSize", value=2)
         host.clip("Source", before)
         host.clip("GroundTruth", after)
         host.clip("Preview", {11.0: before[11.0]})
@@ -340,4 +368,6 @@ def test_a_filter_trains_too(tmp_path: Path) -> None:
         info = wait_until_trained(tmp_path / "data")
         assert info.state == "finished"
         assert info.run.previews()
+        host.do("change", param="epochs", value=5)
+        assert "Batch Size: 2\n" in host.do("get", param="trainingInfo")["value"]
         assert read_info(info.run.file("_input.0011.exr")).dtype == "half"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from copycat.runs import Display, Run, RunError, find_run, find_runs, glance
+from copycat.runs import Display, Run, RunError, find_run, find_runs, glance, read_json
 
 
 def directory_of(settings: Mapping[str, Any]) -> Path:
@@ -47,10 +47,12 @@ def status(run: Run | None) -> dict[str, Any]:
     info = glance(run).info()
     header = info.header
     batch = int(header.get("batch", 0))
+    settings = read_json(run.provenance).get("settings")
+    manual = isinstance(settings, dict) and settings.get("batchSizeType") == "Manual"
     total = info.total_steps
     lines = [
         f"Channels: {header.get('channels', 'rgb -> rgb')}",
-        f"Batch Size: {batch}" + ("" if header.get("batchSizeType") == "Manual" else " (Auto)"),
+        f"Batch Size: {batch}" + ("" if manual else " (Auto)"),
         f"Total Steps: {total if total is not None else 'by time limit'}",
     ]
     reached = f"step {info.steps}" + (f" of {total}" if total else "")

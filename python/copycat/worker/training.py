@@ -334,7 +334,10 @@ def _claim(directory: Path) -> Run:
 
 def _delete(handover: _Handover, timeout: float) -> None:
     wait(handover.writes, timeout)
-    for path in [*handover.run.files(), *([Path(handover.preview)] if handover.preview else [])]:
+    run = handover.run
+    # Also what a worker that was killed left half written, under the hidden names of the writer.
+    mine = [f"{hidden}{run.name}_{clip}.*.exr" for hidden in (".", "") for clip in ("input", "groundTruth", "preview")]
+    for path in [*run.files(), *(path for pattern in mine for path in run.directory.glob(pattern))]:
         with contextlib.suppress(OSError):
             path.unlink()
 
