@@ -20,6 +20,7 @@ from copycat import __version__
 from copycat.config import InferenceSettings, Knob, Settings, SettingsError
 from copycat.errors import CopycatError
 from copycat.progress import training_display
+from copycat.threads import wait_politely
 
 if TYPE_CHECKING:
     from copycat.dataset import Pair
@@ -341,6 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: of the command line, by default the process's.
     """
+    wait_politely()
     try:
         app(_join_pairs(sys.argv[1:] if arguments is None else arguments), prog_name="copycat")
     except CopycatError as error:

@@ -23,7 +23,7 @@ LAYERS = (
     {"cat", "models", "losses", "sequence", "distributed"},
     {"ops"},
     {"runs"},
-    {"config", "_core"},
+    {"config", "threads", "_core"},
     {"errors"},
     {""},  # the package itself: its version
 )

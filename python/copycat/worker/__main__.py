@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from copycat.threads import wait_politely
+
 
 def main() -> None:
     """Runs the worker; the plugin starts it with the descriptor of its socket."""
@@ -13,6 +15,7 @@ def main() -> None:
     descriptor = int(sys.argv[1])
     # A host opens files without the close-on-exec flag; none of them is the worker's business.
     os.closerange(descriptor + 1, max(os.sysconf("SC_OPEN_MAX"), 4096))
+    wait_politely()
     from copycat.worker.server import serve
 
     serve(descriptor)
