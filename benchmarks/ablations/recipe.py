@@ -43,8 +43,8 @@ class Variant:
     decay: float = schedule.DECAY_SHARE
     average: float = parameters.AVERAGE_DECAY
     log: bool = True
-    floor: float = 1e-6
-    stages: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    floor: float = 1e-3
+    stages: tuple[float, float, float] = (0.1, 0.2, 0.7)
 
 
 BASE = Variant({"model_size": "Small", "crop_size": 128})
@@ -60,7 +60,9 @@ VARIANTS = {
     "l1 + 4 l2, no log": replace(_with(l1_weight=1, l2_weight=4), log=False),
     "l1 + 16 l2, no log": replace(_with(l1_weight=1, l2_weight=16), log=False),
     "log of l1 + 16 l2": _with(l1_weight=1, l2_weight=16),
-    "floor 1e-5": replace(BASE, floor=1e-5),
+    "floor 1e-6": replace(BASE, floor=1e-6),
+    "floor 1e-4": replace(BASE, floor=1e-4),
+    "l2, no log": replace(BASE, log=False),
     "rate 1e-3": replace(BASE, rate=1e-3),
     "rate 4e-3": replace(BASE, rate=4e-3),
     "decay in the last fifth": replace(BASE, decay=0.2),
@@ -77,7 +79,7 @@ VARIANTS = {
     "flips": _with(flip_probability=0.5, flop_probability=0.5),
     "flops": _with(flop_probability=0.5),
     "stages of 1/3, 1/3, 1/3": replace(BASE, stages=(1 / 3, 1 / 3, 1 / 3)),
-    "stages of 10, 20, 70 %": replace(BASE, stages=(0.1, 0.2, 0.7)),
+    "full resolution for the whole time": replace(BASE, stages=(0.0, 0.0, 1.0)),
     "Medium": _with(model_size="Medium"),
 }
 
