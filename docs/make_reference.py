@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code: ``docs/commands/*.md`` from the command line, ``docs/knobs.md`` from the table.
+"""Writes the reference pages from the code: ``docs/commands/*.md`` and, from the table of knobs, ``docs/knobs.md``.
 
 ``python -m docs.make_reference`` writes them; with ``--check`` it says which are out of date and exits with 1.
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
-
 from copycat.cli import app
 from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS, Knob
 
