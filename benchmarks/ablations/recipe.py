@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.ablations.recipe t1 --budget 120`` trains every variant of the table below with the package's
 own parts for so many CPU-seconds of one thread (CPU time, so that a busy machine changes nothing but the waiting) and
-prints PSNR on the held-out frames. ``--only NAME`` picks variants, ``--seeds`` repeats them.
+prints PSNR on the held-out frames. ``--only NAME`` picks variants, ``--seeds`` repeats them. ``paintout --shots SHOTS``
+does the same for a large repair on real footage (``paintout_table``): there ``crosses`` is inside the patch.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import numpy as np
 import torch
 from copycat import cat, losses, parameters, schedule, tiles
 from copycat.config import Settings
+from copycat.contact_sheet import srgb
 from copycat.dataset import Pair, find_frames, load_dataset
 from copycat.learner import Learner
-from copycat.sequence import ImageSequence, read_frame
+from copycat.models import Network
+from copycat.sequence import ImageSequence, read_frame, read_info
 
 from benchmarks.score import psnr8
 from benchmarks.tasks import build
@@ -84,12 +87,42 @@ VARIANTS = {
 }
 
 
-def train(task: Path, variant: Variant, budget: float, seed: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Task:
+    """What is trained on and scored: a pair of sequences with its frames, and held-out frames with their masks."""
+
+    pair: Pair
+    frames: str
+    source: ImageSequence
+    truth: ImageSequence
+    mask: ImageSequence | None
+    held_out: tuple[int, ...]
+
+    @classmethod
+    def common(cls, root: Path) -> Task:
+        """T1 or T2."""
+        source = ImageSequence.parse(root / "test/src")
+        mask = ImageSequence.parse(root / "test/mask") if (root / "test/mask").exists() else None
+        pair = Pair(str(root / "train/src"), str(root / "train/dst"))
+        return cls(pair, "all", source, ImageSequence.parse(root / "test/dst"), mask, tuple(source.frames()))
+
+    @classmethod
+    def paintout(cls, shots: Path) -> Task:
+        """A woman painted out of a locked-off shot, 8 training frames."""
+        names = [
+            str(shots / f"paintout_table/{name}") for name in ("plate.%04d.exr", "clean.%04d.exr", "patch.%04d.png")
+        ]
+        sequences = [ImageSequence.parse(name) for name in names]
+        frames = "1001,1006,1012,1017,1023,1028,1034,1040"
+        return cls(Pair(names[0], names[1]), frames, *sequences, (1004, 1010, 1015, 1020, 1025, 1031, 1037))
+
+
+def train(task: Task, variant: Variant, budget: float, seed: int) -> dict[str, float]:
     """Trains one variant; returns steps and scores."""
     torch.set_num_threads(1)
     settings = Settings(**variant.knobs, seed=seed, use_gpu_if_available=False)  # type: ignore[arg-type]
     began = _cpu_seconds()
-    full = load_dataset(find_frames([Pair(str(task / "train/src"), str(task / "train/dst"))]), settings)
+    full = load_dataset(find_frames([task.pair], task.frames), settings)
     header = cat.ModelHeader(
         model_size=settings.model_size,
         channels_in=full.input_channels,
@@ -117,23 +150,24 @@ def train(task: Path, variant: Variant, budget: float, seed: int) -> dict[str, f
     weights = learner.parameters.average_by_name()
     network = header.network()
     network.load_state_dict(weights)
-    return {"steps": step, **_scores(network, header, task / "test")}
+    return {"steps": step, **_scores(network, header, task)}
 
 
-def _scores(network: torch.nn.Module, header: cat.ModelHeader, test: Path) -> dict[str, float]:
-    source, truth = ImageSequence.parse(test / "src"), ImageSequence.parse(test / "dst")
-    has_mask = (test / "mask").exists()
-    rows: dict[str, list[float]] = {"psnr": []}
-    for frame in source.frames():
-        image = torch.from_numpy(read_frame(source.path(frame), header.channels_in).pixels).movedim(-1, 0)
-        made = tiles.render(network, image, (header.input_encoding, header.target_encoding))  # type: ignore[arg-type]
-        made8 = (made.movedim(0, -1).numpy().clip(0, 1) * 255).round()
-        wanted = (read_frame(truth.path(frame), header.channels_out).pixels * 255).round()
-        rows["psnr"].append(psnr8(made8, wanted))
-        if has_mask:
-            mask = read_frame(ImageSequence.parse(test / "mask").path(frame), ("R",)).pixels[..., 0] > 0.5
-            rows.setdefault("crosses", []).append(psnr8(made8, wanted, mask))
-            rows.setdefault("outside", []).append(psnr8(made8, wanted, ~mask))
+def _scores(network: Network, header: cat.ModelHeader, task: Task) -> dict[str, float]:
+    rows: dict[str, list[float]] = {}
+    for frame in task.held_out:
+        image = torch.from_numpy(read_frame(task.source.path(frame), header.channels_in).pixels).movedim(-1, 0)
+        made = tiles.render(network, image, (header.input_encoding, header.target_encoding)).movedim(0, -1).numpy()
+        truth = read_frame(task.truth.path(frame), header.channels_out)
+        shown = [srgb(x) if truth.info.linear else x for x in (made, truth.pixels)]
+        made8, truth8 = ((x.clip(0, 1) * 255).round() for x in shown)
+        found = {"psnr": psnr8(made8, truth8)}
+        if task.mask:
+            path = task.mask.path(frame)
+            mask = read_frame(path, read_info(path).channels[:1]).pixels[..., 0] > 0.5
+            found |= {"crosses": psnr8(made8, truth8, mask), "outside": psnr8(made8, truth8, ~mask)}
+        for name, value in found.items():
+            rows.setdefault(name, []).append(value)
     return {name: float(np.mean(values)) for name, values in rows.items()}
 
 
@@ -145,13 +179,15 @@ def _cpu_seconds() -> float:
 def main() -> None:
     """Prints a row per variant, the mean over the seeds."""
     parser = argparse.ArgumentParser(description="Ablation of the training recipe")
-    parser.add_argument("task", choices=("t1", "t2"))
+    parser.add_argument("task", choices=("t1", "t2", "paintout"))
     parser.add_argument("--budget", type=float, default=120.0, help="CPU-seconds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--frames", type=Path, default=Path("build/tasks"))
+    parser.add_argument("--shots", type=Path, help="directory with paintout_table")
     asked = parser.parse_args()
-    task = build(asked.task, asked.frames)
+    paintout = asked.task == "paintout"
+    task = Task.paintout(asked.shots) if paintout else Task.common(build(asked.task, asked.frames))
     print(f"| {asked.task}, {asked.budget:.0f} CPU-seconds of one thread | steps | PSNR | crosses | outside |")
     print("|---|---|---|---|---|")
     for name in asked.only:
