@@ -79,9 +79,14 @@ bool Worker::is_running() {
   return connection_ && !connection_->lost && connection_->process.is_ours();
 }
 
+// Whether the worker died while nobody waited for it.
+bool Worker::has_died_idle(const Connection& connection) {
+  return connection.pending.empty() && !connection.reading && connection.process.has_ended();
+}
+
 // The living connection, else a new one, which is not ready yet. Under the lock: a start takes a millisecond.
 std::shared_ptr<Worker::Connection> Worker::connect() {
-  if (!connection_ || connection_->lost || !connection_->process.is_ours()) {
+  if (!connection_ || connection_->lost || !connection_->process.is_ours() || has_died_idle(*connection_)) {
     connection_ = nullptr;
     try {
       connection_ = std::make_shared<Connection>();

@@ -73,6 +73,7 @@ class Worker {
   struct Pending;
   struct Connection;
 
+  static bool has_died_idle(const Connection& connection);
   std::shared_ptr<Connection> connect();
   void send(Connection& connection, Json& request, Buffer* buffer);
   void read_once(Connection& connection, std::unique_lock<std::mutex>& lock);

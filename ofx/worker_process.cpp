@@ -180,6 +180,8 @@ WorkerProcess::~WorkerProcess() {
   if (error_output_ >= 0) close(error_output_);
 }
 
+bool WorkerProcess::has_ended() const { return waitpid(pid_, nullptr, WNOHANG) != 0; }
+
 bool WorkerProcess::is_ours() const { return owner_ == getpid(); }
 
 void WorkerProcess::kill() const {

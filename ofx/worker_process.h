@@ -25,6 +25,7 @@ class WorkerProcess {
   WorkerProcess& operator=(const WorkerProcess&) = delete;
 
   int socket() const { return socket_; }
+  bool has_ended() const;
   bool is_ours() const;            // false in a child that the host forked
   std::string last_words() const;  // the last line the worker wrote to its error output
   void kill() const;

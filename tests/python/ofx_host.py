@@ -53,6 +53,23 @@ def stand_in(folder: Path) -> Path:
     return script
 
 
+def pixels(depth: str = "float", components: str = "RGBA", height: int = 20, width: int = 30) -> np.ndarray:
+    values = np.random.default_rng(7).random((height, width, COMPONENTS[components]))
+    if depth == "byte":
+        return np.round(values * 255).astype(np.uint8)
+    if depth == "short":
+        return np.round(values * 65535).astype(np.uint16)
+    return values.astype(DTYPES[depth])
+
+
+def inverted(values: np.ndarray) -> np.ndarray:
+    """What the stand-in model makes of a picture; alpha stays."""
+    expected = values.copy()
+    most = {"u1": 255, "u2": 65535}.get(values.dtype.str[1:], 1)
+    expected[..., :3] = most - values[..., :3] if most > 1 else 1 - values[..., :3].astype(np.float32)
+    return expected
+
+
 class Host:
     """One host process. Every method is a command; pictures go through raw files in ``folder``."""
 
@@ -62,6 +79,7 @@ class Host:
         self.folder = folder
         self._count = 0
         environment = {**os.environ, **(environment or {})}
+        environment.pop("PYTEST_CURRENT_TEST", None)  # what a host starts is no test
         # The plugin is closed before the process ends, after which nothing has a name in a leak report.
         environment.setdefault("ASAN_OPTIONS", "detect_leaks=1")
         self.process = subprocess.Popen(
@@ -169,3 +187,14 @@ class Host:
     def last_message(self) -> str:
         """The text of the last message that is not empty."""
         return next((m["text"] for m in reversed(self.messages()) if m["text"]), "")
+
+
+def worker_of(host: Host) -> int:
+    """The process id of the host's worker."""
+    found = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children").read_text().split()
+    workers = [int(pid) for pid in found]
+    if not workers:  # a render thread may have started it
+        for task in Path(f"/proc/{host.process.pid}/task").iterdir():
+            workers += [int(pid) for pid in (task / "children").read_text().split()]
+    assert len(workers) == 1
+    return workers[0]
