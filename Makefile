@@ -50,10 +50,10 @@ lint:
 
 # The C++ tests run twice: as built for use, and under AddressSanitizer and UndefinedBehaviorSanitizer.
 cpp-test:
-	$(BIN)/cmake -S . -B build/test -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_CUDA=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake -S . -B build/test -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_CUDA=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	$(BIN)/cmake --build build/test
 	$(BIN)/ctest --test-dir build/test --output-on-failure
-	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCOPYCAT_CUDA=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_CUDA=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
