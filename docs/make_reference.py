@@ -12,7 +12,7 @@ from typing import Any
 
 import typer.main
 from copycat.cli import app
-from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS, Knob
+from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS, Knob, choice_label
 
 HERE = Path(__file__).parent
 _NOTE = "<!-- Made by `make docs` from the code; do not edit. -->"
@@ -66,8 +66,8 @@ def _row(knob: Knob) -> str:
     elif knob.kind == "bool":
         default = "on" if knob.default else "off"
     else:
-        default = str(knob.default) or "–"
-    values = ", ".join(map(str, knob.choices))
+        default = (choice_label(knob.default) if knob.choices else str(knob.default)) or "–"
+    values = ", ".join(map(choice_label, knob.choices))
     if not values and knob.minimum is not None:
         values = f"{knob.minimum} to {knob.maximum}" if knob.maximum is not None else f"from {knob.minimum}"
     name = f"`{knob.name}`" + (f" (alias `{knob.alias}`)" if knob.alias else "")

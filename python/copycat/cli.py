@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from copycat import __version__
-from copycat.config import InferenceSettings, Knob, Settings, SettingsError
+from copycat.config import InferenceSettings, Knob, Settings, SettingsError, choice_label
 from copycat.errors import CopycatError
 from copycat.progress import training_display
 from copycat.threads import wait_politely
@@ -72,7 +72,7 @@ def knob_options(settings: KnobTable, skip: tuple[str, ...] = ()) -> list[inspec
 def _option_type(knob: Knob) -> Any:
     if knob.kind != "choice":
         return type(knob.default)
-    return enum.Enum(knob.name, {str(choice): str(choice) for choice in knob.choices})
+    return enum.Enum(knob.name, {label: label for label in map(choice_label, knob.choices)})
 
 
 def _option(knob: Knob) -> Any:
@@ -84,7 +84,15 @@ def _option(knob: Knob) -> Any:
         if knob.alias:
             short = knob_kebab(knob.alias)
             names.append(f"--{short}/--no-{short}")
-    default = "on" if knob.default is True else "off" if knob.default is False else str(knob.default)
+    default = (
+        "on"
+        if knob.default is True
+        else "off"
+        if knob.default is False
+        else choice_label(knob.default)
+        if knob.choices
+        else str(knob.default)
+    )
     hint = knob.hint + (f" [default: {default}]" if default else "")
     return typer.Option(
         *names, help=hint.replace("[", r"\["), rich_help_panel=knob.page, show_default=False, case_sensitive=False

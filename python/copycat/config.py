@@ -59,6 +59,11 @@ class Knob:
     alias: str | None = None
 
 
+def choice_label(choice: Any) -> str:
+    """A choice as it is shown: a size of 0 is ``None``."""
+    return "None" if choice == 0 else str(choice)
+
+
 def camel_case(name: str) -> str:
     """``crop_size`` -> ``cropSize``."""
     head, *tail = name.split("_")
@@ -392,7 +397,7 @@ class InferenceSettings(_Table):
     tile_size: int = _knob(
         0,
         "Tile Size",
-        "Render in tiles of this size to bound memory; 0 renders the whole frame where it fits. Tiles do not show.",
+        "Render in tiles of this size to bound memory; None renders the whole frame where it fits. Tiles do not show.",
         page="Inference",
         kind="choice",
         choices=(0, 1024, 2048, 4096),
@@ -458,6 +463,9 @@ def _row(f: dataclasses.Field[Any], hint: Any) -> Knob:
 def _checked(knob: Knob, value: Any) -> Any:
     """``value`` in the knob's type, or SettingsError."""
     want = type(knob.default)
+    for choice in knob.choices:
+        if str(value).lower() == choice_label(choice).lower():
+            return choice
     if want is bool:
         if isinstance(value, bool):
             return value
@@ -480,10 +488,9 @@ def _checked(knob: Knob, value: Any) -> Any:
             raise SettingsError(f"{knob.label} ({knob.name}) is {what}, not {value!r}")
         value = want(number)
     if knob.choices:
-        for choice in knob.choices:
-            if value == choice or (isinstance(choice, str) and value.lower() == choice.lower()):
-                return choice
-        allowed = ", ".join(str(choice) for choice in knob.choices)
+        if value in knob.choices:
+            return value
+        allowed = ", ".join(map(choice_label, knob.choices))
         raise SettingsError(f"{knob.label} ({knob.name}) is one of {allowed}, not {value!r}")
     below = knob.minimum is not None and value < knob.minimum
     above = knob.maximum is not None and value > knob.maximum
@@ -615,7 +622,9 @@ def table_as_json() -> str:
     def plain(knob: Knob) -> dict[str, Any]:
         row = dataclasses.asdict(knob)
         row["shown_on"] = sorted(knob.shown_on)
-        row["choices"] = [str(choice) for choice in knob.choices]
+        row["choices"] = [choice_label(choice) for choice in knob.choices]
+        if knob.choices:
+            row["default"] = choice_label(knob.default)
         return row
 
     tables = {"copycat": [plain(k) for k in COPYCAT_KNOBS], "inference": [plain(k) for k in INFERENCE_KNOBS]}

@@ -12,8 +12,9 @@ name followed by exactly one of these:
 ``.json``                             settings and provenance, written once at the start
 ``.lock``                             held by the living trainer: host, pid, heartbeat
 ``.request``, ``.answer``             what others ask of the living trainer, and what it answered
-``_input.<frame>.exr`` and            frames that a compositing host handed over
-``_groundTruth.<frame>.exr``
+``_input.<frame>.exr``,               frames that a compositing host handed over
+``_groundTruth.<frame>.exr``,
+``_preview.<frame>.exr``
 ====================================  ==========================================================================
 
 So ``shot`` and ``shot_v2`` never mix. Every file is written whole beside its place, synced and renamed; only

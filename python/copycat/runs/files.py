@@ -17,6 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,118}[A-Za-z0-9_-])?")
 _SUFFIX = re.compile(
     r"_(?P<step>[0-9]+)\.cat|_best\.cat|_(?P<sheet>[0-9]+)\.png|_(?P<preview>[0-9]+)_preview\.png"
     r"|\.summary|\.ost|\.json|\.lock|\.request|\.answer|_input\.-?[0-9]+\.exr|_groundTruth\.-?[0-9]+\.exr"
+    r"|_preview\.-?[0-9]+\.exr"
 )
 
 
