@@ -63,6 +63,7 @@ void register_crops(py::module_& module);
 void register_downsize(py::module_& module);
 void register_recode(py::module_& module);
 void register_statistics(py::module_& module);
+void register_gated_block(py::module_& module);
 void register_build_info(py::module_& module);
 
 }  // namespace copycat::bindings
