@@ -54,5 +54,32 @@ def crop_positions(
 def downsize(*, bank: Capsule, factor: int, out: Capsule, threads: int, stream: int) -> None: ...
 def recode(*, pixels: Capsule, encoding: Numbers, inverse: bool, out: Capsule, threads: int, stream: int) -> None: ...
 def statistics(*, bank: Capsule, valid: Capsule, partial: Capsule, out: Capsule, threads: int, stream: int) -> None: ...
+def gate(*, x: Capsule, out: Capsule, threads: int) -> None: ...
+def gate_gradient(*, x: Capsule, gradient: Capsule, out: Capsule, threads: int) -> None: ...
+def residual_norm(
+    *,
+    x: Capsule,
+    branch: Capsule | None,
+    scale: Capsule | None,
+    weight: Capsule | None,
+    bias: Capsule | None,
+    sum: Capsule | None,
+    normed: Capsule | None,
+    threads: int,
+) -> None: ...
+def residual_norm_gradient(
+    *,
+    sum: Capsule,
+    branch: Capsule | None,
+    scale: Capsule | None,
+    weight: Capsule | None,
+    sum_gradient: Capsule | None,
+    normed_gradient: Capsule | None,
+    x_gradient: Capsule | None,
+    branch_gradient: Capsule | None,
+    partial: Capsule,
+    out: Capsule,
+    threads: int,
+) -> None: ...
 def build_info() -> BuildInfo: ...
 def cuda_device_count() -> int: ...

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from copycat.gated_block import gate, residual_norm, residual_sum
+
 
 @dataclass(frozen=True)
 class Row:
@@ -33,17 +35,12 @@ ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
 
 
 class PixelNorm(nn.Module):
-    """Layer normalisation over the channels of each pixel; keeps channels-last memory."""
+    """The numbers of a layer normalisation over the channels of each pixel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> the same shape."""
-        x = x.permute(0, 2, 3, 1)
-        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
 
 
 class GatedBlock(nn.Module):
@@ -60,15 +57,21 @@ class GatedBlock(nn.Module):
         self.project2 = nn.Conv2d(channels, channels, 1)
         self.scale2 = nn.Parameter(torch.zeros(channels, 1, 1))
 
+
+class GatedBlocks(nn.Sequential):
+    """Gated blocks in a row; the sum that ends one is made together with the normalisation that begins the next."""
+
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same shape."""
-        x = torch.addcmul(x, self.project1(_gate(self.spatial(self.norm1(x)))), self.scale1)
-        return torch.addcmul(x, self.project2(_gate(self.pointwise(self.norm2(x)))), self.scale2)
-
-
-def _gate(x: Tensor) -> Tensor:
-    u, v = x.chunk(2, dim=1)
-    return u * v
+        branch: Tensor | None = None
+        scale: Tensor | None = None
+        for block in self:
+            assert isinstance(block, GatedBlock)
+            x, y = residual_norm(x, branch, scale, block.norm1.weight, block.norm1.bias)
+            branch, scale = block.project1(gate(block.spatial(y))), block.scale1
+            x, y = residual_norm(x, branch, scale, block.norm2.weight, block.norm2.bias)
+            branch, scale = block.project2(gate(block.pointwise(y))), block.scale2
+        return x if branch is None or scale is None else residual_sum(x, branch, scale)
 
 
 class Network(nn.Module):
@@ -132,5 +135,5 @@ class Network(nn.Module):
         return base + y
 
 
-def _blocks(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(GatedBlock(channels) for _ in range(count)))
+def _blocks(channels: int, count: int) -> GatedBlocks:
+    return GatedBlocks(*(GatedBlock(channels) for _ in range(count)))

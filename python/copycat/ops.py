@@ -23,6 +23,7 @@ from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public
 from copycat import _core
 
 __all__ = [
+    "LANES",
     "Encoding",
     "Statistics",
     "build_info",
@@ -31,10 +32,17 @@ __all__ = [
     "cuda_available",
     "denormalize",
     "downsize",
+    "gate",
+    "gate_gradient",
     "normalize",
+    "residual_norm",
+    "residual_norm_gradient",
     "sample_crops",
     "statistics",
 ]
+
+LANES = 16  # the channels of `gate` and `residual_norm` are multiples of it
+_PIXELS_PER_PART = 1024  # whose gradients are summed in float32 before they are joined
 
 
 @dataclass(frozen=True)
@@ -327,6 +335,78 @@ def statistics(bank: Tensor, valid: Tensor) -> Statistics:
     )
 
 
+def gate(x: Tensor) -> Tensor:
+    """The product of the halves of each pixel's channels; on the CPU only, as the three after it.
+
+    Args:
+        x: ``[P, 2C]`` without gaps, float32 or bfloat16, C a multiple of LANES.
+
+    Returns:
+        ``[P, C]``.
+
+    Raises:
+        ValueError: an argument does not fit; the message names it.
+    """
+    result: Tensor = torch.ops.copycat.gate(x)
+    return result
+
+
+def gate_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient ``[P, 2C]`` of `gate`'s argument from that of its result ``[P, C]``."""
+    result: Tensor = torch.ops.copycat.gate_gradient(x, gradient.contiguous())
+    return result
+
+
+def residual_norm(
+    x: Tensor, branch: Tensor | None, scale: Tensor | None, weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """``sum = x + branch * scale``, and its layer normalisation over the channels with epsilon 1e-6.
+
+    Args:
+        x: ``[P, C]`` without gaps, float32 or bfloat16, C a multiple of LANES; the others are of its dtype.
+        branch: ``[P, C]``, and its ``[C]`` scale; None when there is nothing to add.
+        scale: see branch.
+        weight: ``[C]``, and the ``[C]`` bias of the normalisation; None when only the sum is wanted.
+        bias: see weight.
+
+    Returns:
+        sum and normalised sum, ``[P, C]``; empty where there is no branch or no weight.
+
+    Raises:
+        ValueError: an argument does not fit; the message names it.
+    """
+    total, normed = torch.ops.copycat.residual_norm(x, branch, scale, weight, bias)
+    return total, normed
+
+
+def residual_norm_gradient(
+    total: Tensor,
+    branch: Tensor | None,
+    scale: Tensor | None,
+    weight: Tensor | None,
+    total_gradient: Tensor | None,
+    normed_gradient: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of `residual_norm`'s arguments from those of its results; the same on any number of threads.
+
+    Args:
+        total: the sum, or x where there was no branch.
+        branch: as given to `residual_norm`, and so are scale and weight.
+        scale: see branch.
+        weight: see branch.
+        total_gradient: ``[P, C]``; None when nothing flows back to the sum.
+        normed_gradient: ``[P, C]``, with a weight.
+
+    Returns:
+        The gradients of x (empty without a weight: it is then `total_gradient`) and of the branch, ``[P, C]``, and
+        float32 ``[3, C]``: of weight, bias and scale, 0 where there was none.
+    """
+    of_x, of_branch, numbers = torch.ops.copycat.residual_norm_gradient(
+        total, branch, scale, weight, total_gradient, normed_gradient
+    )
+    return of_x, of_branch, numbers
+
+
 def _channels_last(size: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.empty(tuple(size), dtype=dtype, device=device, memory_format=torch.channels_last)
 
@@ -512,6 +592,95 @@ def _statistics(bank: Tensor, valid: Tensor) -> Tensor:
     return out
 
 
+def _gate_empty(x: Tensor) -> Tensor:
+    return x.new_empty((x.shape[0], x.shape[1] // 2))
+
+
+def _gate(x: Tensor) -> Tensor:
+    out = _gate_empty(x)
+    _core.gate(x=_capsule(x), out=_capsule(out), threads=torch.get_num_threads())
+    return out
+
+
+def _gate_gradient_empty(x: Tensor, gradient: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _gate_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    out = torch.empty_like(x)
+    _core.gate_gradient(x=_capsule(x), gradient=_capsule(gradient), out=_capsule(out), threads=torch.get_num_threads())
+    return out
+
+
+def _like_or_empty(x: Tensor, wanted: bool) -> Tensor:
+    return torch.empty_like(x) if wanted else x.new_empty(0)
+
+
+def _residual_norm_empty(
+    x: Tensor, branch: Tensor | None, scale: Tensor | None, weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    return _like_or_empty(x, branch is not None), _like_or_empty(x, weight is not None)
+
+
+def _residual_norm(
+    x: Tensor, branch: Tensor | None, scale: Tensor | None, weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    total, normed = _residual_norm_empty(x, branch, scale, weight, bias)
+    _core.residual_norm(
+        x=_capsule(x),
+        branch=_capsule(branch),
+        scale=_capsule(scale),
+        weight=_capsule(weight),
+        bias=_capsule(bias),
+        sum=_capsule(None if branch is None else total),
+        normed=_capsule(None if weight is None else normed),
+        threads=torch.get_num_threads(),
+    )
+    return total, normed
+
+
+def _residual_norm_gradient_empty(
+    total: Tensor,
+    branch: Tensor | None,
+    scale: Tensor | None,
+    weight: Tensor | None,
+    total_gradient: Tensor | None,
+    normed_gradient: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        _like_or_empty(total, weight is not None),
+        _like_or_empty(total, branch is not None),
+        total.new_empty((3, total.shape[1]), dtype=torch.float32),
+    )
+
+
+def _residual_norm_gradient(
+    total: Tensor,
+    branch: Tensor | None,
+    scale: Tensor | None,
+    weight: Tensor | None,
+    total_gradient: Tensor | None,
+    normed_gradient: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    of_x, of_branch, numbers = _residual_norm_gradient_empty(
+        total, branch, scale, weight, total_gradient, normed_gradient
+    )
+    _core.residual_norm_gradient(
+        sum=_capsule(total),
+        branch=_capsule(branch),
+        scale=_capsule(scale),
+        weight=_capsule(weight),
+        sum_gradient=_capsule(total_gradient),
+        normed_gradient=_capsule(normed_gradient),
+        x_gradient=_capsule(None if weight is None else of_x),
+        branch_gradient=_capsule(None if branch is None else of_branch),
+        partial=_capsule(numbers.new_empty((-(-total.shape[0] // _PIXELS_PER_PART), *numbers.shape))),
+        out=_capsule(numbers),
+        threads=torch.get_num_threads(),
+    )
+    return of_x, of_branch, numbers
+
+
 def _no_result(*_: object) -> None:
     """What an operator that only writes to its arguments makes of tensors without data."""
 
@@ -539,6 +708,19 @@ def _register() -> object:
             _recode_empty,
         ),
         ("statistics(Tensor bank, Tensor valid) -> Tensor", _statistics, _statistics_empty),
+        ("gate(Tensor x) -> Tensor", _gate, _gate_empty),
+        ("gate_gradient(Tensor x, Tensor gradient) -> Tensor", _gate_gradient, _gate_gradient_empty),
+        (
+            "residual_norm(Tensor x, Tensor? branch, Tensor? scale, Tensor? weight, Tensor? bias) -> (Tensor, Tensor)",
+            _residual_norm,
+            _residual_norm_empty,
+        ),
+        (
+            "residual_norm_gradient(Tensor total, Tensor? branch, Tensor? scale, Tensor? weight, "
+            "Tensor? total_gradient, Tensor? normed_gradient) -> (Tensor, Tensor, Tensor)",
+            _residual_norm_gradient,
+            _residual_norm_gradient_empty,
+        ),
     ):
         name = schema.partition("(")[0]
         library.define(schema)

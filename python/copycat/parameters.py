@@ -34,11 +34,11 @@ class FlatParameters:
         self.weights.grad = self.gradient
         self.average = vector.clone()
         self._computing = vector.to(dtype)
-        self._computing_gradient = torch.zeros_like(self._computing)
-        gradients = self._slices(self._computing_gradient)
-        for (_, parameter), (name, part) in zip(named, self._slices(self._computing).items(), strict=True):
+        self._parameters = [parameter for _, parameter in named]
+        self._gradients = list(self._slices(self.gradient).values())
+        self._gathered = False
+        for parameter, part in zip(self._parameters, self._slices(self._computing).values(), strict=True):
             parameter.data = part
-            parameter.grad = gradients[name]
 
     def _slices(self, vector: Tensor) -> dict[str, Tensor]:
         parts, start = {}, 0
@@ -53,20 +53,27 @@ class FlatParameters:
         return parts
 
     def discard_gradient(self) -> None:
-        """Clears what an abandoned step left."""
-        self.gradient.zero_()
-        self._computing_gradient.zero_()
+        """Forgets what an abandoned step left."""
+        self._gathered = False
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def gather_gradient(self) -> None:
-        """Adds what backward left in the computing dtype to ``gradient``, and clears it."""
-        self.gradient.add_(self._computing_gradient)
-        self._computing_gradient.zero_()
+        """Takes what backward left in the computing dtype: ``gradient`` becomes the sum since the optimiser's step."""
+        for parameter, part in zip(self._parameters, self._gradients, strict=True):
+            assert parameter.grad is not None
+            if self._gathered:
+                part.add_(parameter.grad)
+            else:
+                part.copy_(parameter.grad)
+            parameter.grad = None
+        self._gathered = True
 
     def stepped(self, step: int) -> None:
         """After the optimiser's step number ``step``: moves the average and the computing copy along."""
         self.average.lerp_(self.weights.detach(), 1 - min(AVERAGE_DECAY, (1 + step) / (10 + step)))
         self._computing.copy_(self.weights.detach())
-        self.gradient.zero_()
+        self._gathered = False
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ LAYERS = (
     {"learner", "pending_losses", "callbacks", "checkpoint", "contact_sheet", "schedule", "signals", "validation"},
     {"weights", "dataset", "encoding", "tiles", "parameters", "devices", "compare"},
     {"cat", "models", "losses", "sequence", "distributed"},
+    {"gated_block"},
     {"ops"},
     {"runs"},
     {"config", "threads", "_core"},

@@ -1,0 +1,182 @@
+"""How fast is a frame rendered? Frames per second of compute, and of a sequence with its EXR files.
+
+    python benchmarks/bench_inference.py [--device cpu|cuda] [--size Small|Medium|Large] [--resolutions HD,UHD]
+        [--frames N] [--threads N] [--json PATH]
+
+Compute is a frame in memory, whole and in tiles, in float32 and in half precision; each row runs in a process of its
+own, so that its peak memory is its own. The sequence is N half float EXR files (ZIP) read, rendered and written, and is
+compared with the slower of its two parts: the compute alone, and the same files read and written alone. Weights and
+pictures are random; the arithmetic does not depend on them.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from copycat import cat, ops
+from copycat.devices import device_name
+from copycat.inference import Model, infer
+from copycat.sequence import Writer, read_frames_parallel, read_info, write_frame
+
+RESOLUTIONS = {"HD": (1080, 1920), "UHD": (2160, 3840)}
+TILE = 1024
+CHANNELS = ("R", "G", "B")
+
+
+def random_model(folder: Path, size: str) -> Path:
+    """A .cat whose every weight counts."""
+    encoding = ops.Encoding((0.0,) * 3, (0.5,) * 3, (0.29,) * 3)
+    header = cat.ModelHeader(
+        model_size=size,
+        channels_in=CHANNELS,
+        channels_out=CHANNELS,
+        residual=(0, 1, 2),
+        input_encoding=encoding,
+        target_encoding=encoding,
+        settings={},
+        data_hash="",
+    )
+    torch.manual_seed(0)
+    network = header.network()
+    weights = {name: value + 0.01 * torch.randn_like(value) for name, value in network.state_dict().items()}
+    path = folder / "model.cat"
+    cat.save(path, header, weights)
+    return path
+
+
+def picture(resolution: str, seed: int = 0) -> np.ndarray:
+    """[H, W, 3] float32."""
+    return np.random.default_rng(seed).random((*RESOLUTIONS[resolution], 3), np.float32)
+
+
+def median_seconds(call: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Median seconds of a call by the wall and of the CPU (all threads), after one call that warms up."""
+    times = []
+    for _ in range(rounds + 1):
+        wall, cpu = time.perf_counter(), time.process_time()
+        call()
+        times.append((time.perf_counter() - wall, time.process_time() - cpu))
+    walls, cpus = zip(*times[1:], strict=True)
+    return statistics.median(walls), statistics.median(cpus)
+
+
+def compute(model: Model, resolution: str, tile_size: int, rounds: int) -> dict[str, float]:
+    """One frame, from where the device wants it to where it leaves it."""
+    on_device = torch.from_numpy(picture(resolution)).movedim(-1, 0).to(model.device)
+
+    def frame() -> None:
+        model(on_device, tile_size=tile_size)
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    wall, cpu = median_seconds(frame, rounds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if model.device.type == "cuda":
+        before, peak = 0, torch.cuda.max_memory_allocated(model.device)
+    return {"seconds": wall, "cpu_seconds": cpu, "gigabytes": (peak - before) / 1e9}
+
+
+def sequence(model: Model, resolution: str, frames: int, folder: Path) -> dict[str, float]:
+    """Seconds per frame: all together, compute alone, files alone."""
+    plate = [folder / f"plate.{frame:04d}.exr" for frame in range(1, frames + 1)]
+    for seed, path in enumerate(plate):
+        write_frame(path, picture(resolution, seed).astype(np.float16), CHANNELS, compression="zip")
+    output = folder / "out.%04d.exr"
+    outputs = [folder / f"out.{frame:04d}.exr" for frame in range(1, frames + 1)]
+    infer(model, folder / "plate.%04d.exr", output, frames=[1])  # warm up
+
+    started = time.perf_counter()
+    infer(model, folder / "plate.%04d.exr", output)
+    together = time.perf_counter() - started
+
+    pixels = picture(resolution)
+    compute_alone, _ = median_seconds(lambda: model(pixels), 2)
+
+    info = read_info(plate[0])
+    started = time.perf_counter()
+    with Writer() as writer:
+        for path, frame in zip(outputs, read_frames_parallel(plate, list(CHANNELS)), strict=True):
+            writer.submit(path, np.asarray(frame.pixels, np.float32), CHANNELS, like=info)
+    files_alone = time.perf_counter() - started
+    return {"seconds": together / frames, "compute": compute_alone, "files": files_alone / frames}
+
+
+def measured(options: argparse.Namespace, **changes: object) -> dict[str, float]:
+    """A row, measured in a process of its own."""
+    asked = {**vars(options), **changes}
+    command = [sys.executable, __file__, "--row", json.dumps({k: v for k, v in asked.items() if k not in _OWN})]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+_OWN = ("row", "json", "resolutions")
+
+
+def one_row(asked: dict[str, object]) -> dict[str, float]:
+    """What the process of a row does."""
+    torch.set_num_threads(int(str(asked["threads"])))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = random_model(folder, str(asked["size"]))
+        model = Model(path, torch.device(str(asked["device"])), bool(asked["half"]))
+        if asked["files"]:
+            return sequence(model, str(asked["resolution"]), int(str(asked["frames"])), folder)
+        return compute(model, str(asked["resolution"]), int(str(asked["tile"])), int(str(asked["rounds"])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--size", default="Medium")
+    parser.add_argument("--resolutions", default="HD,UHD")
+    parser.add_argument("--frames", type=int, default=8, help="of the sequence")
+    parser.add_argument("--rounds", type=int, default=3, help="frames whose median is taken")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.row:
+        print(json.dumps(one_row(json.loads(options.row))))
+        return
+    device = device_name(torch.device(options.device))
+    print(f"{device}, torch {torch.__version__}, {options.size}, {options.threads} threads")
+    print("resolution precision    tiles  frames/s  CPU s/frame  peak GB")
+    rows: list[dict[str, object]] = []
+    for resolution in options.resolutions.split(","):
+        for half in (False, True):
+            label = "half" if half else "float32"
+            common = {"resolution": resolution, "half": half}
+            for tile in (0, TILE):
+                found = measured(options, **common, tile=tile, files=False)
+                rows.append({**common, "tile": tile, **found})
+                print(
+                    f"{resolution:10} {label:9} {tile or 'whole':>8} {1 / found['seconds']:9.3f} "
+                    f"{found['cpu_seconds']:12.2f} {found['gigabytes']:8.2f}",
+                    flush=True,
+                )
+            found = measured(options, **common, tile=0, files=True)
+            rows.append({**common, "sequence": True, **found})
+            slower = max(found["compute"], found["files"])
+            print(
+                f"{resolution:10} {label:9} sequence {1 / found['seconds']:9.3f}   compute alone "
+                f"{1 / found['compute']:.3f}, files alone {1 / found['files']:.3f}: "
+                f"{slower / found['seconds']:.0%} of the slower",
+                flush=True,
+            )
+    if options.json:
+        options.json.write_text(json.dumps({"device": device, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What lies between the convolutions of a gated block: the gate, and the residual sum with the normalisation after it.
+
+On the CPU each is one pass over memory, forward and backward; elsewhere, in other dtypes, and while a graph is being
+recorded for another program, torch's own operators do the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from copycat import ops
+
+NORM_EPSILON = 1e-6
+
+
+def gate(x: Tensor) -> Tensor:
+    """The product of the first and the second half of the channels.
+
+    Args:
+        x: [B, 2C, H, W].
+
+    Returns:
+        [B, C, H, W].
+    """
+    if _has_kernel(x, x.shape[1] // 2):
+        return _Gate.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+    u, v = x.chunk(2, dim=1)
+    return u * v
+
+
+def residual_sum(x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
+    """``x + branch * scale``.
+
+    Args:
+        x, branch: [B, C, H, W].
+        scale: [C, 1, 1].
+    """
+    if _has_kernel(x, x.shape[1]):
+        return _ResidualSum.apply(x, branch, scale)  # type: ignore[no-any-return, no-untyped-call]
+    return torch.addcmul(x, branch, scale)
+
+
+def residual_norm(
+    x: Tensor, branch: Tensor | None, scale: Tensor | None, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """``x + branch * scale``, and the same normalised over the channels of each pixel.
+
+    Args:
+        x, branch: [B, C, H, W]; without a branch the sum is x.
+        scale: [C, 1, 1], with a branch.
+        weight, bias: [C], of the normalisation.
+
+    Returns:
+        The sum and its normalisation, [B, C, H, W] in channels-last memory.
+    """
+    if _has_kernel(x, x.shape[1]):
+        return _ResidualNorm.apply(x, branch, scale, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
+    if branch is not None and scale is not None:
+        x = torch.addcmul(x, branch, scale)
+    pixels = x.permute(0, 2, 3, 1)
+    return x, F.layer_norm(pixels, pixels.shape[-1:], weight, bias, NORM_EPSILON).permute(0, 3, 1, 2)
+
+
+def _has_kernel(x: Tensor, channels: int) -> bool:
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined, no-untyped-call]
+        return False
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and channels % ops.LANES == 0
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B * H * W, C], without a copy where the memory is channels-last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).contiguous()
+
+
+def _planes(rows: Tensor, like: Tensor) -> Tensor:
+    """[B * H * W, C] -> [B, C, H, W] of the size of ``like`` in all but the channels."""
+    batch, _, height, width = like.shape
+    return rows.view(batch, height, width, rows.shape[1]).permute(0, 3, 1, 2)
+
+
+class _Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        context.save_for_backward(x)
+        return _planes(ops.gate(_rows(x)), x)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (x,) = context.saved_tensors
+        return _planes(ops.gate_gradient(_rows(x), _rows(gradient)), x)
+
+
+class _ResidualSum(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
+        context.save_for_backward(branch, scale)
+        return _planes(ops.residual_norm(_rows(x), _rows(branch), scale.view(-1), None, None)[0], x)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        branch, scale = context.saved_tensors
+        rows = _rows(branch)
+        _, of_branch, numbers = ops.residual_norm_gradient(rows, rows, scale.view(-1), None, _rows(gradient), None)
+        return gradient, _planes(of_branch, branch), numbers[2].to(scale.dtype).view(scale.shape)
+
+
+class _ResidualNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any, x: Tensor, branch: Tensor | None, scale: Tensor | None, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        branch_rows = None if branch is None else _rows(branch)
+        scale_row = None if scale is None else scale.view(-1)
+        sums, normed = ops.residual_norm(_rows(x), branch_rows, scale_row, weight, bias)
+        # x goes through, so that what else flows back to it is added within this backward.
+        total = x.view_as(x) if branch is None else _planes(sums, x)
+        context.save_for_backward(total, branch, scale, weight)
+        context.set_materialize_grads(False)
+        return total, _planes(normed, x)
+
+    @staticmethod
+    def backward(context: Any, of_total: Tensor | None, of_normed: Tensor) -> tuple[Tensor | None, ...]:
+        total, branch, scale, weight = context.saved_tensors
+        of_x, of_branch, numbers = ops.residual_norm_gradient(
+            _rows(total),
+            None if branch is None else _rows(branch),
+            None if scale is None else scale.view(-1),
+            weight,
+            None if of_total is None else _rows(of_total),
+            _rows(of_normed),
+        )
+        numbers = numbers.to(weight.dtype)
+        return (
+            _planes(of_x, total),
+            None if branch is None else _planes(of_branch, total),
+            None if scale is None else numbers[2].view(scale.shape),
+            numbers[0],
+            numbers[1],
+        )
