@@ -462,7 +462,7 @@ def _rule(
     samples: Sequence[int],
 ) -> _core.CropRule:
     size = (crop[0], crop[1])
-    if centres is None or not len(centres):
+    if centres is not None and not len(centres):
         centres = centre_offsets = None  # no pair differs anywhere
     if device.type != "cpu" and valid.device.type == "cpu":
         check_crop(valid, size, turn=probabilities[3])
