@@ -193,7 +193,7 @@ class Trainings:
         settings = request.message["settings"]
         chosen = Display.read(active_run.directory_of(settings)).active
         process = self._processes.get(str(active_run.directory_of(settings) / chosen)) if chosen else None
-        if chosen and process:
+        if chosen and process and process.poll() is None:
             run = Run(active_run.directory_of(settings), chosen)
             if not stop(run):
                 process.terminate()  # it has not begun yet
