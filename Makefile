@@ -14,7 +14,7 @@ test: setup-test lint cpp-test python-test
 
 # What takes longer: fuzzing, soak, kill series, large frames.
 test-long: setup-test
-	$(BIN)/python -m pytest -m "long and not gpu"
+	$(BIN)/python -m pytest -m "long and not gpu" -o timeout=3000
 
 # Fails where there is no GPU.
 test-gpu: setup-test
