@@ -20,7 +20,7 @@ import OpenImageIO
 import pytest
 from copycat.runs import Display, Run, SummaryWriter, find_runs, read_info, trainer_lives, write_whole
 from fake_trainer import header, picture, step_record
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
 TRAINER = Path(__file__).with_name("fake_trainer.py")
 FLAGS = [
@@ -125,7 +125,13 @@ def chart(page: Page, path: str) -> Any:
 
 def wait_for(condition: Callable[[], object], page: Page, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():
+    while True:
+        try:
+            if condition():
+                return
+        except Error as error:  # a page that lost its server for a while loads itself anew
+            if "Execution context was destroyed" not in str(error):
+                raise
         assert time.monotonic() < deadline, "waited in vain"
         page.wait_for_timeout(50)
 

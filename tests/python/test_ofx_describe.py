@@ -9,7 +9,7 @@ from typing import Any
 
 import ofx_host
 import pytest
-from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS, Knob
+from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS, Knob, choice_label
 
 TABLES = {"CopyCat": COPYCAT_KNOBS, "Inference": INFERENCE_KNOBS}
 TYPES = {
@@ -77,7 +77,7 @@ def test_every_knob_is_a_parameter_as_the_table_says(host: ofx_host.Host, plugin
 def check_value(knob: Knob, row: dict[str, Any]) -> None:
     default = row.get("OfxParamPropDefault", [None])[0]
     if knob.kind == "choice":
-        assert row["OfxParamPropChoiceOption"] == [str(choice) for choice in knob.choices]
+        assert row["OfxParamPropChoiceOption"] == [choice_label(choice) for choice in knob.choices]
         assert knob.choices[int(default)] == knob.default
     elif knob.kind == "info":
         assert row["OfxParamPropEnabled"] == [0]
