@@ -39,9 +39,9 @@ def score(made: Path, test: Path) -> dict[str, float]:
         note("psnr_in8", psnr8(image[8:-8, 8:-8], truth[8:-8, 8:-8]))
         settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
         note("ssim", float(structural_similarity(truth, image, channel_axis=2, **settings)))
-        mask = cv2.imread(str(test / "mask" / path.name), 0)
-        if mask is not None:
-            inside = mask > 127
+        mask = test / "mask" / path.name
+        if mask.exists():
+            inside = cv2.imread(str(mask), 0) > 127
             outside = ~inside
             outside[:8] = outside[-8:] = False
             outside[:, :8] = outside[:, -8:] = False
