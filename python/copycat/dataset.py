@@ -211,7 +211,7 @@ def load_dataset(
     }
     dtypes = {"input": _bank_dtype(infos), "target": _bank_dtype(target_infos), "mask": np.dtype(np.float16)}
     needed = {name: math.prod(shapes[name]) * dtypes[name].itemsize for name in shapes if name != "mask" or masked}
-    on_disk = settings.bank == "disk" or (settings.bank == "auto" and sum(needed.values()) > 0.6 * free_memory())
+    on_disk = _on_disk(settings.bank, sum(needed.values()))
     banks = {name: _allocate(shapes[name], dtypes[name], on_disk, directory) for name in needed}
     valid = np.zeros((len(pairs), 4), np.int32)
     digests: list[bytes] = [b""] * len(pairs)
@@ -284,6 +284,17 @@ def _bank_dtype(infos: Sequence[sequence.FrameInfo]) -> np.dtype[np.floating]:
     """Half where it holds what the files hold: 8 bits and half itself."""
     narrow = all(info.dtype in ("half", "uint8") for info in infos)
     return np.dtype(np.float16 if narrow else np.float32)
+
+
+def _on_disk(bank: str, size: int) -> bool:
+    """Whether banks of ``size`` bytes are kept in a file; raises DatasetError where memory was asked for in vain."""
+    free = free_memory()
+    if bank == "host" and size > free:
+        raise DatasetError(
+            f"the data set needs {size / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; set Bank to auto or "
+            "disk, or train on fewer frames"
+        )
+    return bank == "disk" or (bank != "host" and size > 0.6 * free)
 
 
 def _allocate(

@@ -82,6 +82,24 @@ def test_a_bank_on_disk_holds_the_same_and_leaves_nothing(shot: Shot, tmp_path: 
     assert not list((tmp_path / "bank").iterdir())
 
 
+@pytest.mark.parametrize("bank", ["auto", "device"])
+def test_a_bank_that_does_not_fit_into_memory_goes_to_disk(
+    shot: Shot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank: str
+) -> None:
+    monkeypatch.setattr(data_sets, "free_memory", lambda: 1000)
+    frames = find_frames([Pair(shot.input, shot.ground_truth)])
+    with pytest.raises(DatasetError, match="absent: no room for the data set"):
+        load_dataset(frames, Settings(bank=bank), directory=tmp_path / "absent")
+
+
+def test_a_bank_that_must_be_in_memory_and_does_not_fit_is_refused_before_it_is_read(
+    shot: Shot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_sets, "free_memory", lambda: 50_000)
+    with pytest.raises(DatasetError, match=r"the data set needs 0.0 GB of memory .* set Bank to auto or disk"):
+        load(shot, bank="host")
+
+
 def test_the_hash_is_of_the_pixels(shot: Shot) -> None:
     before = load(shot).data_hash
     assert load(shot).data_hash == before
