@@ -1,4 +1,4 @@
-"""How good is the picture on real shots? Four kinds of work, each trained on a few frames, scored on the others.
+"""How good is the picture on real shots? Five kinds of work, each trained on a few frames, scored on the others.
 
 ``python -m benchmarks.real_shots SHOTS`` (a directory with ``tos_captain``, ``dancer_alpha`` and ``paintout_table``)
 trains and renders through the real command line, EXR in, EXR out, and prints the scores beside doing nothing:
@@ -6,6 +6,8 @@ trains and renders through the real command line, EXR in, EXR out, and prints th
 - deblur (tos_captain, 1920x800): the Input is the plate under a disc defocus of our own; PSNR as displayed.
 - repair (tos_captain): the Input is the plate with a blemish of 40 pixels that drifts over the face; PSNR inside and
   outside of it, as displayed.
+- highlights (tos_captain): the plate spread to values from -0.1 to 60 gets a colour grade; relative error of what is
+  above 1, and the extremes.
 - matte (dancer_alpha, 640x360): rgb -> alpha; mean absolute error beside copying the nearest training frame's alpha.
 - paintout (paintout_table, 768x432): a woman is painted out of the shot; PSNR inside the patch, as displayed.
 """
@@ -34,17 +36,17 @@ def main() -> None:
     """Prints one line per shot."""
     parser = argparse.ArgumentParser(description="Scores on real shots")
     parser.add_argument("shots", type=Path)
-    parser.add_argument("--only", choices=("deblur", "repair", "matte", "paintout"))
+    parser.add_argument("--only", choices=("deblur", "repair", "highlights", "matte", "paintout"))
     parser.add_argument("--minutes", type=float, default=2.5, help="of training for each shot")
     parser.add_argument("--knobs", default=KNOBS, help="options of copycat train")
     parser.add_argument("--pictures", type=Path, help="where to put side-by-side pictures")
     asked = parser.parse_args()
-    tasks = {"deblur": deblur, "repair": repair, "matte": matte, "paintout": paintout}
+    tasks = {"deblur": deblur, "repair": repair, "highlights": highlights, "matte": matte, "paintout": paintout}
     for name, task in tasks.items():
         if asked.only in (None, name):
             with tempfile.TemporaryDirectory(prefix="copycat-shot-") as out:
                 words = [*shlex.split(asked.knobs), "--minutes", str(asked.minutes)]
-                print(f"{name:9} {task(asked.shots, Path(out), words, asked.pictures)}", flush=True)
+                print(f"{name:10} {task(asked.shots, Path(out), words, asked.pictures)}", flush=True)
 
 
 def deblur(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) -> str:
@@ -95,6 +97,40 @@ def repair(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) 
     return (
         f"inside: doing nothing {np.mean(before):.2f} dB, copycat {np.mean(after):.2f} dB; "
         f"outside {np.mean(outside):.2f} dB ({cpu:.0f} CPU-s)"
+    )
+
+
+def highlights(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) -> str:
+    """Learns a grade of a plate with highlights far above white and blacks below zero."""
+    plate = ImageSequence.parse(shots / "tos_captain/plate.%04d.exr")
+    grade = np.array([1.12, 1.0, 0.86], np.float32)
+    for frame in plate.frames():
+        pixels = read_frame(plate.path(frame), RGB).pixels
+        wide = pixels + 240 * np.maximum(pixels - 0.6, 0) ** 2 - 0.1 * np.exp(-np.maximum(pixels, 0) / 0.01)
+        wide = np.clip(wide, -0.1, 60).astype(np.float32)
+        write_frame(out / f"wide/wide.{frame:04d}.exr", wide, RGB, dtype="half")
+        write_frame(out / f"graded/graded.{frame:04d}.exr", wide * grade, RGB, dtype="half")
+    training = [1001, 1007, 1013, 1018, 1024]
+    held_out = [frame for frame in plate.frames() if frame not in training]
+    graded = ImageSequence.parse(out / "graded/graded.%04d.exr")
+    cpu = work(out, out / "wide/wide.%04d.exr", graded, training, held_out, knobs)
+    made = ImageSequence.parse(out / "made/made.%04d.exr")
+    errors, extremes = [], []
+    for frame in held_out:
+        result, truth = (read_frame(s.path(frame), RGB).pixels.astype(np.float64) for s in (made, graded))
+        bright = truth > 1
+        errors.append(np.abs(result - truth)[bright] / truth[bright])
+        extremes.append([result.min(), truth.min(), result.max(), truth.max()])
+    error = np.concatenate(errors)
+    low, true_low, high, true_high = np.array(extremes).T
+    draw(
+        pictures,
+        "highlights",
+        [np.clip(srgb(read_frame(s.path(held_out[9]), RGB).pixels), 0, 1) for s in (made, graded)],
+    )
+    return (
+        f"above 1: relative error {np.median(error):.2%} median, {np.percentile(error, 99):.2%} 99th percentile; "
+        f"{low.min():.3f} to {high.max():.1f}, truth {true_low.min():.3f} to {true_high.max():.1f} ({cpu:.0f} CPU-s)"
     )
 
 

@@ -39,6 +39,8 @@ class Variant:
         log: whether the logarithm of a crop's error is trained on, or the error itself.
         floor: of the logarithm.
         stages: shares of the time at the levels 4, 2 and 1.
+        planned: how many times the budget the schedule is made for; above 1 the training is stopped early by hand.
+        finish: whether the last eleventh of a training that is stopped early is spent on finishing it.
     """
 
     knobs: dict[str, object]
@@ -48,6 +50,8 @@ class Variant:
     log: bool = True
     floor: float = 1e-3
     stages: tuple[float, float, float] = (0.1, 0.2, 0.7)
+    planned: float = 1.0
+    finish: bool = False
 
 
 BASE = Variant({"model_size": "Small", "crop_size": 128})
@@ -83,6 +87,10 @@ VARIANTS = {
     "flops": _with(flop_probability=0.5),
     "stages of 1/3, 1/3, 1/3": replace(BASE, stages=(1 / 3, 1 / 3, 1 / 3)),
     "full resolution for the whole time": replace(BASE, stages=(0.0, 0.0, 1.0)),
+    "stopped at half of the plan": replace(BASE, planned=2.0),
+    "stopped at half of the plan, and finished": replace(BASE, planned=2.0, finish=True),
+    "stopped at a tenth of the plan": replace(BASE, planned=10.0),
+    "stopped at a tenth of the plan, and finished": replace(BASE, planned=10.0, finish=True),
     "Medium": _with(model_size="Medium"),
 }
 
@@ -134,14 +142,19 @@ def train(task: Task, variant: Variant, budget: float, seed: int) -> dict[str, f
     batch = settings.pairs_per_step(len(full)) * settings.crops_per_pair
     learner = Learner(header, settings, torch.device("cpu"), batch)
     data, step = full, 0
-    plan = schedule.Schedule(0, budget, decay_share=variant.decay)
+    plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)
+    finishing = False
     with (
         mock.patch.object(losses, "_FLOOR", variant.floor),
         mock.patch.object(parameters, "AVERAGE_DECAY", variant.average),
         mock.patch.object(losses.torch, "log", torch.log if variant.log else lambda error: error),
     ):
-        while (done := (_cpu_seconds() - began) / budget) < 1:
-            level = next(v for v, end in zip((4, 2, 1), np.cumsum(variant.stages), strict=True) if done < end or v == 1)
+        while (elapsed := _cpu_seconds() - began) < budget:
+            if variant.finish and not finishing and elapsed >= budget / 1.1:
+                plan, finishing = plan.finishing(step, elapsed), True
+            done = plan.progress(step, elapsed)
+            ends = zip((4, 2, 1), np.cumsum(variant.stages), strict=True)
+            level = 1 if finishing else next(level for level, end in ends if done < end or level == 1)
             if data.level != level:
                 data = full.at_level(level)
             rate = plan.learning_rate(step, done) / schedule.LEARNING_RATE * variant.rate

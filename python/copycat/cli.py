@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import enum
 import inspect
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -177,7 +178,7 @@ def train(
     with training_display() as progress:
         shots = _shots(input, ground_truth, pair, mask)
         result = trainer.train(settings=chosen, pairs=shots, run_name=run_name, progress=progress, **knobs)
-    _finish(result)
+    _end(result)
 
 
 @app.command()
@@ -185,14 +186,15 @@ def train(
 def resume(
     data_directory: Annotated[str, typer.Argument(help="Data Directory of the run.")],
     run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,
+    finish: Annotated[bool, typer.Option("--finish", help="End soon, with a short decay at full resolution.")] = False,
     **knobs: Any,
 ) -> None:
     """Continue a run from its last saved state."""
     from copycat import trainer
 
     with training_display() as progress:
-        result = trainer.resume(data_directory, run, progress=progress, **knobs)
-    _finish(result)
+        result = trainer.resume(data_directory, run, finish=finish, progress=progress, **knobs)
+    _end(result)
 
 
 def _shots(input: str | None, ground_truth: str | None, pair: list[str] | None, mask: str) -> list[Pair]:
@@ -202,9 +204,14 @@ def _shots(input: str | None, ground_truth: str | None, pair: list[str] | None, 
     return first + [Pair(*both.split(_PAIR_SEPARATOR)) for both in pair or []]
 
 
-def _finish(result: Any) -> None:
+def _end(result: Any) -> NoReturn:
+    """Says how a training ended, and what can be done about one that was stopped."""
     where = result.checkpoint or result.run.summary
     print(f"{result.run.name}: {result.ended} at step {result.step}: {where}")
+    if result.ended != "finished":
+        again = shlex.join(["copycat", "resume", str(result.run.directory), "--run", result.run.name])
+        print(f"To go on: {again}")
+        print("To end it soon with a better model (a short decay at full resolution), add --finish.")
     raise typer.Exit(_ENDED[result.ended])
 
 

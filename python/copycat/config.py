@@ -543,6 +543,14 @@ _COPYCAT_EXTRAS = (
     ),
     _extra("stopTraining", "Stop Training", "button", "CopyCat", "Saves and stops the active run.", on=HOSTED),
     _extra(
+        "finishTraining",
+        "Finish Training",
+        "button",
+        "CopyCat",
+        "Ends the active run soon, stopped or not, with a short decay at full resolution: better than its last step.",
+        on=PAGE,
+    ),
+    _extra(
         "resumeTraining",
         "Resume Training",
         "button",

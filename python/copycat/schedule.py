@@ -29,12 +29,14 @@ class Schedule:
         seconds: the time limit, 0 for none.
         multi_resolution: whether the levels 4, 2 and 1 are trained in turn.
         decay_share: share of the whole at the end in which the rate falls to zero.
+        peak: share of the full rate at which it falls from.
     """
 
     total_steps: int
     seconds: float = 0.0
     multi_resolution: bool = True
     decay_share: float = DECAY_SHARE
+    peak: float = 1.0
 
     def progress(self, step: int, elapsed: float) -> float:
         """The share done when ``step`` steps are done and ``elapsed`` seconds have passed."""
@@ -54,8 +56,10 @@ class Schedule:
     def learning_rate(self, step: int, progress: float) -> float:
         """The rate for the step that comes after ``step`` steps."""
         warm_up = min(1.0, max((step + 1) / WARM_UP_STEPS, progress / WARM_UP_SHARE))
-        decay = min(1.0, max(0.0, (1 - progress) / self.decay_share))
-        return LEARNING_RATE * warm_up * decay
+        return LEARNING_RATE * warm_up * self._decay(progress)
+
+    def _decay(self, progress: float) -> float:
+        return self.peak * min(1.0, max(0.0, (1 - progress) / self.decay_share))
 
     def stages(self) -> list[tuple[int, int | None, int | None]]:
         """(level, first step, last step) of each stage; the steps are None where a time limit decides."""
@@ -66,11 +70,14 @@ class Schedule:
         return [(level, bounds[i] + 1, bounds[i + 1]) for i, level in enumerate(levels)]
 
     def finishing(self, step: int, elapsed: float) -> Schedule:
-        """The schedule that ends soon from here on: a short decay at full resolution."""
+        """The schedule that ends soon from here on: a short decay, from the rate as it is, at full resolution."""
+        progress = self.progress(step, elapsed)
         more_steps, more_seconds = max(100, step // 10), max(10.0, elapsed / 10)
-        share = more_seconds / (elapsed + more_seconds) if self.seconds else more_steps / (step + more_steps)
         seconds = elapsed + more_seconds if self.seconds else 0.0
-        return Schedule(step + more_steps, seconds, multi_resolution=False, decay_share=share)
+        share = more_seconds / seconds if self.seconds else more_steps / (step + more_steps)
+        # A run that has ended has no rate left to fall from: it gets a little of the full one.
+        peak = self._decay(progress) if progress < 1 else self.peak / 10
+        return Schedule(step + more_steps, seconds, multi_resolution=False, decay_share=share, peak=peak)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the resume state."""

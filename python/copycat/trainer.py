@@ -103,6 +103,7 @@ def resume(
     data_directory: str | Path,
     run_name: str | None = None,
     *,
+    finish: bool = False,
     callbacks: Callbacks | None = None,
     progress: Progress | None = None,
     **knobs: Any,
@@ -112,6 +113,7 @@ def resume(
     Args:
         data_directory: where the run's files are.
         run_name: which run.
+        finish: end soon, with a short decay at full resolution, instead of following the schedule to its end.
         callbacks, progress: as for :func:`train`.
         knobs: settings that may change on the way (``epochs``, ``minutes``, intervals, GPU); the rest is as it was.
 
@@ -145,7 +147,9 @@ def resume(
         ):
             trainer = Trainer(run, settings, frames, summary, resolved, signals, progress)
             try:
-                return trainer.resume(state, replanned) if state else trainer.begin(start)
+                if state is None:
+                    return trainer.begin(start)
+                return trainer.resume(state, replanned=replanned, finish=finish)
             finally:
                 run = trainer.run
     finally:

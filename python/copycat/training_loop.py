@@ -92,13 +92,18 @@ class Trainer:
         """
         return self._recorded(lambda: self._make(start))
 
-    def resume(self, state: ResumeState, replanned: bool) -> Result:
-        """Goes on from a resume state; ``replanned`` follows the settings' schedule instead of the state's.
+    def resume(self, state: ResumeState, *, replanned: bool, finish: bool) -> Result:
+        """Goes on from a resume state.
+
+        Args:
+            state: as it was saved.
+            replanned: follow the settings' schedule instead of the state's.
+            finish: end soon, with a short decay at full resolution.
 
         Raises:
             CopycatError: as :meth:`begin`.
         """
-        return self._recorded(lambda: self._restore(state, replanned))
+        return self._recorded(lambda: self._restore(state, replanned, finish))
 
     def _recorded(self, prepare: Callable[[], None]) -> Result:
         """Prepares and trains, with an honest last line in the ``.summary`` however it ends."""
@@ -140,7 +145,7 @@ class Trainer:
             self._read(None, None)
         self.learner = Learner(self.header, self.settings, self.device, self._batch, start[1] if start else None)
 
-    def _restore(self, state: ResumeState, replanned: bool) -> None:
+    def _restore(self, state: ResumeState, replanned: bool, finish: bool) -> None:
         position, header, vectors = state
         # Known before the frames are read, so that a failure or a stop meanwhile says where the run stands.
         self.step, self.loss = position.step, position.loss
@@ -156,6 +161,8 @@ class Trainer:
             self.schedule = Schedule(**position.schedule)
         self._elapsed_before = position.elapsed
         self._started = time.monotonic()
+        if finish:
+            self.schedule = self.schedule.finishing(self.step, self.elapsed)
 
     def _read(self, encodings: tuple[ops.Encoding, ops.Encoding] | None, residual: tuple[int, ...] | None) -> None:
         """Reads the data set, and finds out what else will be needed."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
-from conftest import Outcome, Shot, picture, random_model, run_copycat, summary, write_shot
+from conftest import Outcome, Shot, picture, random_model, run_copycat, start_copycat, summary, write_shot
 from copycat import cat, cli
 from copycat.config import InferenceSettings, Settings
-from copycat.runs import find_run, find_runs, read_json
+from copycat.runs import find_run, find_runs, read_info, read_json
 from copycat.sequence import write_frame
 
 Copycat = Callable[..., Outcome]
@@ -82,6 +84,28 @@ def test_resume_the_newest_or_the_one_named(copycat: Copycat, tmp_path: Path) ->
     status, out, err = copycat("resume", "runs", "--run", "first", "--epochs", 5)
     assert status == 0, err
     assert "first: finished at step 5" in out
+
+
+def test_a_stopped_training_offers_to_end_soon(copycat: Copycat, tmp_path: Path) -> None:
+    write_shot(tmp_path)
+    endless = (*SMALL, "--epochs", 1_000_000, "--checkpoint-interval", 5)
+    process = start_copycat("train", "plate.%04d.exr", "clean.%04d.exr", "-d", "runs", *endless, cwd=tmp_path)
+    while not list(tmp_path.glob("runs/*_5.cat")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    run = find_run(tmp_path / "runs")
+    offered = f"copycat resume {tmp_path / 'runs'} --run {run.name}"
+    assert f"To go on: {offered}\n" in out
+    assert "add --finish" in out
+    stopped = read_info(run).steps
+    status, out, err = copycat(*offered.split()[1:], "--finish")
+    assert status == 0, err
+    ended = read_info(run)
+    assert f"{run.name}: finished at step {stopped + 100}" in out
+    assert (ended.state, cat.read_header(run.checkpoint(ended.steps)).level) == ("finished", 1)
 
 
 def test_infer(copycat: Copycat, tmp_path: Path) -> None:

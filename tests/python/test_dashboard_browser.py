@@ -476,6 +476,8 @@ def test_a_real_training_is_started_followed_stopped_and_resumed(
         wait_for(lambda: steps() > reached, page, 60)
         page.get_by_role("button", name="Stop Training").click()
         expect(state).to_have_text("stopped", timeout=30000)
+        page.get_by_role("button", name="Finish Training").click()
+        expect(state).to_have_text("finished", timeout=120000)
         assert not page.locator(".q-notification.bg-negative").count()
     finally:
         for run in find_runs(directory):

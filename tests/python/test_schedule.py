@@ -79,6 +79,14 @@ def test_finishing_ends_soon_at_full_resolution_with_a_falling_rate(seconds: flo
     assert late < early / 2
 
 
+def test_finishing_goes_on_from_the_rate_that_has_fallen_already() -> None:
+    schedule = Schedule(1000)
+    before = schedule.learning_rate(900, schedule.progress(900, 0.0))
+    short = schedule.finishing(900, 0.0)
+    assert short.learning_rate(900, short.progress(900, 0.0)) == pytest.approx(before)
+    assert short.total_steps == 1000
+
+
 @given(total=st.integers(1, 10**7), seconds=st.floats(0, 1e6), multi_resolution=st.booleans())
 def test_a_schedule_comes_back_from_the_resume_state(total: int, seconds: float, multi_resolution: bool) -> None:
     schedule = Schedule(total, seconds, multi_resolution)

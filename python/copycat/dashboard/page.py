@@ -125,6 +125,7 @@ class Page:
                     .tooltip(_KNOBS[name].hint)
                     for name, act in (
                         ("stopTraining", self._stop),
+                        ("finishTraining", self._finish),
                         ("resumeTraining", self._resume),
                         ("createInference", self._create_inference),
                     )
@@ -158,6 +159,7 @@ class Page:
         trains = active is not None and active.state == "training"
         resumable = active is not None and not trains and await asyncio.to_thread(active.run.resume_state.exists)
         self._buttons["stopTraining"].set_enabled(trains)
+        self._buttons["finishTraining"].set_enabled(trains or resumable)
         self._buttons["resumeTraining"].set_enabled(resumable)
         self._buttons["createInference"].set_enabled(active is not None)
         await self._graph.draw()
@@ -215,6 +217,16 @@ class Page:
         if active := self._active():
             await self._try(lambda: asyncio.to_thread(runs.stop, active.run))
             ui.notify(f"Asked the trainer of {active.run.name} to save and stop.")
+
+    async def _finish(self) -> None:
+        if active := self._active():
+            ui.notify(f"{active.run.name} ends soon, after a short decay at full resolution.")
+
+            async def ask() -> None:
+                if not await asyncio.to_thread(runs.finish, active.run):
+                    await asyncio.to_thread(self._trainings.resume, active.run, True)
+
+            await self._try(ask)
 
     async def _resume(self) -> None:
         if active := self._active():

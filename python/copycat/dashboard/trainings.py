@@ -56,8 +56,8 @@ class Trainings:
         options = ["--data-directory", str(self._directory), "--settings", file.name]
         return self._run(["train", *named[0], *more, *options], Path(file.name))
 
-    def resume(self, run: Run) -> subprocess.Popen[bytes]:
-        """Starts ``copycat resume``.
+    def resume(self, run: Run, finish: bool = False) -> subprocess.Popen[bytes]:
+        """Starts ``copycat resume``, with ``--finish`` where the run shall end soon.
 
         Raises:
             CopycatError: the run is being trained, is unknown, or left no state to resume from.
@@ -67,7 +67,7 @@ class Trainings:
             raise CopycatError(f"run {run.name} is being trained already")
         if not run.resume_state.exists():
             raise CopycatError(f"run {run.name} has no saved state to resume from ({run.resume_state.name} is missing)")
-        return self._run(["resume", str(self._directory), "--run", run.name])
+        return self._run(["resume", str(self._directory), "--run", run.name, *(["--finish"] if finish else [])])
 
     def _run(self, arguments: Sequence[str], settings: Path | None = None) -> subprocess.Popen[bytes]:
         output = tempfile.TemporaryFile()  # noqa: SIM115 - the thread closes it when the process has ended

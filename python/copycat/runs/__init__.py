@@ -42,7 +42,7 @@ from copycat.runs.display import PALETTE, Display
 from copycat.runs.files import DISPLAY_FILE, Run, check_name, find_run, find_runs, new_run
 from copycat.runs.history import COLUMNS, RunHistory, RunInfo, StepColumns, glance, read_info
 from copycat.runs.renaming import delete, move_files, rename
-from copycat.runs.requests import Request, answer_request, send_request, stop, take_request
+from copycat.runs.requests import Request, answer_request, finish, send_request, stop, take_request
 from copycat.runs.summary import SummaryReader, SummaryWriter
 from copycat.runs.trainer_lock import HEARTBEAT_SECONDS, TrainerLock, trainer_lives
 from copycat.runs.writing import RunError, read_json, write_json, write_whole
@@ -67,6 +67,7 @@ __all__ = [
     "delete",
     "find_run",
     "find_runs",
+    "finish",
     "glance",
     "move_files",
     "new_run",

@@ -89,7 +89,16 @@ def read_answer(run: Run, request: Request) -> str | None:
 
 def stop(run: Run) -> bool:
     """Asks the run's trainer to save and stop; False when no trainer lives."""
+    return _ask(run, "stop")
+
+
+def finish(run: Run) -> bool:
+    """Asks the run's trainer to end soon with a finished model; False when no trainer lives."""
+    return _ask(run, "finish")
+
+
+def _ask(run: Run, action: str) -> bool:
     if not trainer_lives(run):
         return False
-    send_request(run, Request("stop"))
+    send_request(run, Request(action))
     return True
