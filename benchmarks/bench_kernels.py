@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from copycat import ops
-from copycat.ops import Encoding
+from copycat.ops import CropRule, Encoding
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -103,7 +103,7 @@ def crops(bench: Bench, batch: int) -> None:
         (" turned", PLAIN, {"turn": 1.0}),
         (" log", LOG, {}),
     ):
-        common = {"crop": (size, size), "batch": batch, "seed": 0, "valid": valid.to(bench.device), **turns}
+        rule = CropRule(crop=(size, size), seed=0, valid=valid.to(bench.device), **turns)
         numbers = (torch.tensor(n, device=bench.device).view(1, 3, 1, 1) for n in (encoding.mean, encoding.std))
         mean, std = numbers
 
@@ -124,8 +124,14 @@ def crops(bench: Bench, batch: int) -> None:
         bench.row(
             f"sample_crops {batch} x {size}{label}, half to bf16",
             moved,
-            lambda i, common=common, encoding=encoding: ops.sample_crops(
-                *banks, step=i, input_encoding=encoding, target_encoding=encoding, dtype=torch.bfloat16, **common
+            lambda i, rule=rule, encoding=encoding: ops.sample_crops(
+                *banks,
+                rule,
+                step=i,
+                batch=batch,
+                input_encoding=encoding,
+                target_encoding=encoding,
+                dtype=torch.bfloat16,
             ),
             torch=lambda i: [encode(stack) for stack in cut(i)],
             compiled=lambda i, fused=fused: [fused(stack) for stack in cut(i)],

@@ -121,12 +121,10 @@ CropPlane plane(const Tensor& bank, const Tensor& output, const Pixels& first, c
   return result;
 }
 
-using Numbers = std::vector<double>;
-
 // Outputs are [batch, height, width, channels] without gaps.
 void sample_crops(const py::object& input_bank, const py::object& target_bank, const py::object& mask_bank,
                   const py::object& input_out, const py::object& target_out, const py::object& mask_out,
-                  const std::array<Numbers, 3>& input_encoding, const std::array<Numbers, 3>& target_encoding,
+                  const std::vector<double>& input_encoding, const std::vector<double>& target_encoding,
                   const RuleArguments& arguments, int threads, uintptr_t stream) {
   const Tensor input = tensor(input_bank, "input_bank");
   const Tensor target = tensor(target_bank, "target_bank");
@@ -139,11 +137,9 @@ void sample_crops(const py::object& input_bank, const py::object& target_bank, c
   operation.batch = output.shape[0];
   operation.rule = rule(arguments, first, operation.batch, device);
   operation.planes[0] = plane(input, output, first, device, arguments.crop);
-  operation.planes[0].encoding =
-      encoding(input_encoding[0], input_encoding[1], input_encoding[2], input.shape[3], "input_encoding");
+  operation.planes[0].encoding = encoding(input_encoding, input.shape[3], "input_encoding");
   operation.planes[1] = plane(target, tensor(target_out, "target_out"), first, device, arguments.crop);
-  operation.planes[1].encoding = encoding(target_encoding[0], target_encoding[1], target_encoding[2],
-                                          target.shape[3], "target_encoding");
+  operation.planes[1].encoding = encoding(target_encoding, target.shape[3], "target_encoding");
   operation.plane_count = 2;
   if (tensor(target_out, "target_out").shape[0] != operation.batch) refuse("target_out", "has another batch");
   if (!mask_bank.is_none()) {
@@ -152,7 +148,7 @@ void sample_crops(const py::object& input_bank, const py::object& target_bank, c
     operation.planes[2] = plane(mask, mask_output, first, device, arguments.crop);
     if (mask.shape[3] != 1) refuse("mask_bank", "must have 1 channel, not " + std::to_string(mask.shape[3]));
     if (mask_output.shape[0] != operation.batch) refuse("mask_out", "has another batch");
-    operation.planes[2].encoding = encoding({0}, {0}, {1}, 1, "mask");
+    operation.planes[2].encoding = encoding({0, 0, 1}, 1, "mask");
     operation.plane_count = 3;
   }
   run(operation, {device, threads, stream});

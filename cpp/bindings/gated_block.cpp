@@ -6,53 +6,70 @@
 namespace copycat::bindings {
 namespace {
 
-// Tensors of one call: [pixels, channels] or [channels], all on the CPU, of one dtype, without gaps.
+// The tensors of one call by their names: [pixels, channels] or [channels], all on the CPU, of one dtype,
+// without gaps. Every name must be given; None stands for a tensor that is absent.
 class Arguments {
  public:
-  Arguments(const py::object& first, const char* name, int64_t parts) : tensor_(tensor(first, name)) {
-    need_rank(tensor_, 2);
-    need_dense(tensor_);
-    need_device(tensor_, {false, 0});
-    if (tensor_.element != Element::kFloat32 && tensor_.element != Element::kBFloat16)
-      refuse(name, "must be float32 or bfloat16");
-    channels_ = tensor_.shape[1] / parts;
-    if (tensor_.shape[1] % (parts * kLanes) != 0 || channels_ < 1 || channels_ > kWidestBlock)
-      refuse(name, "has channels that are no multiple of 16, or too many: its shape is " +
-                       tensor_.describe_shape());
+  // `first` has `parts` x channels and says how many pixels and channels there are.
+  Arguments(const py::kwargs& tensors, const char* first, int64_t parts)
+      : tensors_(tensors), first_(tensor(given(first), first)) {
+    need_rank(first_, 2);
+    need_dense(first_);
+    need_device(first_, {false, 0});
+    if (first_.element != Element::kFloat32 && first_.element != Element::kBFloat16)
+      refuse(first, "must be float32 or bfloat16");
+    channels_ = first_.shape[1] / parts;
+    if (first_.shape[1] % (parts * kLanes) != 0 || channels_ < 1 || channels_ > kWidestBlock)
+      refuse(first,
+             "has channels that are no multiple of 16, or too many: its shape is " + first_.describe_shape());
   }
 
   template <typename Operation>
   void describe(Operation& operation) const {
-    operation.pixels = tensor_.shape[0];
+    operation.pixels = first_.shape[0];
     operation.channels = static_cast<int32_t>(channels_);
-    operation.dtype = pixel_type(tensor_);
+    operation.dtype = pixel_type(first_);
   }
 
-  void* first() const { return tensor_.data; }
+  void* first() const { return first_.data; }
   int64_t channels() const { return channels_; }
 
   // The data of a tensor [pixels, parts * channels]; null for None.
-  void* pixels(const py::object& object, const char* name, int64_t parts = 1) const {
-    return checked(object, name, {tensor_.shape[0], parts * channels_});
+  void* pixels(const char* name, int64_t parts = 1) const {
+    return checked(name, {first_.shape[0], parts * channels_});
   }
 
   // The data of a vector [channels]; null for None.
-  void* vector(const py::object& object, const char* name) const {
-    return checked(object, name, {channels_});
+  void* vector(const char* name) const { return checked(name, {channels_}); }
+
+  // A float32 tensor of sums.
+  Tensor sums(const char* name) const {
+    const Tensor found = tensor(given(name), name);
+    need_element(found, Element::kFloat32, "float32");
+    need_dense(found);
+    need_device(found, {false, 0});
+    return found;
   }
 
  private:
-  void* checked(const py::object& object, const char* name, const std::vector<int64_t>& shape) const {
+  py::object given(const char* name) const {
+    if (!tensors_.contains(name)) throw py::type_error(std::string(name) + " is missing");
+    return tensors_[name];
+  }
+
+  void* checked(const char* name, const std::vector<int64_t>& shape) const {
+    const py::object object = given(name);
     if (object.is_none()) return nullptr;
     const Tensor other = tensor(object, name);
     need_shape(other, shape);
     need_dense(other);
     need_device(other, {false, 0});
-    if (other.element != tensor_.element) refuse(name, "must have the dtype of " + tensor_.name);
+    if (other.element != first_.element) refuse(name, "must have the dtype of " + first_.name);
     return other.data;
   }
 
-  Tensor tensor_;
+  const py::kwargs& tensors_;
+  Tensor first_;
   int64_t channels_;
 };
 
@@ -66,38 +83,36 @@ void run_unlocked(const Operation& operation, int threads) {
   run_on_cpu(operation, threads);
 }
 
-void gate(const py::object& input, const py::object& out, int threads) {
-  const Arguments arguments(input, "x", 2);
+void gate(int threads, const py::kwargs& tensors) {
+  const Arguments arguments(tensors, "x", 2);
   Gate operation{};
   arguments.describe(operation);
   operation.input = arguments.first();
-  operation.output = arguments.pixels(out, "out");
+  operation.output = arguments.pixels("out");
   run_unlocked(operation, threads);
 }
 
-void gate_gradient(const py::object& input, const py::object& gradient, const py::object& out, int threads) {
-  const Arguments arguments(input, "x", 2);
+void gate_gradient(int threads, const py::kwargs& tensors) {
+  const Arguments arguments(tensors, "x", 2);
   GateGradient operation{};
   arguments.describe(operation);
   operation.input = arguments.first();
-  operation.gradient = arguments.pixels(gradient, "gradient");
-  operation.output = arguments.pixels(out, "out", 2);
+  operation.gradient = arguments.pixels("gradient");
+  operation.output = arguments.pixels("out", 2);
   run_unlocked(operation, threads);
 }
 
-void residual_norm(const py::object& x, const py::object& branch, const py::object& scale,
-                   const py::object& weight, const py::object& bias, const py::object& sum,
-                   const py::object& normed, int threads) {
-  const Arguments arguments(x, "x", 1);
+void residual_norm(int threads, const py::kwargs& tensors) {
+  const Arguments arguments(tensors, "x", 1);
   ResidualNorm operation{};
   arguments.describe(operation);
   operation.x = arguments.first();
-  operation.branch = arguments.pixels(branch, "branch");
-  operation.scale = arguments.vector(scale, "scale");
-  operation.weight = arguments.vector(weight, "weight");
-  operation.bias = arguments.vector(bias, "bias");
-  operation.sum = arguments.pixels(sum, "sum");
-  operation.normed = arguments.pixels(normed, "normed");
+  operation.branch = arguments.pixels("branch");
+  operation.scale = arguments.vector("scale");
+  operation.weight = arguments.vector("weight");
+  operation.bias = arguments.vector("bias");
+  operation.sum = arguments.pixels("sum");
+  operation.normed = arguments.pixels("normed");
   together(operation.branch, operation.scale, "branch", "scale");
   together(operation.branch, operation.sum, "branch", "sum");
   together(operation.weight, operation.bias, "weight", "bias");
@@ -106,33 +121,24 @@ void residual_norm(const py::object& x, const py::object& branch, const py::obje
   run_unlocked(operation, threads);
 }
 
-void residual_norm_gradient(const py::object& sum, const py::object& branch, const py::object& scale,
-                            const py::object& weight, const py::object& sum_gradient,
-                            const py::object& normed_gradient, const py::object& x_gradient,
-                            const py::object& branch_gradient, const py::object& partial,
-                            const py::object& out, int threads) {
-  const Arguments arguments(sum, "sum", 1);
+void residual_norm_gradient(int threads, const py::kwargs& tensors) {
+  const Arguments arguments(tensors, "sum", 1);
   ResidualNormGradient operation{};
   arguments.describe(operation);
   operation.sum = arguments.first();
-  operation.branch = arguments.pixels(branch, "branch");
-  operation.scale = arguments.vector(scale, "scale");
-  operation.weight = arguments.vector(weight, "weight");
-  operation.sum_gradient = arguments.pixels(sum_gradient, "sum_gradient");
-  operation.normed_gradient = arguments.pixels(normed_gradient, "normed_gradient");
-  operation.x_gradient = arguments.pixels(x_gradient, "x_gradient");
-  operation.branch_gradient = arguments.pixels(branch_gradient, "branch_gradient");
+  operation.branch = arguments.pixels("branch");
+  operation.scale = arguments.vector("scale");
+  operation.weight = arguments.vector("weight");
+  operation.sum_gradient = arguments.pixels("sum_gradient");
+  operation.normed_gradient = arguments.pixels("normed_gradient");
+  operation.x_gradient = arguments.pixels("x_gradient");
+  operation.branch_gradient = arguments.pixels("branch_gradient");
   together(operation.branch, operation.scale, "branch", "scale");
   together(operation.branch, operation.branch_gradient, "branch", "branch_gradient");
   together(operation.weight, operation.normed_gradient, "weight", "normed_gradient");
   together(operation.weight, operation.x_gradient, "weight", "x_gradient");
   if (!operation.branch && !operation.weight) refuse("branch", "and weight must not both be None");
-  const Tensor room = tensor(partial, "partial"), output = tensor(out, "out");
-  for (const Tensor& numbers : {room, output}) {
-    need_element(numbers, Element::kFloat32, "float32");
-    need_dense(numbers);
-    need_device(numbers, {false, 0});
-  }
+  const Tensor room = arguments.sums("partial"), output = arguments.sums("out");
   need_rank(room, 3);
   need_shape(room, {room.shape[0], 3, arguments.channels()});
   need_shape(output, {3, arguments.channels()});
@@ -145,16 +151,13 @@ void residual_norm_gradient(const py::object& sum, const py::object& branch, con
 }  // namespace
 
 void register_gated_block(py::module_& module) {
-  module.def("gate", &gate, py::kw_only(), py::arg("x"), py::arg("out"), py::arg("threads"));
-  module.def("gate_gradient", &gate_gradient, py::kw_only(), py::arg("x"), py::arg("gradient"),
-             py::arg("out"), py::arg("threads"));
-  module.def("residual_norm", &residual_norm, py::kw_only(), py::arg("x"), py::arg("branch"),
-             py::arg("scale"), py::arg("weight"), py::arg("bias"), py::arg("sum"), py::arg("normed"),
-             py::arg("threads"));
-  module.def("residual_norm_gradient", &residual_norm_gradient, py::kw_only(), py::arg("sum"),
-             py::arg("branch"), py::arg("scale"), py::arg("weight"), py::arg("sum_gradient"),
-             py::arg("normed_gradient"), py::arg("x_gradient"), py::arg("branch_gradient"),
-             py::arg("partial"), py::arg("out"), py::arg("threads"));
+  const auto add = [&module](const char* name, void (*kernel)(int, const py::kwargs&)) {
+    module.def(name, kernel, py::kw_only(), py::arg("threads"));
+  };
+  add("gate", gate);
+  add("gate_gradient", gate_gradient);
+  add("residual_norm", residual_norm);
+  add("residual_norm_gradient", residual_norm_gradient);
 }
 
 }  // namespace copycat::bindings

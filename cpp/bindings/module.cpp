@@ -2,7 +2,7 @@
 #include "tensor.h"
 
 PYBIND11_MODULE(_core, module) {
-  module.doc() = "Kernels of copycat; copycat.ops is the only importer.";
+  module.doc() = "Kernels of copycat; copycat.ops.native is the only importer.";
   copycat::bindings::register_crops(module);
   copycat::bindings::register_downsize(module);
   copycat::bindings::register_recode(module);

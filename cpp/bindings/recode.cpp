@@ -6,15 +6,13 @@
 namespace copycat::bindings {
 namespace {
 
-using Numbers = std::vector<double>;
-
-void recode(const py::object& pixels_in, const std::array<Numbers, 3>& numbers, bool inverse,
+void recode(const py::object& pixels_in, const std::vector<double>& numbers, bool inverse,
             const py::object& out, int threads, uintptr_t stream) {
   const Tensor input = tensor(pixels_in, "x");
   const Tensor output = tensor(out, "out");
   Recode operation{};
   operation.source = pixels(input, output.device);
-  operation.encoding = encoding(numbers[0], numbers[1], numbers[2], input.shape[3], "encoding");
+  operation.encoding = encoding(numbers, input.shape[3], "encoding");
   operation.inverse = inverse;
   need_shape(output, input.shape);
   need_dense(output);

@@ -209,16 +209,15 @@ Pixels pixels(const Tensor& t, const Device& device) {
           t.strides[0], t.strides[1], t.strides[2], t.strides[3]};
 }
 
-Encoding encoding(const std::vector<double>& log_scale, const std::vector<double>& mean,
-                  const std::vector<double>& std, int64_t channels, const std::string& name) {
-  const auto expected = static_cast<size_t>(channels);
-  if (log_scale.size() != expected || mean.size() != expected || std.size() != expected) {
+Encoding encoding(const std::vector<double>& numbers, int64_t channels, const std::string& name) {
+  const auto count = static_cast<size_t>(channels);
+  if (numbers.size() != 3 * count) {
     refuse(name, "must have " + std::to_string(channels) + " channels like its pixels, not " +
-                     std::to_string(log_scale.size()) + ", " + std::to_string(mean.size()) + " and " +
-                     std::to_string(std.size()));
+                     std::to_string(numbers.size() / 3));
   }
+  const double *log_scale = numbers.data(), *mean = log_scale + count, *std = mean + count;
   Encoding result{};
-  for (size_t c = 0; c < expected; ++c) {
+  for (size_t c = 0; c < count; ++c) {
     result.log_scale[c] = static_cast<float>(log_scale[c]);
     result.mean[c] = static_cast<float>(mean[c]);
     result.std[c] = static_cast<float>(std[c]);

@@ -52,8 +52,8 @@ DType output_type(const Tensor& tensor);  // any type that pixels are written to
 // A [N, H, W, C] bank as the kernels of `device` see it; host memory that CUDA is to read must be pinned.
 Pixels pixels(const Tensor& tensor, const Device& device);
 
-Encoding encoding(const std::vector<double>& log_scale, const std::vector<double>& mean,
-                  const std::vector<double>& std, int64_t channels, const std::string& name);
+// From the log_scale, mean and std of every channel, one after the other.
+Encoding encoding(const std::vector<double>& numbers, int64_t channels, const std::string& name);
 
 // Rectangles [N,4] on the device; their values are checked where the CPU can see them.
 const int32_t* valid_rectangles(const Tensor& tensor, const Pixels& bank, const Device& device,

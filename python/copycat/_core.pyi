@@ -1,10 +1,10 @@
-"""The native module: every tensor is a DLPack capsule, every wrong argument a ValueError. Only copycat.ops uses it."""
+"""The native module: tensors are DLPack capsules, a wrong argument is a ValueError. Only copycat.ops.native uses it."""
 
 from collections.abc import Sequence
 from typing import TypedDict
 
 Capsule = object
-Numbers = tuple[Sequence[float], Sequence[float], Sequence[float]]  # log_scale, mean, std
+Numbers = Sequence[float]  # log_scale of every channel, then mean, then std
 
 class BuildInfo(TypedDict):
     version: str
@@ -54,32 +54,9 @@ def crop_positions(
 def downsize(*, bank: Capsule, factor: int, out: Capsule, threads: int, stream: int) -> None: ...
 def recode(*, pixels: Capsule, encoding: Numbers, inverse: bool, out: Capsule, threads: int, stream: int) -> None: ...
 def statistics(*, bank: Capsule, valid: Capsule, partial: Capsule, out: Capsule, threads: int, stream: int) -> None: ...
-def gate(*, x: Capsule, out: Capsule, threads: int) -> None: ...
-def gate_gradient(*, x: Capsule, gradient: Capsule, out: Capsule, threads: int) -> None: ...
-def residual_norm(
-    *,
-    x: Capsule,
-    branch: Capsule | None,
-    scale: Capsule | None,
-    weight: Capsule | None,
-    bias: Capsule | None,
-    sum: Capsule | None,
-    normed: Capsule | None,
-    threads: int,
-) -> None: ...
-def residual_norm_gradient(
-    *,
-    sum: Capsule,
-    branch: Capsule | None,
-    scale: Capsule | None,
-    weight: Capsule | None,
-    sum_gradient: Capsule | None,
-    normed_gradient: Capsule | None,
-    x_gradient: Capsule | None,
-    branch_gradient: Capsule | None,
-    partial: Capsule,
-    out: Capsule,
-    threads: int,
-) -> None: ...
+def gate(*, threads: int, **tensors: Capsule) -> None: ...
+def gate_gradient(*, threads: int, **tensors: Capsule) -> None: ...
+def residual_norm(*, threads: int, **tensors: Capsule | None) -> None: ...
+def residual_norm_gradient(*, threads: int, **tensors: Capsule | None) -> None: ...
 def build_info() -> BuildInfo: ...
 def cuda_device_count() -> int: ...

@@ -28,19 +28,22 @@ _STREAM = 0x5EED5  # keeps the sheet's random crops apart from the training's
 def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed: int) -> np.ndarray:
     """Makes a contact sheet, [3 h, 3 w, 3] float32 in 0..1, display-referred."""
     device = next(network.parameters()).device
-    source, target, _ = ops.sample_crops(
-        dataset.input_bank,
-        dataset.target_bank,
+    rule = ops.CropRule(
         crop=dataset.crop(crop),
-        batch=ROWS,
-        step=step,
         seed=seed ^ _STREAM,
-        input_encoding=dataset.input_encoding,
-        target_encoding=dataset.target_encoding,
         valid=dataset.valid,
         centres=dataset.centres,
         centre_offsets=dataset.centre_offsets,
         centre_share=0.5,
+    )
+    source, target, _ = ops.sample_crops(
+        dataset.input_bank,
+        dataset.target_bank,
+        rule,
+        step=step,
+        batch=ROWS,
+        input_encoding=dataset.input_encoding,
+        target_encoding=dataset.target_encoding,
     )
     output = network(source.to(device))
     columns = (

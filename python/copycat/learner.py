@@ -95,33 +95,21 @@ class Learner:
 
     def _gather(self, data: Dataset, step: int) -> Tensor:
         """Leaves the batch's gradient in ``parameters``; returns the losses."""
-        settings = self._settings
-        crop = data.crop(settings.crop_size)
-        if settings.rotation_probability:
-            crop = (min(crop), min(crop))  # a quarter turn must fit as well
+        rule = self._rule(data)
         total = torch.zeros(3, device=self._device)
         for first in range(0, self.batch, self.micro_batch):
             count = min(self.micro_batch, self.batch - first)
             source, target, mask = ops.sample_crops(
                 data.input_bank,
                 data.target_bank,
-                mask_bank=data.mask_bank,
-                crop=crop,
-                batch=count,
-                first_sample=first,
-                total_samples=self.batch,
-                crops_per_pair=settings.crops_per_pair,
+                rule,
                 step=step,
-                seed=settings.seed,
+                batch=count,
                 input_encoding=data.input_encoding,
                 target_encoding=data.target_encoding,
-                valid=data.valid,
-                centres=data.centres,
-                centre_offsets=data.centre_offsets,
-                centre_share=settings.difference_share,
-                flip=settings.flip_probability,
-                flop=settings.flop_probability,
-                turn=settings.rotation_probability,
+                mask_bank=data.mask_bank,
+                first_sample=first,
+                total_samples=self.batch,
                 device=self._device,
             )
             objective, losses = self._loss(self.network(source), target, self._scale, mask)
@@ -130,6 +118,22 @@ class Learner:
             total += losses * share
             self.parameters.gather_gradient()
         return total
+
+    def _rule(self, data: Dataset) -> ops.CropRule:
+        settings = self._settings
+        crop = data.crop(settings.crop_size)
+        return ops.CropRule(
+            crop=(min(crop), min(crop)) if settings.rotation_probability else crop,  # a quarter turn must fit as well
+            seed=settings.seed,
+            valid=data.valid,
+            centres=data.centres,
+            centre_offsets=data.centre_offsets,
+            centre_share=settings.difference_share,
+            flip=settings.flip_probability,
+            flop=settings.flop_probability,
+            turn=settings.rotation_probability,
+            crops_per_pair=settings.crops_per_pair,
+        )
 
     def _update(self, loss: Tensor, step: int, rate: float) -> None:
         gradient = self.parameters.gradient

@@ -26,8 +26,8 @@ def crops(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     taken: list[np.ndarray] = []
     real = ops.sample_crops
 
-    def noted(*banks: torch.Tensor, **more: object) -> object:
-        source, target, mask = real(*banks, **more)  # type: ignore[arg-type]
+    def noted(*arguments: object, **more: object) -> object:
+        source, target, mask = real(*arguments, **more)  # type: ignore[arg-type]
         for pixels, encoding in ((source, data.input_encoding), (target, data.target_encoding)):
             taken.append(ops.denormalize(pixels, encoding).numpy())
         return source, target, mask

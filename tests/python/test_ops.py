@@ -7,6 +7,7 @@ import pytest
 import torch
 from copycat import ops
 from copycat.ops import Encoding
+from crop_calls import crop_positions, sample_crops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,7 +106,7 @@ def test_crops_are_the_pixels_that_torch_would_cut(device, data):
     }
     encodings = [some_encoding(c, log=draw(st.booleans(), label="log")) for c in channels]
 
-    seen = ops.sample_crops(
+    seen = sample_crops(
         banks[0].to(device),
         banks[1].to(device),
         mask_bank=None if mask is None else mask.to(device),
@@ -115,7 +116,7 @@ def test_crops_are_the_pixels_that_torch_would_cut(device, data):
         **geometry,
     )
 
-    positions = ops.crop_positions((height, width), **geometry).tolist()
+    positions = crop_positions((height, width), **geometry).tolist()
     for bank, encoding, result in zip(banks, [*encodings, Encoding.identity(1)], seen, strict=True):
         if result is None:
             assert mask is None
@@ -129,15 +130,15 @@ def test_crops_are_the_pixels_that_torch_would_cut(device, data):
 
 def test_one_gpu_or_none_draws_the_same_crops(device):
     geometry = {"crop": (9, 7), "batch": 64, "step": 5, "seed": 3, "valid": whole(7, 30, 40), "turn": 0.5, "flip": 0.3}
-    here = ops.crop_positions((30, 40), device=torch.device(device), **geometry)
-    assert torch.equal(here.cpu(), ops.crop_positions((30, 40), **geometry))
+    here = crop_positions((30, 40), device=torch.device(device), **geometry)
+    assert torch.equal(here.cpu(), crop_positions((30, 40), **geometry))
 
 
 def test_ranks_draw_disjoint_parts_of_the_same_step(device):
     geometry = {"crop": (8, 8), "step": 11, "seed": 1, "valid": whole(5, 32, 32), "total_samples": 12}
     geometry["device"] = torch.device(device)
-    together = ops.crop_positions((32, 32), batch=12, **geometry)
-    apart = [ops.crop_positions((32, 32), batch=3, first_sample=first, **geometry) for first in (0, 3, 6, 9)]
+    together = crop_positions((32, 32), batch=12, **geometry)
+    apart = [crop_positions((32, 32), batch=3, first_sample=first, **geometry) for first in (0, 3, 6, 9)]
     assert torch.equal(together, torch.cat(apart))
 
 
@@ -152,23 +153,23 @@ def test_a_step_tensor_counts_like_a_number(device):
         "target_encoding": Encoding.identity(3),
     }
     step = torch.tensor(41, device=device)
-    out = ops.sample_crops(bank, bank, step=step, **same)
+    out = sample_crops(bank, bank, step=step, **same)
     step += 1
-    again = ops.sample_crops(bank, bank, step=step, out=out, **same)
+    again = sample_crops(bank, bank, step=step, out=out, **same)
     assert again[0].data_ptr() == out[0].data_ptr()
-    assert torch.equal(out[0], ops.sample_crops(bank, bank, step=42, **same)[0])
+    assert torch.equal(out[0], sample_crops(bank, bank, step=42, **same)[0])
 
 
 def test_every_pass_takes_every_pair_once_in_a_new_order(device):
     geometry = {"crop": (4, 4), "batch": 6, "seed": 0, "valid": whole(6, 16, 16), "device": torch.device(device)}
-    orders = [tuple(ops.crop_positions((16, 16), step=step, **geometry)[:, 0].tolist()) for step in range(20)]
+    orders = [tuple(crop_positions((16, 16), step=step, **geometry)[:, 0].tolist()) for step in range(20)]
     assert all(sorted(order) == list(range(6)) for order in orders)
     assert len(set(orders)) > 15
 
 
 def test_crops_per_pair_follow_each_other(device):
     geometry = {"crop": (4, 4), "batch": 6, "seed": 0, "step": 0, "valid": whole(3, 16, 16)}
-    frames = ops.crop_positions((16, 16), crops_per_pair=2, device=torch.device(device), **geometry)[:, 0].tolist()
+    frames = crop_positions((16, 16), crops_per_pair=2, device=torch.device(device), **geometry)[:, 0].tolist()
     assert frames[0::2] == frames[1::2]
     assert sorted(frames[0::2]) == [0, 1, 2]
 
@@ -176,7 +177,7 @@ def test_crops_per_pair_follow_each_other(device):
 def test_places_are_spread_evenly_over_the_valid_rectangle(device):
     valid = torch.tensor([[2, 3, 12, 11]], dtype=torch.int32)
     geometry = {"crop": (4, 6), "batch": 5000, "step": 0, "seed": 9, "valid": valid, "device": torch.device(device)}
-    positions = ops.crop_positions((20, 20), **geometry).cpu()
+    positions = crop_positions((20, 20), **geometry).cpu()
     # 5 x 5 places, 200 each: chi squared with 24 degrees of freedom stays below 51 with probability 0.999.
     places = (positions[:, 2] - 3) * 5 + positions[:, 1] - 2
     counts = torch.bincount(places, minlength=25)
@@ -187,7 +188,7 @@ def test_places_are_spread_evenly_over_the_valid_rectangle(device):
 def test_the_share_of_centred_crops_is_kept_and_frames_without_centres_go_on(device):
     centres = torch.tensor([[50, 60]], dtype=torch.int32)
     offsets = torch.tensor([0, 1, 1], dtype=torch.int32)
-    positions = ops.crop_positions(
+    positions = crop_positions(
         (100, 100),
         crop=(5, 5),
         batch=4000,
@@ -207,7 +208,7 @@ def test_the_share_of_centred_crops_is_kept_and_frames_without_centres_go_on(dev
 
 def test_chances_of_mirroring_and_turning_are_kept(device):
     geometry = {"crop": (4, 4), "batch": 4000, "step": 0, "seed": 8, "valid": whole(1, 9, 9)}
-    positions = ops.crop_positions((9, 9), flip=0.1, flop=0.5, turn=0.6, device=torch.device(device), **geometry).cpu()
+    positions = crop_positions((9, 9), flip=0.1, flop=0.5, turn=0.6, device=torch.device(device), **geometry).cpu()
     assert float((positions[:, 3] & 1).float().mean()) == pytest.approx(0.1, abs=0.03)
     assert float((positions[:, 3] >> 1).float().mean()) == pytest.approx(0.5, abs=0.04)
     turns = torch.bincount(positions[:, 4], minlength=4) / 4000
@@ -222,10 +223,10 @@ def test_a_memory_mapped_bank_is_read_in_place(device, tmp_path):
     bank = mapped if device == "cpu" else mapped.pin_memory()
     same = {"crop": (8, 8), "batch": 4, "step": 0, "seed": 0, "valid": whole(2, 12, 14)}
     encoding = Encoding.identity(3)
-    crops, _, _ = ops.sample_crops(
+    crops, _, _ = sample_crops(
         bank, bank, input_encoding=encoding, target_encoding=encoding, device=torch.device(device), **same
     )
-    positions = ops.crop_positions((12, 14), **same).tolist()
+    positions = crop_positions((12, 14), **same).tolist()
     wanted = torch.stack([cut(pixels.float(), position, (8, 8)) for position in positions])
     assert torch.equal(crops.cpu(), wanted)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from copycat import ops
 from copycat.ops import Encoding
+from crop_calls import sample_crops
 
 IDENTITY = Encoding.identity(3)
 
@@ -29,7 +30,7 @@ def crop_arguments(**changes):
 
 def sample(**changes):
     arguments = crop_arguments(**changes)
-    return ops.sample_crops(arguments.pop("input_bank"), arguments.pop("target_bank"), **arguments)
+    return sample_crops(arguments.pop("input_bank"), arguments.pop("target_bank"), **arguments)
 
 
 def rectangles(*rows):
@@ -161,7 +162,7 @@ def operator_calls():
     """The registered operators with arguments they take."""
     valid = rectangles([0, 0, 30, 20], [0, 0, 30, 20])
     last = torch.zeros(2, 3, 8, 10).contiguous(memory_format=torch.channels_last)
-    numbers = IDENTITY._numbers()
+    numbers = IDENTITY.numbers()
     rule = ([8, 10], valid, None, None, 3, None, 1, [0.0, 0.5, 0.5, 0.0], [1, 0, 2])
     return {
         "sample_crops": (bank(), bank(), None, last, last.clone(), None, numbers, numbers, *rule),

@@ -1,0 +1,36 @@
+"""The kernels as torch operators: crops, pictures, and what lies between a gated block's convolutions.
+
+Each operator is registered with torch (``torch.ops.copycat``), so that torch.compile and CUDA graphs can hold it; none
+of them carries a gradient. The device of the output picks the kernel, CUDA kernels run on torch's current stream, and
+CPU kernels use ``torch.get_num_threads()`` threads.
+
+Banks are ``[N, H, W, C]`` in float32, float16, bfloat16 or uint8 (where 255 stands for 1), at any strides. A CUDA
+kernel reads a bank in device memory or in pinned host memory. A wrong argument is a ValueError that names it and its
+value.
+"""
+
+from copycat.ops.crops import CropRule, check_crop, crop_positions, sample_crops
+from copycat.ops.encoding import Encoding
+from copycat.ops.gated_block import LANES, gate, gate_gradient, residual_norm, residual_norm_gradient
+from copycat.ops.native import build_info, cuda_available
+from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, statistics
+
+__all__ = [
+    "LANES",
+    "CropRule",
+    "Encoding",
+    "Statistics",
+    "build_info",
+    "check_crop",
+    "crop_positions",
+    "cuda_available",
+    "denormalize",
+    "downsize",
+    "gate",
+    "gate_gradient",
+    "normalize",
+    "residual_norm",
+    "residual_norm_gradient",
+    "sample_crops",
+    "statistics",
+]

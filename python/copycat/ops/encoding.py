@@ -1,0 +1,47 @@
+"""How the values of a channel become what the network sees: plain numbers that a model's file carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the values of each channel become what the network sees, ``y = (e(x) - mean) / std``.
+
+    ``e`` is the identity where ``log_scale`` is 0, else the signed logarithm ``sign(x) * log1p(log_scale * |x|)``,
+    which keeps negatives and tames scene-linear highlights.
+
+    Attributes:
+        log_scale: per channel, 0 or more.
+        mean: per channel, of e(x).
+        std: per channel, of e(x), above 0.
+    """
+
+    log_scale: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def identity(cls, channels: int) -> Encoding:
+        """The encoding that changes nothing."""
+        return cls((0.0,) * channels, (0.0,) * channels, (1.0,) * channels)
+
+    @classmethod
+    def from_dict(cls, numbers: dict[str, Any]) -> Encoding:
+        """The inverse of `to_dict`; raises KeyError when a list is missing."""
+        return cls(*(tuple(float(value) for value in numbers[name]) for name in ("log_scale", "mean", "std")))
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain lists, for a file's header."""
+        return {name: list(values) for name, values in asdict(self).items()}
+
+    def select(self, indices: Sequence[int]) -> Encoding:
+        """The encoding of the given channels, in the given order."""
+        return Encoding(*(tuple(values[i] for i in indices) for values in (self.log_scale, self.mean, self.std)))
+
+    def numbers(self) -> list[float]:
+        """All in one list, as operators take them: log_scale, mean, std."""
+        return [*self.log_scale, *self.mean, *self.std]

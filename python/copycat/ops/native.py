@@ -1,0 +1,63 @@
+"""The only importer of ``copycat._core``: tensors go in as DLPack capsules, kernels come out as torch operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public, but torch's stubs do not say so
+
+from copycat import _core as core
+
+__all__ = ["build_info", "capsule", "channels_last", "core", "cuda_available", "pixels", "place", "register"]
+
+# Not torch.library.custom_op: its first call imports torch's compiler, seconds of a start.
+_LIBRARY: Any = torch.library.Library("copycat", "DEF")  # type: ignore[no-untyped-call]  # operators live as long
+
+
+def build_info() -> dict[str, Any]:
+    """What was compiled in: version, compiler, cpu_instructions, cuda, cuda_version and cuda_architectures."""
+    return dict(core.build_info())
+
+
+def cuda_available() -> bool:
+    """Whether the kernels were compiled for CUDA and torch and they both find a device and its driver."""
+    return torch.cuda.is_available() and core.cuda_device_count() > 0
+
+
+def capsule(tensor: Tensor | None) -> core.Capsule | None:
+    """A tensor's memory as the native module takes it; the capsule keeps it alive."""
+    return None if tensor is None else to_dlpack(tensor.detach())
+
+
+def pixels(tensor: Tensor | None) -> core.Capsule | None:
+    """[B, C, H, W] as the kernels see it, [B, H, W, C]."""
+    return None if tensor is None else to_dlpack(tensor.detach().permute(0, 2, 3, 1))
+
+
+def channels_last(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An empty tensor [B, C, H, W] whose pixels lie side by side."""
+    return torch.empty(size, dtype=dtype, device=device, memory_format=torch.channels_last)
+
+
+def place(output: Tensor) -> dict[str, int]:
+    """Where a kernel runs: torch's threads, and torch's current stream of the output's device."""
+    stream = torch.cuda.current_stream(output.device).cuda_stream if output.is_cuda else 0
+    return {"threads": torch.get_num_threads(), "stream": stream}
+
+
+def register(schema: str, kernel: Callable[..., object], fake: Callable[..., object]) -> None:
+    """Makes ``torch.ops.copycat.<name>`` of a function.
+
+    Args:
+        schema: in torch's language, ``name(Tensor x, ...) -> Tensor``.
+        kernel: takes the schema's arguments, on the CPU and on CUDA.
+        fake: the same for tensors without data, for torch's compiler.
+    """
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema)
+    _LIBRARY.impl(name, kernel, "CPU")
+    _LIBRARY.impl(name, kernel, "CUDA")
+    torch.library.register_fake(f"copycat::{name}", fake, lib=_LIBRARY)
