@@ -10,6 +10,9 @@ trains and renders through the real command line, EXR in, EXR out, and prints th
   above 1, and the extremes.
 - matte (dancer_alpha, 640x360): rgb -> alpha; mean absolute error beside copying the nearest training frame's alpha.
 - paintout (paintout_table, 768x432): a woman is painted out of the shot; PSNR inside the patch, as displayed.
+
+Each line ends with the flicker (``benchmarks.flicker``) of the held-out frames that are neighbours, in 8-bit values as
+displayed, beside that of the Input (of copying the nearest training frame, for the matte).
 """
 
 from __future__ import annotations
@@ -20,13 +23,16 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 from copycat.contact_sheet import srgb, write_png
 from copycat.sequence import ImageSequence, format_frames, read_frame, write_frame
+
+from benchmarks.flicker import Frame, flicker
 
 RGB = ("R", "G", "B")
 KNOBS = "--model-size Small --crop-size 128 --image-interval 1000 --checkpoint-interval 100000"
@@ -66,7 +72,8 @@ def deblur(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) 
     before = [psnr(shown(soft_frames.path(f)), shown(sharp.path(f))) for f in held_out]
     after = [psnr(shown(made.path(f)), shown(sharp.path(f))) for f in held_out]
     draw(pictures, "deblur", [shown(s.path(held_out[9]))[200:600, 700:1300] for s in (soft_frames, made, sharp)])
-    return f"doing nothing {np.mean(before):.2f} dB, copycat {np.mean(after):.2f} dB ({cpu:.0f} CPU-s)"
+    flickers = flickering(held_out, soft_frames, made, sharp)
+    return f"doing nothing {np.mean(before):.2f} dB, copycat {np.mean(after):.2f} dB ({cpu:.0f} CPU-s); {flickers}"
 
 
 def repair(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) -> str:
@@ -96,7 +103,7 @@ def repair(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) 
     draw(pictures, "repair", [shown(s.path(held_out[9]))[200:500, 750:1150] for s in (stained_frames, made, clean)])
     return (
         f"inside: doing nothing {np.mean(before):.2f} dB, copycat {np.mean(after):.2f} dB; "
-        f"outside {np.mean(outside):.2f} dB ({cpu:.0f} CPU-s)"
+        f"outside {np.mean(outside):.2f} dB ({cpu:.0f} CPU-s); {flickering(held_out, stained_frames, made, clean)}"
     )
 
 
@@ -153,7 +160,17 @@ def matte(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) -
     frame = held_out[7]
     grey = [np.repeat(alpha(s, frame), 3, axis=-1) for s in (made, truth)]
     draw(pictures, "matte", [shown(comp.path(frame)), *grey])
-    return f"copying {np.mean(copied):.4f}, copycat {np.mean(learned):.4f} mean absolute error ({cpu:.0f} CPU-s)"
+    plates = {f: 255 * shown(comp.path(f)) for f in held_out}
+
+    def flickers(frame_of: Callable[[int], np.ndarray]) -> float:
+        return mean_flicker(held_out, lambda f: Frame(plates[f], 255 * frame_of(f), 255 * alpha(truth, f)))
+
+    nearest_of = dict(zip(held_out, nearest, strict=True))
+    copying, learning = flickers(lambda f: alpha(truth, nearest_of[f])), flickers(lambda f: alpha(made, f))
+    return (
+        f"copying {np.mean(copied):.4f}, copycat {np.mean(learned):.4f} mean absolute error ({cpu:.0f} CPU-s); "
+        f"flicker: copying {copying:.3f}, copycat {learning:.3f}"
+    )
 
 
 def paintout(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None) -> str:
@@ -174,8 +191,24 @@ def paintout(shots: Path, out: Path, knobs: Sequence[str], pictures: Path | None
     draw(pictures, "paintout", [shown(s.path(held_out[20])) for s in (plate, made, clean)])
     return (
         f"inside the patch: doing nothing {np.mean(before):.2f} dB, copycat {np.mean(after):.2f} dB; "
-        f"outside {np.mean(outside):.2f} dB ({cpu:.0f} CPU-s)"
+        f"outside {np.mean(outside):.2f} dB ({cpu:.0f} CPU-s); {flickering(held_out, plate, made, clean)}"
     )
+
+
+def flickering(frames: Sequence[int], plate: ImageSequence, made: ImageSequence, truth: ImageSequence) -> str:
+    """What a colour result flickers, and what its Input does."""
+    sources = {"doing nothing": plate, "copycat": made}
+    values = {
+        name: mean_flicker(frames, lambda f, s=source: Frame(*(255 * shown(x.path(f)) for x in (plate, s, truth))))
+        for name, source in sources.items()
+    }
+    return "flicker: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+
+
+def mean_flicker(frames: Sequence[int], frame: Callable[[int], Frame]) -> float:
+    """Mean flicker over the frames that are neighbours."""
+    neighbours = [(a, b) for a, b in pairwise(frames) if b == a + 1]
+    return float(np.nanmean([flicker((frame(a), frame(b))) for a, b in neighbours]))
 
 
 def work(

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from skimage.metrics import structural_similarity
 
+from benchmarks.flicker import Frame, flicker
+
 
 def psnr8(made: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
     """PSNR of 8-bit images in dB, peak 255, optionally only where a mask is true."""
@@ -48,3 +50,15 @@ def score(made: Path, test: Path) -> dict[str, float]:
             note("crosses", psnr8(image, truth, inside))
             note("outside", psnr8(image, truth, outside))
     return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def flicker8(made: Path, run: Path) -> float:
+    """Flicker of a run of consecutive frames, in 8-bit code values.
+
+    Args:
+        made: directory with ``%04d.png``; ``run / "src"`` itself tells what doing nothing flickers.
+        run: directory with the ``src`` and ``dst`` of nothing but these frames.
+    """
+    folders = (run / "src", made, run / "dst")
+    names = sorted(path.name for path in (run / "dst").glob("*.png"))
+    return flicker(Frame(*(cv2.imread(str(folder / name)) for folder in folders)) for name in names)

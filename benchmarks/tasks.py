@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -23,6 +23,8 @@ SHA256 = {
 }
 TRAINING = {"t1": (0, 33, 66, 98, 131), "t2": (0, 12, 24, 36, 49)}
 HELD_OUT = {"t1": (9, 20, 48, 57, 80, 90, 110, 122), "t2": (4, 8, 16, 20, 30, 33, 42, 46)}
+# Consecutive frames that were not trained on, to measure flicker with.
+NEIGHBOURS = {"t1": (46, 47, 48, 49, 50), "t2": (28, 29, 30, 31, 32)}
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
@@ -37,18 +39,22 @@ def build(task: str, directory: Path) -> Path:
     if done.exists():
         return root
     digest = hashlib.sha256()
-    for frame, source, target, mask in (_t1 if task == "t1" else _t2)():
+    for frame, source, target, mask in _samples(task, (*TRAINING[task], *HELD_OUT[task])):
         split = "train" if frame in TRAINING[task] else "test"
-        source8, target8 = _to8(source), _to8(target)
-        digest.update((source8 if task == "t1" else target8).tobytes())
-        _write(root / split / "src" / f"{frame:04d}.png", source8)
-        _write(root / split / "dst" / f"{frame:04d}.png", target8)
-        if mask is not None:
-            _write(root / split / "mask" / f"{frame:04d}.png", _to8(np.repeat(mask[..., None], 3, axis=-1)))
+        _write_sample(root / split, frame, source, target, mask)
+        digest.update(_to8(source if task == "t1" else target).tobytes())
     if digest.hexdigest() != SHA256[task]:
         raise RuntimeError(f"{task}: these are not the published frames (SHA-256 {digest.hexdigest()}); use OpenCV 5.0")
     done.touch()
     return root
+
+
+def build_frames(task: str, frames: Sequence[int], directory: Path) -> Path:
+    """Writes other frames of a task's clip, with their own numbers, as ``directory/{src,dst,mask}/%04d.png``."""
+    missing = [frame for frame in frames if not (directory / "dst" / f"{frame:04d}.png").exists()]
+    for sample in _samples(task, missing) if missing else ():
+        _write_sample(directory, *sample)
+    return directory
 
 
 def decode(name: str) -> list[np.ndarray]:
@@ -89,19 +95,22 @@ def degrade(clean: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
 Sample = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
 
 
-def _t1() -> Iterator[Sample]:
+def _samples(task: str, numbers: Sequence[int]) -> Iterator[Sample]:
+    return (_t1 if task == "t1" else _t2)(numbers)
+
+
+def _t1(numbers: Sequence[int]) -> Iterator[Sample]:
     frames = decode("bigbuckbunny.mp4")
-    for frame in (*TRAINING["t1"], *HELD_OUT["t1"]):
+    for frame in numbers:
         clean = cv2.resize(frames[frame], (960, 540), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         source, mask = degrade(clean, frame)
         yield frame, source, clean, mask
 
 
-def _t2() -> Iterator[Sample]:
+def _t2(numbers: Sequence[int]) -> Iterator[Sample]:
     shot = decode("bikes.mp4")[137:187]
-    frames = [cv2.resize(frame, (1280, 544), interpolation=cv2.INTER_CUBIC) for frame in shot]
-    for frame in (*TRAINING["t2"], *HELD_OUT["t2"]):
-        plate = frames[frame].astype(np.float32) / 255
+    for frame in numbers:
+        plate = cv2.resize(shot[frame], (1280, 544), interpolation=cv2.INTER_CUBIC).astype(np.float32) / 255
         luma = (plate * _LUMA).sum(-1)
         key = np.clip((blur(luma, 2.0) - 0.55) / 0.20, 0, 1)
         key = blur(key * key * (3 - 2 * key), 3.0)[..., None]
@@ -119,6 +128,13 @@ def _bounce(position: float, low: float, high: float) -> float:
 
 def _to8(image: np.ndarray) -> np.ndarray:
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _write_sample(split: Path, frame: int, source: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> None:
+    _write(split / "src" / f"{frame:04d}.png", _to8(source))
+    _write(split / "dst" / f"{frame:04d}.png", _to8(target))
+    if mask is not None:
+        _write(split / "mask" / f"{frame:04d}.png", _to8(np.repeat(mask[..., None], 3, axis=-1)))
 
 
 def _write(path: Path, image: np.ndarray) -> None:

@@ -1,0 +1,60 @@
+"""Flicker: how much a result's error changes from frame to frame where the picture stands still.
+
+The warping error of Lai et al. (Learning Blind Video Temporal Consistency, ECCV 2018) compares a frame with its
+neighbour after optical flow. Here only those pixels count where the shot does not move, so that the flow is zero and
+cannot be wrong, and the *error* against the truth is compared and not the result, so that the grain and the light that
+the truth itself changes are no flicker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+# Neighbouring frames are still where the means of 5 x 5 pixels differ by less than this in every channel, peak 255:
+# the means of ordinary grain do, those of an edge that moves by half a pixel do not.
+STILL = 2.0
+_WINDOW = 5
+
+
+class Frame(NamedTuple):
+    """One of a run of consecutive frames, each [H, W, C] with peak 255, channels in any but one order."""
+
+    plate: np.ndarray
+    made: np.ndarray
+    truth: np.ndarray
+
+
+def flicker(frames: Iterable[Frame]) -> float:
+    """Mean over neighbours t, t + 1, still pixels and channels of ``|(made - truth)(t + 1) - (made - truth)(t)|``.
+
+    Args:
+        frames: two or more consecutive ones. A pixel counts where both the plate and the truth are still.
+
+    Returns:
+        In 8-bit code values, peak 255; NaN where nothing is still.
+    """
+    total, count = 0.0, 0
+    for before, after in pairwise(frames):
+        still = _still(before.plate, after.plate) & _still(before.truth, after.truth)
+        change = _error(after) - _error(before)
+        total += float(np.abs(change[still]).sum())
+        count += int(still.sum()) * change.shape[-1]
+    return total / count if count else float("nan")
+
+
+def _still(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    height, width = before.shape[:2]
+    margin = _WINDOW // 2
+    difference = after.astype(np.float32) - before.astype(np.float32)
+    padded = np.pad(difference, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    rows = sum(padded[y : y + height] for y in range(_WINDOW))
+    mean = sum(rows[:, x : x + width] for x in range(_WINDOW)) / _WINDOW**2
+    return np.abs(mean).max(axis=-1) < STILL
+
+
+def _error(frame: Frame) -> np.ndarray:
+    return frame.made.astype(np.float32) - frame.truth.astype(np.float32)
