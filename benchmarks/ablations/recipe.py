@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from copycat import cat, losses, parameters, schedule, tiles
 from copycat.config import Settings
-from copycat.contact_sheet import srgb
 from copycat.dataset import Pair, find_frames, load_dataset
 from copycat.learner import Learner
 from copycat.models import Network
 from copycat.sequence import ImageSequence, read_frame, read_info
+from copycat.viewing import srgb
 
 from benchmarks.score import psnr8
 from benchmarks.tasks import build

@@ -301,6 +301,12 @@ class Settings(_Table):
         kind="sequence",
         shown_on=CLI_PAGE,
     )
+    ocio_view: str = _knob(
+        "",
+        "OCIO View",
+        "How contact sheets and previews of scene-linear frames are shown: display/view of the OpenColorIO "
+        "configuration that OCIO names, or of the built-in one. Empty: the sRGB curve.",
+    )
     # -- the loss and what is done to the crops
     l1_weight: float = _knob(0.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6)
     l2_weight: float = _knob(1.0, "L2 Weight", "Weight of the mean squared error in the loss.", minimum=0, maximum=1e6)

@@ -30,6 +30,7 @@ from copycat.runs import (
 from copycat.signals import StopSignals
 from copycat.training_loop import Trainer
 from copycat.training_report import Progress, Report, Result
+from copycat.viewing import check_view
 from copycat.weights import starting_point
 
 __all__ = ["Progress", "Report", "Result", "Trainer", "TrainingError", "resume", "train"]
@@ -83,6 +84,7 @@ def train(
     if not settings.data_directory:
         raise SettingsError("Data Directory is not set: say where checkpoints and contact sheets go")
     resolved = _callbacks(settings, callbacks, functions)
+    check_view(settings.ocio_view)
     start = starting_point(settings)
     frames = find_frames(shots, settings.training_frames)
     settings.pairs_per_step(len(frames))  # refuses a batch that is too large before anything is read
@@ -135,6 +137,7 @@ def resume(
     settings = before.replace(**_known(knobs), data_directory=str(run.directory))
     _check_resumable(before, settings)
     resolved = _callbacks(settings, callbacks, functions)
+    check_view(settings.ocio_view)
     lock = TrainerLock(run)
     try:
         # A run that was stopped before its first resume state begins anew.

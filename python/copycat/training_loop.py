@@ -17,7 +17,7 @@ from torch import Tensor
 from copycat import cat, checkpoint, ops, tiles
 from copycat.callbacks import Callbacks
 from copycat.config import Settings
-from copycat.contact_sheet import contact_sheet, display, write_png
+from copycat.contact_sheet import contact_sheet, write_png
 from copycat.dataset import Dataset, FramePair, Pair, find_frames, load_dataset
 from copycat.devices import choose_device, device_name, is_out_of_memory
 from copycat.errors import CopycatError
@@ -29,6 +29,7 @@ from copycat.sequence import ImageSequence, read_frame, read_info, resolve_chann
 from copycat.signals import StopSignals
 from copycat.training_report import Progress, Report, Result
 from copycat.validation import psnr
+from copycat.viewing import display
 from copycat.weights import check_channels
 
 _READ_BACK_SECONDS = 1.0
@@ -355,16 +356,17 @@ class Trainer:
         return bool(self._signals.received)
 
     def _write_pictures(self, data: Dataset) -> None:
+        view = self.settings.ocio_view
         with self.learner.parameters.averaged():
             network = self.learner.network
-            sheet = contact_sheet(network, data, self.settings.crop_size, self.step, self.settings.seed)
+            sheet = contact_sheet(network, data, self.settings.crop_size, self.step, self.settings.seed, view)
             write_png(self.run.contact_sheet(self.step), sheet)
             if self._preview:
                 frame = read_frame(self._preview, self.header.channels_in)
                 image = torch.from_numpy(frame.pixels).movedim(-1, 0)
                 with contextlib.suppress(tiles.CancelledError):
                     output = tiles.render(network, image, self._encodings, tile_size=1024, cancel=self._stopping)
-                    picture = display(output, frame.info.linear, self.header.channels_out)
+                    picture = display(output, frame.info.linear, self.header.channels_out, view)
                     write_png(self.run.preview(self.step), picture)
 
     @property

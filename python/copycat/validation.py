@@ -10,10 +10,10 @@ import torch
 
 from copycat import tiles
 from copycat.cat import ModelHeader
-from copycat.contact_sheet import srgb
 from copycat.dataset import FramePair
 from copycat.models import Network
 from copycat.sequence import FrameInfo, read_frame
+from copycat.viewing import srgb
 
 
 def psnr(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import Shot, write_shot
 from copycat import contact_sheet as sheets
 from copycat import ops, trainer
@@ -15,6 +14,7 @@ from copycat.config import Settings
 from copycat.dataset import Dataset, Pair, find_frames, load_dataset
 from copycat.models import Network
 from copycat.sequence import read_frame
+from copycat.viewing import srgb
 
 
 def dataset(shot: Shot) -> Dataset:
@@ -47,7 +47,7 @@ def test_three_rows_by_three_columns_with_the_third_crop_on_top(
     for row, crop in enumerate((2, 1, 0)):
         cells = [sheet[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] for column in range(3)]
         for cell, pixels in zip(cells, (inputs[crop], targets[crop], inputs[crop]), strict=True):
-            expected = np.clip(sheets.srgb(pixels.transpose(1, 2, 0)), 0, 1)
+            expected = np.clip(srgb(pixels.transpose(1, 2, 0)), 0, 1)
             np.testing.assert_allclose(cell, expected, atol=2e-3)
 
 
@@ -76,18 +76,3 @@ def test_a_preview_is_the_whole_frame_outside_the_data_set(
     run = train(epochs=2, preview=other.input).run
     info = read_frame(run.preview(2), ["R", "G", "B"]).info
     assert (info.width, info.height, info.dtype) == (120, 50, "uint8")
-
-
-def test_display_of_few_and_many_channels() -> None:
-    pixels = torch.tensor([-0.5, 0.0, 0.5, 2.0, float("nan")]).view(1, 1, 5)
-    matte = sheets.display(pixels, linear=True, channels=("A",))
-    assert matte.shape == (1, 5, 3)
-    np.testing.assert_allclose(matte[0, :, 0], [0, 0, 0.5, 1, 0], atol=1e-6)
-    colour = sheets.display(pixels.repeat(5, 1, 1), linear=True, channels=("R", "G", "B", "A", "Z"))
-    np.testing.assert_allclose(colour[0, :, 1], [0, 0, 0.735357, 1, 0], atol=1e-5)
-    shown = sheets.display(pixels.repeat(3, 1, 1), linear=False, channels=("R", "G", "B"))
-    np.testing.assert_allclose(shown[0, :, 2], [0, 0, 0.5, 1, 0], atol=1e-6)
-
-
-def test_srgb_is_the_standards() -> None:
-    np.testing.assert_allclose(sheets.srgb(np.array([0.0, 0.0031308, 0.18, 1.0])), [0, 0.04045, 0.46135, 1], atol=1e-4)

@@ -20,7 +20,7 @@ LAYERS = (
     {"trainer", "training_loop", "training_report", "inference", "export"},
     {"learner", "pending_losses", "callbacks", "checkpoint", "contact_sheet", "schedule", "signals", "validation"},
     {"weights", "dataset", "encoding", "tiles", "parameters", "devices", "compare"},
-    {"cat", "models", "losses", "sequence", "distributed"},
+    {"cat", "models", "losses", "sequence", "viewing", "distributed"},
     {"gated_block"},
     {"ops"},
     {"runs"},
