@@ -363,9 +363,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CopycatError as error:
         _errors.print(f"[bold red]error:[/] {_escaped(str(error))}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        _errors.print("interrupted")
-        sys.exit(130)
 
 
 def _join_pairs(arguments: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from conftest import Outcome, Shot, picture, random_model, run_copycat, start_co
 from copycat import cat, cli
 from copycat.config import InferenceSettings, Settings
 from copycat.runs import find_run, find_runs, read_info, read_json
-from copycat.sequence import write_frame
+from copycat.sequence import read_frame, write_frame
 
 Copycat = Callable[..., Outcome]
 SMALL = ("--model-size", "Small", "--crop-size", 32, "--epochs", 3)
@@ -117,6 +117,22 @@ def test_infer(copycat: Copycat, tmp_path: Path) -> None:
     assert status == 0, err
     assert len(list(tmp_path.glob("out.*.exr"))) == 24
     assert "24 frames written: out.1001.exr ... out.1024.exr" in out
+
+
+def test_ctrl_c_ends_a_render_with_whole_frames(tmp_path: Path, tiny: None) -> None:
+    write_shot(tmp_path, tuple(range(1, 401)))
+    random_model(tmp_path / "a.cat")
+    process = start_copycat("infer", "a.cat", "plate.%04d.exr", "made/%04d.exr", cwd=tmp_path)
+    while not list(tmp_path.glob("made/*.exr")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    written = sorted((tmp_path / "made").iterdir())
+    assert 0 < len(written) < 400
+    for path in written:
+        assert read_frame(path, ["R", "G", "B"]).pixels.shape == (64, 64, 3)
 
 
 def test_a_real_process_prints_lines_and_nothing_on_standard_error(tmp_path: Path) -> None:
