@@ -19,6 +19,7 @@ _HOME = {
     "resume": "copycat.trainer",
     "load": "copycat.inference",
     "infer": "copycat.inference",
+    "suggest": "copycat.next_frame",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from copycat.errors import CopycatError as CopycatError
     from copycat.inference import infer as infer
     from copycat.inference import load as load
+    from copycat.next_frame import suggest as suggest
     from copycat.trainer import resume as resume
     from copycat.trainer import train as train
 

@@ -1,4 +1,4 @@
-"""The command line: ``copycat train | resume | infer | info | runs | check``, and what hosts and pages need.
+"""The command line: ``copycat train | resume | infer | suggest | info | runs | check``, and what hosts and pages need.
 
 Exit status: 0 finished, or stopped on request; 130 Ctrl-C and 143 SIGTERM, both after saving; 2 wrong usage; else 1
 with one sentence on standard error.
@@ -247,6 +247,36 @@ def infer(
             **knobs,
         )
     print(f"{len(written)} frames written: {written[0]}" + (f" ... {written[-1].name}" if len(written) > 1 else ""))
+
+
+_RENDER_ONLY = (
+    "tile_overlap",
+    *(knob.field for knob in InferenceSettings.knobs() if knob.field and knob.page == "Python"),
+)
+
+
+@app.command()
+@_with_knobs(InferenceSettings, skip=("model_file", *_RENDER_ONLY))
+def suggest(
+    model: Annotated[str, typer.Argument(help="The trained model, a .cat file.")],
+    plate: Annotated[str, typer.Argument(help="The whole shot: plate.%04d.exr, a directory.")],
+    frames: Annotated[
+        str, typer.Option("--frames", help="Frames to look at, as in 1001-1100x5,1200; by default all.")
+    ] = "all",
+    ground_truth_frames: Annotated[
+        str | None,
+        typer.Option(
+            "--ground-truth-frames",
+            help="Frames that are painted already; by default what the training left beside the model says.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    **knobs: Any,
+) -> None:
+    """Say which frame to paint next: those on which the model is likely worst, worst first."""
+    from copycat.describe import report_suggestions
+
+    report_suggestions(model, plate, frames, ground_truth_frames, as_json, **knobs)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What ``copycat info`` and ``copycat check`` print."""
+"""What ``copycat info``, ``copycat check`` and ``copycat suggest`` print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from copycat import cat
 from copycat.config import Settings
+from copycat.progress import render_display
 from copycat.sequence import read_info
 
 if TYPE_CHECKING:
@@ -94,3 +95,27 @@ def report_check(pairs: Sequence[Pair], settings: Settings, as_json: bool) -> bo
     if not report.findings:
         console.print("nothing is wrong with this data set")
     return failing
+
+
+def report_suggestions(
+    model: str, plate: str, frames: str, ground_truth_frames: str | None, as_json: bool, **knobs: Any
+) -> None:
+    """Prints the frames of a plate, the one to paint next first; arguments as for ``next_frame.suggest``."""
+    from copycat.next_frame import suggest
+
+    asked: dict[str, Any] = {"frames": frames, "ground_truth_frames": ground_truth_frames, **knobs}
+    if as_json:
+        print(json.dumps([asdict(one) for one in suggest(model, plate, **asked)], indent=1))
+        return
+    with render_display() as (progress, warn):
+        found = suggest(model, plate, progress=progress, warn=warn, **asked)
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for title in ("Rank", "Frame", "Score"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    rank = 0
+    for one in found:
+        rank += not one.painted
+        state = ("", "dim", "painted") if one.painted else (str(rank), "bold" if rank == 1 else "", "")
+        table.add_row(state[0], str(one.frame), f"{one.score:.5f}", state[2], style=state[1])
+    Console(highlight=False).print(table)

@@ -233,7 +233,7 @@ def infer(
             warn(warning)
         model = Model(model, device, settings.half_precision)
     source, target = ImageSequence.parse(str(plate)), ImageSequence.parse(str(output))
-    numbers = _numbers(source, frames)
+    numbers = frame_numbers(source, frames)
     if target.single and len(numbers) > 1:
         raise SequenceError(f"{output}: is a single file, but {len(numbers)} frames are to be rendered; add %04d")
     outputs = {frame: target.path(frame) for frame in numbers}
@@ -285,7 +285,12 @@ def _render_frames(
                 progress(FrameReport(number, done, len(numbers), outputs[number]))
 
 
-def _numbers(source: ImageSequence, frames: str | Iterable[int]) -> list[int]:
+def frame_numbers(source: ImageSequence, frames: str | Iterable[int]) -> list[int]:
+    """The frames of a plate that are asked for: a range, numbers, or "all".
+
+    Raises:
+        SequenceError: none is, or one is missing.
+    """
     there = source.frames()
     if isinstance(frames, str):
         wanted = there if frames.strip().lower() in ("", "all") else parse_frames(frames)

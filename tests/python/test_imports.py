@@ -17,7 +17,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"describe", "runs_table", "progress", "ofx_install", "worker", "dashboard", "check"},
-    {"trainer", "training_loop", "training_report", "inference", "export"},
+    {"trainer", "training_loop", "training_report", "inference", "next_frame", "export"},
     {"learner", "pending_losses", "callbacks", "checkpoint", "contact_sheet", "schedule", "signals", "validation"},
     {"weights", "dataset", "encoding", "tiles", "parameters", "devices", "compare"},
     {"cat", "models", "losses", "sequence", "viewing", "distributed"},
