@@ -317,7 +317,7 @@ def _check_pixels(
     tell("warning", shot.input, lambda look: look.constant_input, "of one colour only")
     tell("note", shot.target, lambda look: look.constant_target, "of one colour only")
     tell("warning", shot.mask or shot.target, lambda look: look.empty_mask, "0 all over in the mask and not trained on")
-    _check_differences(shot, [look for _, look in looks], report)
+    _check_differences(shot, looks, report)
 
 
 def _look(pair: _FramePair, channels: _Wanted, compared: bool) -> _Look:
@@ -357,16 +357,27 @@ def _mask_is_empty(pair: _FramePair, channels: _Wanted) -> bool:
     return not read_frame(path, [name]).pixels.any()
 
 
-def _check_differences(shot: _Shot, looks: Sequence[_Look], report: Report) -> None:
-    """What all frames of a shot differ in: place, colour, grain."""
+def _check_differences(shot: _Shot, numbered: Sequence[tuple[int, _Look]], report: Report) -> None:
+    """What the frames of a shot differ in: place, colour, grain."""
+    looks = [look for _, look in numbered]
     shift = compare.agreed_shift([block for look in looks for block in look.shifts])
+    advice = "; --align-ground-truth moves it back, frame by frame"
     if shift is not None:
         report.add(
             "warning",
             str(shot.target),
             f"the Ground Truth seems shifted against the Input by {shift.dx:+.2f} pixels in x and {shift.dy:+.2f} in y"
-            f" (down is +), in {shift.confidence:.0%} of the places compared",
+            f" (down is +), in {shift.confidence:.0%} of the places compared{advice}",
         )
+    else:
+        found = [(number, compare.agreed_shift(look.shifts)) for number, look in numbered]
+        if alone := [(number, one) for number, one in found if one is not None]:
+            listed = ", ".join(f"{number} by {one.dx:+.2f}, {one.dy:+.2f}" for number, one in alone)
+            report.add(
+                "warning",
+                str(shot.target),
+                f"single frames seem shifted against the Input, by pixels in x and in y (down is +): {listed}{advice}",
+            )
     cells = [look.cells for look in looks if look.cells is not None]
     if cells and shift is None:
         colour = compare.common_colour(np.concatenate([a for a, _ in cells]), np.concatenate([b for _, b in cells]))

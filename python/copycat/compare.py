@@ -25,6 +25,7 @@ _LEAST_AGREEMENT = 0.6
 _LEAST_SHIFT = 0.2
 _LARGEST_LEFTOVER = 0.9
 _COLOUR_CELL = 16
+_LOBES = 3
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,31 @@ def agreed_shift(blocks: Sequence[BlockShift]) -> BlockShift | None:
     if leftover > _LARGEST_LEFTOVER:
         return None
     return BlockShift(float(middle[0]), float(middle[1]), float(agree.mean()), leftover)
+
+
+def picture_shift(source: Array, target: Array) -> BlockShift | None:
+    """The shift that most of a picture ``[H, W, C]`` has in common, None where it has none."""
+    return agreed_shift(block_shifts(luminance(source), luminance(target)))
+
+
+def moved(pixels: Array, dx: float, dy: float) -> Array:
+    """A picture ``[H, W, C]`` moved to the right and down by fractions of a pixel, its edges repeated.
+
+    Separable Lanczos filter of three lobes (Turkowski 1990), held between the least and the greatest of the pixels it
+    looks at, so that a highlight does not ring.
+    """
+    for axis, shift in ((0, dy), (1, dx)):
+        whole = int(np.floor(shift))
+        places = np.arange(-_LOBES + 1, _LOBES + 1)
+        distance = places - (shift - whole)
+        weights = np.sinc(distance) * np.sinc(distance / _LOBES)
+        margin = [(0, 0)] * 3
+        margin[axis] = (_LOBES + abs(whole),) * 2
+        padded = np.pad(pixels, margin, mode="edge")
+        taps = [np.take(padded, np.arange(pixels.shape[axis]) + margin[axis][0] - whole - p, axis) for p in places]
+        mean = sum(float(w) * tap for w, tap in zip(weights / weights.sum(), taps, strict=True))
+        pixels = np.clip(mean, np.minimum.reduce(taps), np.maximum.reduce(taps)).astype(np.float32)
+    return pixels
 
 
 def colour_cells(pixels: Array) -> Array:

@@ -275,6 +275,12 @@ class Settings(_Table):
         "What NaN and infinite pixels in the training frames do: stop the training, or be left out of it.",
         choices=("Error", "Mask"),
     )
+    align_ground_truth: bool = _knob(
+        False,
+        "Align Ground Truth",
+        "Move each Ground Truth frame back where it lies a fraction of a pixel or more beside its Input.",
+        shown_on=CLI_PAGE,
+    )
     seed: int = _knob(
         0,
         "Seed",

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from copycat import ops, sequence
+from copycat import compare, ops, sequence
 from copycat.config import Settings
 from copycat.devices import free_memory
 from copycat.encoding import choose_encoding, encode
@@ -216,6 +216,12 @@ def load_dataset(
     valid = np.zeros((len(pairs), 4), np.int32)
     digests: list[bytes] = [b""] * len(pairs)
     bad: list[str] = [""] * len(pairs)
+    moves: list[str] = [""] * len(pairs)
+    if settings.align_ground_truth and input_channels != target_channels:
+        raise DatasetError(
+            f"{pairs[0].ground_truth}: Align Ground Truth compares it with the Input, so both need the same channels, "
+            f"not {','.join(input_channels)} and {','.join(target_channels)}"
+        )
 
     def read(index: int) -> None:
         pair = pairs[index]
@@ -238,6 +244,16 @@ def load_dataset(
             if count := int(fine.size - fine.sum()):
                 bad[index] = f"{file}: {count} pixels are NaN or infinite"
                 place[name][...] = np.where(fine, place[name], 0)
+        if settings.align_ground_truth:
+            source_part, target_part = (place[name][y0:y1, x0:x1] for name in ("input", "target"))
+            wanted = target_part.astype(np.float32)
+            if shift := compare.picture_shift(source_part.astype(np.float32), wanted):
+                target_part[...] = compare.moved(wanted, -shift.dx, -shift.dy)
+                moves[index] = f"{pair.ground_truth}: moved back by {shift.dx:+.2f} pixels in x, {shift.dy:+.2f} in y"
+                # What came in over the edge is not data.
+                edge = math.ceil(max(abs(shift.dx), abs(shift.dy)))
+                if min(x1 - x0, y1 - y0) - 2 * edge >= _SMALLEST_FRAME:
+                    valid[index] = x0 + edge, y0 + edge, x1 - edge, y1 - edge
 
     with ThreadPoolExecutor(_READERS) as pool:
         try:
@@ -247,8 +263,8 @@ def load_dataset(
         except BaseException:
             pool.shutdown(cancel_futures=True)  # whoever stops, or fails, does not wait for the frames not yet begun
             raise
-    warnings = [sentence for sentence in bad if sentence]
-    if warnings and settings.non_finite == "Error":
+    warnings = [sentence for sentence in (*bad, *moves) if sentence]
+    if any(bad) and settings.non_finite == "Error":
         raise DatasetError(f"{warnings[0]}; repair the frame, or set Non-Finite Pixels to Mask to leave them out")
     input_bank, target_bank = torch.from_numpy(banks["input"]), torch.from_numpy(banks["target"])
     residual = tuple(input_channels.index(c) if c in input_channels else -1 for c in target_channels)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from copycat.check import Report, inspect_dataset
-from copycat.compare import agreed_shift, block_shifts, common_colour, grain, luminance
+from copycat.compare import agreed_shift, block_shifts, common_colour, grain, luminance, moved
 from copycat.sequence import write_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,6 +130,26 @@ def test_a_shifted_ground_truth_is_found(tmp_path: Path, shift: tuple[float, flo
     assert found
     dx, dy = map(float, found.groups())
     assert (dx, dy) == pytest.approx(shift, abs=0.06 + 0.01 * max(map(abs, shift)))
+
+
+def test_a_single_shifted_frame_is_named(tmp_path: Path) -> None:
+    pair = write_pairs(tmp_path, painted)
+    write_frame(tmp_path / "out.1002.exr", blurred(painted(plate(1002)), 0, 0.7, -0.4), RGB, dtype="float")
+    (warning,) = sentences(check(pair), "warning")
+    found = re.search(r": 1002 by ([+-][0-9.]+), ([+-][0-9.]+); --align-ground-truth", warning)
+    assert found
+    assert tuple(map(float, found.groups())) == pytest.approx((0.7, -0.4), abs=0.07)
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0.0, 0.0), (0.7, 0.0), (-0.3, 0.5), (3.25, -2.0), (-4.0, 1.75)])
+def test_a_picture_is_moved_by_fractions_of_a_pixel(dx: float, dy: float) -> None:
+    smooth = blurred(plate(3), 1.0)
+    found = moved(smooth, dx, dy)
+    wanted = blurred(smooth, 0, dx, dy)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[8:-8, 8:-8], wanted[8:-8, 8:-8], atol=0.012)
+    assert found.min() >= smooth.min()
+    assert found.max() <= smooth.max()
 
 
 @settings(max_examples=12, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,37 @@ def test_reading_stops_at_once_when_it_is_told_to(shot: Shot, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         load_dataset(many, Settings(), progress=stop)
     assert len(read) < 2 * len(many)
+
+
+def shifted_shot(folder: Path, dx: int) -> Shot:
+    """Textured frames of 160 pixels whose Ground Truth lies ``dx`` pixels to the right, but for the last."""
+    for frame in FRAMES:
+        noise = np.random.default_rng(frame).random((160, 160, 3)).astype(np.float32)
+        texture = (noise + np.roll(noise, 1, 0) + np.roll(noise, 1, 1) + np.roll(noise, (1, 1), (0, 1))) / 4
+        write_frame(folder / f"plate.{frame}.exr", texture, ("R", "G", "B"))
+        moved = graded(np.roll(texture, 0 if frame == FRAMES[-1] else dx, 1))
+        write_frame(folder / f"clean.{frame}.exr", moved, ("R", "G", "B"))
+    return Shot(folder, str(folder / "plate.%04d.exr"), str(folder / "clean.%04d.exr"))
+
+
+def test_a_ground_truth_that_lies_beside_its_input_is_moved_back_when_asked(tmp_path: Path) -> None:
+    shot = shifted_shot(tmp_path, 2)
+    left = load(shot)
+    assert left.warnings == ()
+    data = load(shot, align_ground_truth=True)
+    assert [warning.split(":")[0] for warning in data.warnings] == [
+        str(shot.folder / f"clean.{frame}.exr") for frame in FRAMES[:3]
+    ]
+    numbers = [re.findall(r"[+-][0-9.]+", warning.split(":")[1]) for warning in data.warnings]
+    np.testing.assert_allclose(np.array(numbers, float), [[2, 0]] * 3, atol=0.05)
+    assert data.valid.tolist() == [[2, 2, 158, 158]] * 3 + [[0, 0, 160, 160]]
+    for index, (x0, y0, x1, y1) in enumerate(data.valid.tolist()):
+        source = data.input_bank[index, y0:y1, x0:x1].float().numpy()
+        target = data.target_bank[index, y0:y1, x0:x1].float().numpy()
+        np.testing.assert_allclose(target, graded(source), atol=0.02)
+    assert data.data_hash == left.data_hash
+
+
+def test_a_matte_cannot_be_aligned_with_colour(shot: Shot) -> None:
+    with pytest.raises(DatasetError, match="the same channels"):
+        load(shot, align_ground_truth=True, ground_truth_channels="R")
