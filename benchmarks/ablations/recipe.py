@@ -23,6 +23,7 @@ from copycat.learner import Learner
 from copycat.models import Network
 from copycat.sequence import ImageSequence, read_frame, read_info
 from copycat.viewing import srgb
+from torch import Tensor
 
 from benchmarks.score import psnr8
 from benchmarks.tasks import build
@@ -127,10 +128,27 @@ class Task:
 
 def train(task: Task, variant: Variant, budget: float, seed: int) -> dict[str, float]:
     """Trains one variant; returns steps and scores."""
+    header, weights = fit(task, variant, budget, seed)
+    network = header.network()
+    network.load_state_dict(weights)
+    return {"steps": header.step, **scores(network, header, task)}
+
+
+Model = tuple[cat.ModelHeader, dict[str, Tensor]]
+
+
+def fit(
+    task: Task, variant: Variant, budget: float, seed: int, start: Model | None = None, by_steps: bool = False
+) -> Model:
+    """Trains one variant, from the weights of ``start`` if there are; returns the model, weights averaged.
+
+    ``budget`` is in CPU-seconds of one thread, or the number of steps.
+    """
     torch.set_num_threads(1)
     settings = Settings(**variant.knobs, seed=seed, use_gpu_if_available=False)  # type: ignore[arg-type]
     began = _cpu_seconds()
-    full = load_dataset(find_frames([task.pair], task.frames), settings)
+    encodings = (start[0].input_encoding, start[0].target_encoding) if start else None
+    full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings)
     header = cat.ModelHeader(
         model_size=settings.model_size,
         channels_in=full.input_channels,
@@ -140,7 +158,7 @@ def train(task: Task, variant: Variant, budget: float, seed: int) -> dict[str, f
         target_encoding=full.target_encoding,
     )
     batch = settings.pairs_per_step(len(full)) * settings.crops_per_pair
-    learner = Learner(header, settings, torch.device("cpu"), batch)
+    learner = Learner(header, settings, torch.device("cpu"), batch, start[1] if start else None)
     data, step = full, 0
     plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)
     finishing = False
@@ -149,7 +167,7 @@ def train(task: Task, variant: Variant, budget: float, seed: int) -> dict[str, f
         mock.patch.object(parameters, "AVERAGE_DECAY", variant.average),
         mock.patch.object(losses.torch, "log", torch.log if variant.log else lambda error: error),
     ):
-        while (elapsed := _cpu_seconds() - began) < budget:
+        while (elapsed := float(step) if by_steps else _cpu_seconds() - began) < budget:
             if variant.finish and not finishing and elapsed >= budget / 1.1:
                 plan, finishing = plan.finishing(step, elapsed), True
             done = plan.progress(step, elapsed)
@@ -160,19 +178,18 @@ def train(task: Task, variant: Variant, budget: float, seed: int) -> dict[str, f
             rate = plan.learning_rate(step, done) / schedule.LEARNING_RATE * variant.rate
             learner.learn(data, step, rate, print)
             step += 1
-    weights = learner.parameters.average_by_name()
-    network = header.network()
-    network.load_state_dict(weights)
-    return {"steps": step, **_scores(network, header, task)}
+    return replace(header, step=step, data_hash=full.data_hash), learner.parameters.average_by_name()
 
 
-def _scores(network: Network, header: cat.ModelHeader, task: Task) -> dict[str, float]:
+def scores(network: Network, header: cat.ModelHeader, task: Task) -> dict[str, float]:
+    """Mean PSNR over the held-out frames, in 8 bits as displayed; with masks also inside and outside of them."""
     rows: dict[str, list[float]] = {}
     for frame in task.held_out:
         image = torch.from_numpy(read_frame(task.source.path(frame), header.channels_in).pixels).movedim(-1, 0)
         made = tiles.render(network, image, (header.input_encoding, header.target_encoding)).movedim(0, -1).numpy()
         truth = read_frame(task.truth.path(frame), header.channels_out)
-        shown = [srgb(x) if truth.info.linear else x for x in (made, truth.pixels)]
+        colour = truth.info.linear and len(header.channels_out) >= 3
+        shown = [srgb(x) if colour else x for x in (made, truth.pixels)]
         made8, truth8 = ((x.clip(0, 1) * 255).round() for x in shown)
         found = {"psnr": psnr8(made8, truth8)}
         if task.mask:

@@ -1,0 +1,243 @@
+"""Does the frame that ``copycat suggest`` names beat uniform spacing and a random choice?
+
+``python -m benchmarks.ablations.suggest SHOTS`` trains a model of each shot on its first and last frame. For each of
+five candidates it then goes on from that model with this frame as well, for a fixed number of steps, and scores frames
+that are neither. Every way to choose is looked up in the same table: *random* is the mean over the candidates,
+*uniform* the one in the middle of the gap, *best* what nobody can know. Frames are made smaller and crops are 64, so
+that it costs minutes. Models and scores stay in ``--keep DIRECTORY``: another measure costs no training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from copycat import cat
+from copycat.dataset import Pair
+from copycat.encoding import encode
+from copycat.inference import Model, load
+from copycat.next_frame import mirror_difference
+from copycat.sequence import ImageSequence, format_frames, read_frame, write_frame
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.ablations.recipe import BASE, Task, Variant, fit, scores
+from benchmarks.tasks import build_frames
+
+CANDIDATES = 5
+HELD_OUT = 6
+RGB = ("R", "G", "B")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A shot of which few frames are painted.
+
+    Attributes:
+        source, truth: patterns below the directory of the shots; empty for T1 and T2.
+        first, count: its frames.
+        scale: what frames are made smaller by.
+        defocus: radius in pixels of a disc that the truth is put under to make the Input; 0 reads the Input.
+        matte: whether rgb -> alpha is learned.
+    """
+
+    source: str
+    truth: str
+    first: int
+    count: int
+    scale: float = 2
+    defocus: int = 0
+    matte: bool = False
+
+    def at(self, *places: float) -> list[int]:
+        """Frames at places from 0, the first, to 1, the last."""
+        return [self.first + round(place * (self.count - 1)) for place in places]
+
+    @property
+    def candidates(self) -> list[int]:
+        """What may be painted next; the third is the middle of the gap."""
+        return self.at(*((i + 1) / (CANDIDATES + 1) for i in range(CANDIDATES)))
+
+    @property
+    def held_out(self) -> list[int]:
+        """What is scored; none of them is a candidate."""
+        return self.at(*((i + 0.5) / HELD_OUT for i in range(HELD_OUT)))
+
+    @property
+    def variant(self) -> Variant:
+        """How it is trained."""
+        channels = {"input_channels": "R,G,B", "ground_truth_channels": "A"} if self.matte else {}
+        return replace(BASE, knobs={"model_size": "Small", "crop_size": 64, **channels})
+
+
+SHOTS = {
+    "t1": Shot("", "", 0, 132),
+    "t2": Shot("", "", 0, 50),
+    "deblur": Shot("", "tos_captain/plate.%04d.exr", 1001, 24, scale=4, defocus=2),
+    "matte": Shot("dancer_alpha/comp.%04d.exr", "dancer_alpha/fg.%04d.exr", 1001, 24, scale=1.5, matte=True),
+    "paintout": Shot("paintout_table/plate.%04d.exr", "paintout_table/clean.%04d.exr", 1001, 40),
+}
+
+
+def prepare(name: str, shots: Path, out: Path) -> Task:
+    """Writes the frames that are needed, made smaller."""
+    shot = SHOTS[name]
+    wanted = sorted({*shot.at(0, 1), *shot.candidates, *shot.held_out})
+    if shot.truth:
+        extension, patterns = "exr", [shots / (shot.source or shot.truth), shots / shot.truth]
+    else:
+        full = build_frames(name, wanted, out / "full")
+        extension, patterns = "png", [full / "src/%04d.png", full / "dst/%04d.png"]
+    pair = Pair(str(out / f"input/%04d.{extension}"), str(out / f"truth/%04d.{extension}"))
+    for side, pattern in zip(("input", "truth"), patterns, strict=True):
+        channels = ("A",) if shot.matte and side == "truth" else RGB
+        for frame in wanted:
+            path = out / f"{side}/{frame:04d}.{extension}"
+            if not path.exists():
+                pixels = read_frame(ImageSequence.parse(pattern).path(frame), channels).pixels
+                small = cv2.resize(pixels, None, fx=1 / shot.scale, fy=1 / shot.scale, interpolation=cv2.INTER_AREA)
+                if shot.defocus and side == "input":
+                    small = _defocused(small, shot.defocus)
+                write_frame(path, small.reshape(*small.shape[:2], -1), channels)
+    source, truth = ImageSequence.parse(pair.input), ImageSequence.parse(pair.ground_truth)
+    return Task(pair, "", source, truth, None, tuple(shot.held_out))
+
+
+def _defocused(pixels: np.ndarray, radius: int) -> np.ndarray:
+    side = 2 * radius + 1
+    disc = cv2.circle(np.zeros((side, side), np.float32), (radius, radius), radius, 1.0, -1)
+    return cv2.filter2D(pixels, -1, disc / disc.sum(), borderType=cv2.BORDER_REFLECT_101)
+
+
+def trained(path: Path, task: Task, variant: Variant, steps: int, seed: int, start: Path | None = None) -> Path:
+    """A model, made unless it is there; its held-out PSNR lies beside it."""
+    if not path.with_suffix(".json").exists():
+        header, weights = fit(task, variant, steps, seed, cat.load(start) if start else None, by_steps=True)
+        cat.save(path, header, weights)
+        network = header.network()
+        network.load_state_dict(weights)
+        path.with_suffix(".json").write_text(json.dumps({"steps": header.step, **scores(network, header, task)}))
+    return path
+
+
+Measures = dict[str, dict[int, float]]
+
+
+def measures(model: Model, task: Task, painted: Sequence[int], frames: Sequence[int]) -> Measures:
+    """How badly the model is likely to do on each frame, by several measures; "true error" is what nobody can know.
+
+    "features" is the distance of a cell's features in the middle of the network, mean and spread over 2 x 2 of them, to
+    the nearest cell of a painted frame, in units of their standard deviation there.
+    """
+    pixels = {frame: read_frame(task.source.path(frame), model.channels_in).pixels for frame in {*frames, *painted}}
+    results, features = {}, {}
+    for frame, image in pixels.items():
+        with _middle(model) as caught:
+            results[frame] = encode(model(image), model.header.target_encoding)
+        features[frame] = caught[0]
+    known = torch.cat([features[frame] for frame in painted])
+    spread = known.std(0) + 1e-6
+    found: Measures = {name: {} for name in ("true error", "mirror", "one pixel", "features", "features x mirror")}
+    for frame in frames:
+        image = pixels[frame]
+        moved = encode(model(np.roll(image, (1, 1), (0, 1))), model.header.target_encoding)
+        mirrored = encode(model(image[:, ::-1]), model.header.target_encoding)[:, ::-1]
+        unsure = np.abs(results[frame] - mirrored)
+        distance = torch.cdist(features[frame] / spread, known / spread).amin(dim=1)
+        cells = functional.avg_pool2d(torch.from_numpy(unsure.mean(-1))[None], 32, ceil_mode=True).flatten()
+        found["mirror"][frame] = mirror_difference(model, image)
+        found["one pixel"][frame] = float(np.abs(results[frame] - np.roll(moved, (-1, -1), (0, 1)))[2:, 2:].mean())
+        found["features"][frame] = float(distance.mean())
+        found["features x mirror"][frame] = float((distance * cells).mean())
+        only = replace(task, held_out=(frame,))
+        found["true error"][frame] = -scores(model.network, model.header, only)["psnr"]
+    return found
+
+
+@contextmanager
+def _middle(model: Model) -> Iterator[list[Tensor]]:
+    """Catches the features in the middle of the network: [cells, 2 D] for cells of 32 pixels."""
+    caught: list[Tensor] = []
+
+    def catch(_module: object, _inputs: object, output: Tensor) -> None:
+        mean, square = (functional.avg_pool2d(x.float(), 2, ceil_mode=True)[0] for x in (output, output**2))
+        spread = (square - mean**2).clamp(min=0).sqrt()
+        caught.append(torch.cat([mean, spread]).flatten(1).T)
+
+    handle = model.network.middle.register_forward_hook(catch)
+    yield caught
+    handle.remove()
+
+
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's: the correlation of the ranks."""
+    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def main() -> None:
+    """Prints the held-out PSNR of every choice, and how each measure ranks the frames."""
+    parser = argparse.ArgumentParser(description="The worth of a suggested frame")
+    parser.add_argument("shots", type=Path, help="directory with tos_captain, dancer_alpha and paintout_table")
+    parser.add_argument("--only", nargs="+", choices=list(SHOTS), default=list(SHOTS))
+    parser.add_argument("--steps", type=int, default=350, help="for the first two frames")
+    parser.add_argument("--more", type=int, default=120, help="steps with the third")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the training with the third")
+    parser.add_argument("--keep", type=Path, default=Path("build/suggest"))
+    asked = parser.parse_args()
+    chosen: dict[str, list[float]] = {}
+    for name in asked.only:
+        shot, folder = SHOTS[name], asked.keep / name
+        task = prepare(name, asked.shots, folder)
+        first, worth = trainings(shot, task, folder, asked.steps, asked.more, asked.seeds)
+        frames = sorted({*shot.candidates, *shot.held_out} - {*shot.at(0, 1)})
+        found = measures(load(first, "cpu"), task, shot.at(0, 1), frames)
+        row = {"two frames": _psnr(first), "random": float(np.mean(list(worth.values())))}
+        row |= {"uniform": worth[shot.candidates[len(shot.candidates) // 2]], "best": max(worth.values())}
+        picks = {measure: max(worth, key=values.__getitem__) for measure, values in found.items()}
+        row |= {measure: worth[pick] for measure, pick in picks.items()}
+        print(f"\n{name}: PSNR with the candidate " + ", ".join(f"{f} {value:.2f}" for f, value in worth.items()))
+        for measure, values in found.items():
+            ranked = rank_correlation(list(values.values()), list(found["true error"].values()))
+            print(f"  {measure:18} rank correlation with the true error {ranked:5.2f}, chooses {picks[measure]}")
+        for choice, value in row.items():
+            chosen.setdefault(choice, []).append(value)
+    print("\n| held-out PSNR | " + " | ".join(asked.only) + " | mean |")
+    print("|---|" + "---|" * (len(asked.only) + 1))
+    for choice, values in chosen.items():
+        print(f"| {choice} | " + " | ".join(f"{value:.2f}" for value in (*values, float(np.mean(values)))) + " |")
+
+
+def trainings(
+    shot: Shot, task: Task, folder: Path, steps: int, more: int, seeds: Sequence[int]
+) -> tuple[Path, dict[int, float]]:
+    """The model of the two ends, and the held-out PSNR with each candidate, the mean over the seeds."""
+    ends = shot.at(0, 1)
+    first = trained(folder / "ends.cat", _on(task, ends), shot.variant, steps, 0)
+    going_on = replace(shot.variant, rate=1e-3, stages=(0.0, 0.0, 1.0))
+    worth = {}
+    for frame in shot.candidates:
+        with_it = _on(task, [*ends, frame])
+        paths = [folder / f"with_{frame}_seed{seed}.cat" for seed in seeds]
+        made = [trained(p, with_it, going_on, more, s, first) for p, s in zip(paths, seeds, strict=True)]
+        worth[frame] = float(np.mean([_psnr(path) for path in made]))
+    return first, worth
+
+
+def _psnr(path: Path) -> float:
+    return float(json.loads(path.with_suffix(".json").read_text())["psnr"])
+
+
+def _on(task: Task, frames: Sequence[int]) -> Task:
+    return replace(task, frames=format_frames(sorted(frames)))
+
+
+if __name__ == "__main__":
+    main()
