@@ -120,7 +120,7 @@ def test_infer(copycat: Copycat, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_render_with_whole_frames(tmp_path: Path, tiny: None) -> None:
-    write_shot(tmp_path, tuple(range(1, 401)))
+    write_shot(tmp_path, tuple(range(1001, 1401)))
     random_model(tmp_path / "a.cat")
     process = start_copycat("infer", "a.cat", "plate.%04d.exr", "made/%04d.exr", cwd=tmp_path)
     while not list(tmp_path.glob("made/*.exr")):
