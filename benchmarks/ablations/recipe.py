@@ -41,7 +41,7 @@ class Variant:
         floor: of the logarithm.
         stages: shares of the time at the levels 4, 2 and 1.
         planned: how many times the budget the schedule is made for; above 1 the training is stopped early by hand.
-        finish: whether the last eleventh of a training that is stopped early is spent on finishing it.
+        finish: whether the last fifth of a training that is stopped early is spent on finishing it.
     """
 
     knobs: dict[str, object]
@@ -168,7 +168,7 @@ def fit(
         mock.patch.object(losses.torch, "log", torch.log if variant.log else lambda error: error),
     ):
         while (elapsed := float(step) if by_steps else _cpu_seconds() - began) < budget:
-            if variant.finish and not finishing and elapsed >= budget / 1.1:
+            if variant.finish and not finishing and elapsed >= budget / 1.25:
                 plan, finishing = plan.finishing(step, elapsed), True
             done = plan.progress(step, elapsed)
             ends = zip((4, 2, 1), np.cumsum(variant.stages), strict=True)

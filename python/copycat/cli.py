@@ -186,7 +186,9 @@ def train(
 def resume(
     data_directory: Annotated[str, typer.Argument(help="Data Directory of the run.")],
     run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,
-    finish: Annotated[bool, typer.Option("--finish", help="End soon, with a short decay at full resolution.")] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="End after a quarter more, with a decay at full resolution.")
+    ] = False,
     **knobs: Any,
 ) -> None:
     """Continue a run from its last saved state."""
@@ -211,7 +213,7 @@ def _end(result: Any) -> NoReturn:
     if result.ended != "finished":
         again = shlex.join(["copycat", "resume", str(result.run.directory), "--run", result.run.name])
         print(f"To go on: {again}")
-        print("To end it soon with a better model (a short decay at full resolution), add --finish.")
+        print("To end it after a quarter more with a better model (a decay at full resolution), add --finish.")
     raise typer.Exit(_ENDED[result.ended])
 
 

@@ -559,7 +559,8 @@ _COPYCAT_EXTRAS = (
         "Finish Training",
         "button",
         "CopyCat",
-        "Ends the active run soon, stopped or not, with a short decay at full resolution: better than its last step.",
+        "Ends the active run, stopped or not, after a quarter more of its time with a decay at full resolution: better "
+        "than its last step.",
         on=PAGE,
     ),
     _extra(

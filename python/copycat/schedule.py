@@ -70,9 +70,13 @@ class Schedule:
         return [(level, bounds[i] + 1, bounds[i + 1]) for i, level in enumerate(levels)]
 
     def finishing(self, step: int, elapsed: float) -> Schedule:
-        """The schedule that ends soon from here on: a short decay, from the rate as it is, at full resolution."""
+        """The schedule that ends soon from here on: a short decay, from the rate as it is, at full resolution.
+
+        It takes a quarter of the time spent so far: what is then lost to a schedule of that length from the beginning
+        is small (``docs/benchmarks.md``).
+        """
         progress = self.progress(step, elapsed)
-        more_steps, more_seconds = max(100, step // 10), max(10.0, elapsed / 10)
+        more_steps, more_seconds = max(100, step // 4), max(10.0, elapsed / 4)
         seconds = elapsed + more_seconds if self.seconds else 0.0
         share = more_seconds / seconds if self.seconds else more_steps / (step + more_steps)
         # A run that has ended has no rate left to fall from: it gets a little of the full one.

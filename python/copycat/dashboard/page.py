@@ -220,7 +220,7 @@ class Page:
 
     async def _finish(self) -> None:
         if active := self._active():
-            ui.notify(f"{active.run.name} ends soon, after a short decay at full resolution.")
+            ui.notify(f"{active.run.name} ends after a quarter more, with a decay at full resolution.")
 
             async def ask() -> None:
                 if not await asyncio.to_thread(runs.finish, active.run):
