@@ -183,9 +183,11 @@ def test_torch_finds_the_operators_well_registered(name):
 def test_a_compiled_step_is_one_graph_and_gives_the_same():
     torch.manual_seed(0)
     pictures = torch.rand(2, 20, 30, 3)
+    rule = ops.CropRule(crop=(8, 10), seed=0, valid=rectangles((0, 0, 30, 20), (0, 0, 30, 20)), flip=0.5)
 
     def step(pictures, number):
-        source, target, _ = sample(input_bank=pictures, target_bank=pictures.half(), step=number, flip=0.5)
+        encodings = {"input_encoding": IDENTITY, "target_encoding": IDENTITY}
+        source, target, _ = ops.sample_crops(pictures, pictures.half(), rule, step=number, batch=2, **encodings)
         half = ops.downsize(source.permute(0, 2, 3, 1), 2)
         return ops.denormalize(ops.normalize(source, IDENTITY), IDENTITY) + target, half
 
