@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +22,8 @@ from copycat import cat
 from copycat.dataset import Pair
 from copycat.encoding import encode
 from copycat.inference import Model, load
-from copycat.next_frame import mirror_difference
+from copycat.next_frame import Familiar, features
 from copycat.sequence import ImageSequence, format_frames, read_frame, write_frame
-from torch import Tensor
-from torch.nn import functional
 
 from benchmarks.ablations.recipe import BASE, Task, Variant, fit, scores
 from benchmarks.tasks import build_frames
@@ -133,47 +130,30 @@ Measures = dict[str, dict[int, float]]
 def measures(model: Model, task: Task, painted: Sequence[int], frames: Sequence[int]) -> Measures:
     """How badly the model is likely to do on each frame, by several measures; "true error" is what nobody can know.
 
-    "features" is the distance of a cell's features in the middle of the network, mean and spread over 2 x 2 of them, to
-    the nearest cell of a painted frame, in units of their standard deviation there.
+    "mirror" and "one pixel" are the mean difference between the result and that for the frame mirrored, or moved by a
+    pixel in both directions.
     """
     pixels = {frame: read_frame(task.source.path(frame), model.channels_in).pixels for frame in {*frames, *painted}}
-    results, features = {}, {}
-    for frame, image in pixels.items():
-        with _middle(model) as caught:
-            results[frame] = encode(model(image), model.header.target_encoding)
-        features[frame] = caught[0]
-    known = torch.cat([features[frame] for frame in painted])
-    spread = known.std(0) + 1e-6
-    found: Measures = {name: {} for name in ("true error", "mirror", "one pixel", "features", "features x mirror")}
+    cells = {frame: features(model, image) for frame, image in pixels.items()}
+    painted_cells = torch.cat([cells[frame] for frame in painted])
+    scale = (painted_cells.std(0) + 1e-6) * painted_cells.shape[1] ** 0.5
+    known = Familiar(painted_cells)
+    found: Measures = {name: {} for name in ("true error", "suggest", "features, mean", "mirror", "one pixel")}
     for frame in frames:
         image = pixels[frame]
-        moved = encode(model(np.roll(image, (1, 1), (0, 1))), model.header.target_encoding)
-        mirrored = encode(model(image[:, ::-1]), model.header.target_encoding)[:, ::-1]
-        unsure = np.abs(results[frame] - mirrored)
-        distance = torch.cdist(features[frame] / spread, known / spread).amin(dim=1)
-        cells = functional.avg_pool2d(torch.from_numpy(unsure.mean(-1))[None], 32, ceil_mode=True).flatten()
-        found["mirror"][frame] = mirror_difference(model, image)
-        found["one pixel"][frame] = float(np.abs(results[frame] - np.roll(moved, (-1, -1), (0, 1)))[2:, 2:].mean())
-        found["features"][frame] = float(distance.mean())
-        found["features x mirror"][frame] = float((distance * cells).mean())
+        result, mirrored, moved = (
+            encode(model(one), model.header.target_encoding)
+            for one in (image, image[:, ::-1], np.roll(image, (1, 1), (0, 1)))
+        )
+        found["suggest"][frame] = known.distance(cells[frame])
+        found["features, mean"][frame] = float(
+            torch.cdist(cells[frame] / scale, painted_cells / scale).amin(dim=1).mean()
+        )
+        found["mirror"][frame] = float(np.abs(result - mirrored[:, ::-1]).mean())
+        found["one pixel"][frame] = float(np.abs(result - np.roll(moved, (-1, -1), (0, 1)))[2:, 2:].mean())
         only = replace(task, held_out=(frame,))
         found["true error"][frame] = -scores(model.network, model.header, only)["psnr"]
     return found
-
-
-@contextmanager
-def _middle(model: Model) -> Iterator[list[Tensor]]:
-    """Catches the features in the middle of the network: [cells, 2 D] for cells of 32 pixels."""
-    caught: list[Tensor] = []
-
-    def catch(_module: object, _inputs: object, output: Tensor) -> None:
-        mean, square = (functional.avg_pool2d(x.float(), 2, ceil_mode=True)[0] for x in (output, output**2))
-        spread = (square - mean**2).clamp(min=0).sqrt()
-        caught.append(torch.cat([mean, spread]).flatten(1).T)
-
-    handle = model.network.middle.register_forward_hook(catch)
-    yield caught
-    handle.remove()
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:

@@ -275,7 +275,7 @@ def suggest(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     **knobs: Any,
 ) -> None:
-    """Say which frame to paint next: those on which the model is likely worst, worst first."""
+    """Say which frame to paint next: those that show most of what the painted frames do not."""
     from copycat.describe import report_suggestions
 
     report_suggestions(model, plate, frames, ground_truth_frames, as_json, **knobs)
