@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -30,7 +31,7 @@ LIMIT_MILLISECONDS = 60.0
 LIMIT_GIGABYTES = 1.0
 
 WORKER = """
-import sys, time
+import sys, time, torch
 from copycat.worker import server
 
 class Timed:
@@ -45,8 +46,8 @@ class Timed:
 
 class Nothing:
     channels_in = channels_out = ("R", "G", "B")
-    def __call__(self, planes, **options):
-        return planes * 0.5
+    def __call__(self, planes, out, **options):
+        return torch.mul(planes, 0.5, out=out)
 
 def load(path, device, half_precision):
     if path.endswith("nothing.cat"):
@@ -130,12 +131,15 @@ def main() -> None:
         nothing = folder / "nothing.cat"
         nothing.write_bytes(b"a model that does nothing")
         started = time.strftime("%Y-%m-%d %H:%M")
-        found = {
+        load = os.getloadavg()[0]
+        found: dict[str, Any] = {
             "date": started,
             "render": measure_renders(folder, (options.model or nothing).absolute(), options.renders),
             "hand over": measure_hand_over(folder, options.pairs),
         }
+        found["load"] = [round(load, 1), round(os.getloadavg()[0], 1)]
     print(f"UHD float RGBA, {UHD[0] * UHD[1] * 16 / 1e6:.0f} MB a frame; medians of {options.renders} renders")
+    print(f"load of the machine before and after: {found['load']}")
     for name in ("render", "hand over"):
         for what, value in found[name].items():
             print(f"  {name:10} {what:20} {value:10.2f}")

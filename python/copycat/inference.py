@@ -84,6 +84,7 @@ class Model:
         tile_overlap: int = 0,
         cancel: Callable[[], bool] | None = None,
         warn: Callable[[str], None] | None = None,
+        out: Image | None = None,
     ) -> Image:
         """Applies the model to an image.
 
@@ -93,22 +94,30 @@ class Model:
             tile_overlap: pixels; raised to what the network sees.
             cancel: asked before each tile whether to stop.
             warn: told when memory is short and smaller tiles are used.
+            out: where the result goes: float32, of the image's kind, layout and size, with the output channels; it may
+                be a part of the image itself.
 
         Returns:
-            The result, float32, of the same kind and layout, with the output channels.
+            The result, float32, of the same kind and layout, with the output channels: ``out`` where it is given.
 
         Raises:
-            InferenceError: the image has another number of channels, or there is no memory even for small tiles.
+            InferenceError: the image has another number of channels, ``out`` does not fit, or there is no memory even
+                for small tiles.
             tiles.CancelledError: ``cancel`` said so.
         """
         if isinstance(image, np.ndarray):
             planes = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).movedim(-1, 0)
-            made = self._render(planes, tile_size, tile_overlap, cancel, warn)
-            return np.ascontiguousarray(made.movedim(0, -1).numpy())
+            target = torch.from_numpy(out).movedim(-1, 0) if isinstance(out, np.ndarray) else None
+            made = self._render(planes, tile_size, tile_overlap, cancel, warn, target)
+            return np.ascontiguousarray(made.movedim(0, -1).numpy()) if out is None else out
         if image.ndim == 4:
-            frames = [self._render(frame, tile_size, tile_overlap, cancel, warn) for frame in image]
-            return torch.stack(frames)
-        return self._render(image, tile_size, tile_overlap, cancel, warn)
+            targets: Iterable[Tensor | None] = [None] * len(image) if out is None else torch.as_tensor(out)
+            frames = [
+                self._render(frame, tile_size, tile_overlap, cancel, warn, target)
+                for frame, target in zip(image, targets, strict=True)
+            ]
+            return torch.stack(frames) if out is None else out
+        return self._render(image, tile_size, tile_overlap, cancel, warn, out)
 
     def _render(
         self,
@@ -117,6 +126,7 @@ class Model:
         overlap: int,
         cancel: Callable[[], bool] | None,
         warn: Callable[[str], None] | None,
+        out: Tensor | None,
     ) -> Tensor:
         channels = len(self.channels_in)
         if image.ndim != 3 or image.shape[0] != channels:
@@ -124,11 +134,18 @@ class Model:
                 f"{self.path}: the model takes {channels} channels ({','.join(self.channels_in)}), "
                 f"the image is of shape {tuple(image.shape)}"
             )
+        wanted = (len(self.channels_out), *image.shape[1:])
+        if out is not None and (out.dtype != torch.float32 or tuple(out.shape) != wanted):
+            raise InferenceError(
+                f"{self.path}: the model makes {wanted} in float32, out is {tuple(out.shape)} in {out.dtype}"
+            )
         encodings = (self.header.input_encoding, self.header.target_encoding)
         size = min(filter(None, (tile_size, self.tile_size)), default=0) or self._fitting_tile(image)
         while True:
             try:
-                return tiles.render(self.network, image, encodings, tile_size=size, tile_overlap=overlap, cancel=cancel)
+                return tiles.render(
+                    self.network, image, encodings, tile_size=size, tile_overlap=overlap, cancel=cancel, out=out
+                )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

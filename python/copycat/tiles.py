@@ -56,6 +56,7 @@ def render(
     tile_size: int = 0,
     tile_overlap: int = 0,
     cancel: Callable[[], bool] | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Applies a network to a frame.
 
@@ -66,9 +67,11 @@ def render(
         tile_size: side of a tile with its overlap in pixels; 0 renders the frame whole.
         tile_overlap: pixels; 0, or less than the network sees, is raised to what it sees.
         cancel: asked before each tile whether to stop.
+        out: where the result goes, [M, H, W] float32 of any strides. It may lie in the image's own memory; then it is
+            written only when all has been read.
 
     Returns:
-        [M, H, W] float32 values as in the file, on the image's device.
+        [M, H, W] float32 values as in the file: ``out``, else on the image's device.
 
     Raises:
         CancelledError: ``cancel`` said so.
@@ -77,12 +80,20 @@ def render(
     _, height, width = image.shape
     overlap = max(network.receptive_field, -(-tile_overlap // network.stride) * network.stride)
     size = max(tile_size, 2 * overlap + network.stride) if tile_size else max(height, width) + 2 * overlap
-    result = torch.empty((len(network.residual), height, width), dtype=torch.float32, device=image.device)
-    for (y0, x0, y1, x1), (top, left, bottom, right) in tile_boxes(height, width, size, overlap, network.stride):
+    boxes = list(tile_boxes(height, width, size, overlap, network.stride))
+    if out is not None and (len(boxes) == 1 or not _share_memory(image, out)):
+        result = out
+    else:
+        result = torch.empty((len(network.residual), height, width), dtype=torch.float32, device=image.device)
+    for (y0, x0, y1, x1), (top, left, bottom, right) in boxes:
         if cancel and cancel():
             raise CancelledError("the render was cancelled")
         seen = image[None, :, top:bottom, left:right].to(device)
         output = network(ops.normalize(seen, encodings[0]))
         own = output[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
         result[:, y0:y1, x0:x1] = ops.denormalize(own, encodings[1])[0]
-    return result
+    return result if out is None or result is out else out.copy_(result)
+
+
+def _share_memory(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

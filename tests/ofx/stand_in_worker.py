@@ -14,23 +14,32 @@ from copycat.worker.server import serve
 
 
 class StandInModel:
-    """``1 - x`` of the three colours; slow on request, and cancellable like the real one."""
+    """``1 - x`` of its channels; slow on request, and cancellable like the real one."""
 
-    channels_in = ("R", "G", "B")
-    channels_out = ("R", "G", "B")
+    def __init__(self, channels: str) -> None:
+        self.channels_in = self.channels_out = tuple(channels)
 
     def __call__(
-        self, planes: Any, *, tile_size: int = 0, tile_overlap: int = 0, cancel: Callable[[], bool] | None = None
+        self,
+        planes: Any,
+        *,
+        tile_size: int = 0,
+        tile_overlap: int = 0,
+        cancel: Callable[[], bool] | None = None,
+        out: Any = None,
     ) -> Any:
         deadline = time.monotonic() + float(os.environ.get("COPYCAT_STAND_IN_SECONDS", "0"))
         while time.monotonic() < deadline and not (cancel and cancel()):
             time.sleep(0.01)
-        return 1 - planes
+        return 1 - planes if out is None else out.copy_(1 - planes)
 
 
 def load(path: str, device: str, half_precision: bool) -> StandInModel:
-    """Stands for ``copycat.load``."""
-    return StandInModel()
+    """Stands for ``copycat.load``; counts in the file that ``COPYCAT_STAND_IN_LOADS`` names."""
+    if "COPYCAT_STAND_IN_LOADS" in os.environ:
+        with open(os.environ["COPYCAT_STAND_IN_LOADS"], "a") as stream:
+            print(path, file=stream)
+    return StandInModel("A" if path.endswith("alpha.cat") else "RGB")
 
 
 def misbehave(descriptor: int, how: str) -> None:

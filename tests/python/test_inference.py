@@ -47,6 +47,32 @@ def test_a_real_network_tiled_equals_whole(size: str, tmp_path: Path, one_thread
     assert np.abs(real(image) - real(image, tile_size=2 * reach + 64)).max() <= 1e-5
 
 
+@pytest.mark.parametrize("tile_size", [0, 256])
+def test_the_result_goes_where_it_is_wanted(model: Model, tile_size: int) -> None:
+    image = picture(1, (400, 300))
+    expected = model(image, tile_size=tile_size)
+    shared = np.zeros((300, 400, 4), np.float32)
+    shared[..., :3] = image
+    planes = torch.from_numpy(shared).permute(2, 0, 1)[:3]
+    made = model(planes, tile_size=tile_size, out=planes)  # the image's own memory, every fourth number of it another's
+    assert made is planes
+    np.testing.assert_array_equal(shared[..., :3], expected)
+    assert (shared[..., 3] == 0).all()
+    elsewhere = np.empty_like(image)
+    assert model(image, tile_size=tile_size, out=elsewhere) is elsewhere
+    np.testing.assert_array_equal(elsewhere, expected)
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
+    np.testing.assert_array_equal(model(batch, tile_size=tile_size, out=batch)[1].permute(1, 2, 0).numpy(), expected)
+
+
+def test_a_place_that_does_not_fit_is_refused(model: Model) -> None:
+    image = picture(1, (40, 30))
+    with pytest.raises(InferenceError, match=r"\(3, 30, 40\) in float32"):
+        model(image, out=np.empty((30, 41, 3), np.float32))
+    with pytest.raises(InferenceError, match="float64"):
+        model(image, out=np.empty((30, 40, 3)))
+
+
 @pytest.mark.parametrize("overlap", [0, 1, 40, 500])
 def test_tiles_cover_the_frame_once_and_see_enough(overlap: int, tiny: None) -> None:
     network = Network("Small", 3, (0, 1, 2))

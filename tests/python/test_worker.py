@@ -35,11 +35,11 @@ class Doubler:
     def __init__(self, gate: threading.Event | None = None) -> None:
         self.gate = gate
 
-    def __call__(self, planes: Any, *, cancel: Callable[[], bool], **_: Any) -> Any:
+    def __call__(self, planes: Any, *, cancel: Callable[[], bool], out: Any, **_: Any) -> Any:
         while self.gate and not self.gate.wait(0.01):
             if cancel():
                 raise CopycatError("the render was cancelled")
-        return planes * 2
+        return out.copy_(planes * 2)
 
 
 class Plugin:

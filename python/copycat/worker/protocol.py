@@ -33,6 +33,7 @@ answer.
 ``describe_model``  settings (Inference)                               model, channels_in, channels_out: text
 ``callback``        settings (Inference), name (before_render,         {}
                     after_render), frame
+``purge``                                                              {}; models are forgotten
 ``preview``         settings (CopyCat), frame, buffer, picture         status; the picture is changed in place if there
                                                                        is a checkpoint
 ``contact_sheet``   settings (CopyCat), buffer, picture                status; the picture becomes the newest sheet

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from copycat.worker.server import Handler, Request
 
 Loader = Callable[[str, str, bool], Any]
-"""(path, device, half precision) -> a callable model with ``channels_in`` and ``channels_out``."""
+"""(path, device, half precision) -> a model, called as :class:`copycat.inference.Model` is."""
 
 _MODELS_KEPT = 4
 _CHECKPOINT = re.compile(r"(?P<run>.+)_(?P<step>[0-9]+)\.cat")
@@ -61,7 +63,18 @@ class Renderer:
             "preview": self.preview,
             "contact_sheet": self.contact_sheet,
             "callback": call_back,
+            "purge": self.purge,
         }
+
+    def purge(self, request: Request) -> dict[str, Any]:
+        """Lets go of the models; a later request reads its own again."""
+        with self._loading:
+            self._models.clear()
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        return {}
 
     def render(self, request: Request) -> dict[str, Any]:
         """Applies the model of an Inference effect."""
@@ -119,15 +132,19 @@ class Renderer:
             raise CopycatError("cancelled")
         model, warning = self._model(path, settings)
         pixels, names = picture(request.buffers.get(request.message), request.message["picture"])
+        made_indices = _indices(model.channels_out, names, path, "makes")
+        in_place = _planes_in_place(pixels, made_indices)
         started = time.perf_counter()
         made = model(
             _planes(pixels, _indices(model.channels_in, names, path, "takes")),
             tile_size=settings.tile_size,
             tile_overlap=settings.tile_overlap,
             cancel=request.cancelled.is_set,
+            out=in_place,
         )
         seconds = time.perf_counter() - started
-        _store_planes(made, pixels, _indices(model.channels_out, names, path, "makes"))
+        if in_place is None:
+            _store(made.cpu().permute(1, 2, 0).numpy(), pixels, made_indices)
         request.spent.append(made)
         return {
             "model": str(path),
@@ -225,11 +242,20 @@ def _indices(channels: tuple[str, ...], names: tuple[str, ...], path: Path, verb
         return [names.index(channel) for channel in channels]
     if len(channels) == len(names) or (len(names) == 4 and len(channels) == 3):
         return list(range(len(channels)))
-    if len(channels) == 1:
-        return [len(names) - 1]
+    if len(channels) == 1 and "A" in names:
+        return [names.index("A")]
     raise CopycatError(
         f"{path}: the model {verb} the channels {', '.join(channels)}, but the clip has {', '.join(names)}"
     )
+
+
+def _planes_in_place(pixels: NDArray[Any], indices: list[int]) -> Tensor | None:
+    """``[C, H, W]`` in the picture's own memory; None where its depth or their order does not allow it."""
+    import torch
+
+    if pixels.dtype != np.float32 or indices != list(range(indices[0], indices[0] + len(indices))):
+        return None
+    return torch.from_numpy(pixels).permute(2, 0, 1)[indices[0] : indices[0] + len(indices)]
 
 
 def _planes(pixels: NDArray[Any], indices: list[int]) -> Tensor:
@@ -240,25 +266,10 @@ def _planes(pixels: NDArray[Any], indices: list[int]) -> Tensor:
         pixels = pixels.astype(np.float32) / np.float32(65535)
     elif pixels.dtype == np.uint8:
         pixels = pixels.astype(np.float32) / np.float32(255)
-    planes = torch.from_numpy(pixels).permute(2, 0, 1)
-    if indices == list(range(indices[0], indices[0] + len(indices))):
-        planes = planes[indices[0] : indices[0] + len(indices)]
-    else:
-        planes = planes[indices]
-    return planes.float() if planes.dtype == torch.float16 else planes
-
-
-def _store_planes(made: Tensor, pixels: NDArray[Any], indices: list[int]) -> None:
-    import torch
-
-    if pixels.dtype == np.float32:
-        target = torch.from_numpy(pixels)
-        if indices == list(range(indices[0], indices[0] + len(indices))):
-            target[..., indices[0] : indices[0] + len(indices)].copy_(made.permute(1, 2, 0))
-        else:
-            target[..., indices] = made.permute(1, 2, 0).to(target.device, target.dtype)
-        return
-    _store(made.cpu().permute(1, 2, 0).numpy(), pixels, indices)
+    shared = _planes_in_place(pixels, indices)
+    if shared is not None:
+        return shared
+    return torch.from_numpy(pixels).permute(2, 0, 1)[indices].float()
 
 
 def _store(values: NDArray[Any], pixels: NDArray[Any], indices: list[int] | None = None) -> None:
