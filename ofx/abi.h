@@ -235,7 +235,6 @@ typedef struct OfxTimeLineSuiteV1 {
 #define kOfxImageFieldLower "OfxFieldLower"
 #define kOfxImageFieldUpper "OfxFieldUpper"
 
-#define kOfxImageEffectContextGenerator "OfxImageEffectContextGenerator"
 #define kOfxImageEffectContextFilter "OfxImageEffectContextFilter"
 #define kOfxImageEffectContextGeneral "OfxImageEffectContextGeneral"
 #define kOfxImageEffectOutputClipName "Output"

@@ -1,5 +1,7 @@
 // The CopyCat effect: hands training pairs over, starts, stops and resumes runs, and shows what they have
 // learned.
+#include <cmath>
+
 #include "apply_model.h"
 #include "effect.h"
 #include "training_set.h"
@@ -11,7 +13,7 @@ constexpr char kViewPreview[] = "Preview";
 constexpr char kViewSheet[] = "Contact Sheet";
 
 std::string with_frame(const std::string& frames, OfxTime time) {
-  const std::string frame = std::to_string(static_cast<long long>(time));
+  const std::string frame = std::to_string(std::llround(time));
   return frames.empty() || frames == "all" ? frame : frames + "," + frame;
 }
 
@@ -64,9 +66,10 @@ class CopyCatEffect final : public Effect {
       return;
     }
     const HostImage preview(instance.clip(shown_clip(instance, time)), time);
-    // A host may claim that an unconnected clip is connected; there is no picture then.
-    const HostImage input(preview ? nullptr : instance.clip(input_clip(instance)), time);
-    const HostImage& picture = preview ? preview : input;
+    // A host may claim that an unconnected clip is connected; there is no picture then, or a black one.
+    const bool is_there = preview && !is_black(preview.view(), preview.view().bounds);
+    const HostImage input(is_there ? nullptr : instance.clip(input_clip(instance)), time);
+    const HostImage& picture = is_there ? preview : input;
     if (!picture) {
       copy_or_clear(picture.view(), output.view(), arguments.window, arguments.rows);
       return;
@@ -78,12 +81,14 @@ class CopyCatEffect final : public Effect {
 
   void sequence(Instance&, OfxTime, bool) const override {}
 
-  void changed(Instance& instance, const std::string& name, OfxTime time) const override {
+  void changed(Instance& instance, const Edit& edit) const override {
     const Parameters& parameters = instance.parameters;
+    const std::string& name = edit.parameter;
+    const OfxTime time = edit.time;
     if (name == "addTrainingFrame") {
       parameters.set_text("trainingFrames", with_frame(parameters.text("trainingFrames", time), time), time);
     } else if (name == "startTraining") {
-      show_status(instance, start_training(instance, time), time);
+      show_status(instance, start_training(instance, edit), time);
     } else if (name == "stopTraining") {
       show_status(instance, ask(instance, "stop", time), time);
     } else if (name == "resumeTraining") {

@@ -1,6 +1,8 @@
 // The actions of the OpenFX image effect API, as far as both effects answer them alike.
 #include "effect.h"
 
+#include <climits>
+#include <memory>
 #include <new>
 
 #include "gpu_name.h"
@@ -29,10 +31,36 @@ OfxParamSetHandle parameter_set(OfxImageEffectHandle effect) {
   return params;
 }
 
+// Both sides of a proxy are scaled alike but for its pixels' shape.
+double scale_of(Properties in) {
+  const double x = in.number(kOfxImageEffectPropRenderScale, 1, 0);
+  return x != 1 ? x : in.number(kOfxImageEffectPropRenderScale, 1, 1);
+}
+
+// A clip's region of definition; false where it has none or no end, as a constant colour.
+bool region_of_clip(OfxImageClipHandle clip, OfxTime time, OfxRectD& region) {
+  if (!clip || suites().effect->clipGetRegionOfDefinition(clip, time, &region) != kOfxStatOK) return false;
+  return region.x2 > region.x1 && region.y2 > region.y1 && region.x1 > INT_MIN && region.y1 > INT_MIN &&
+         region.x2 < INT_MAX && region.y2 < INT_MAX;
+}
+
 Rows rows_of_field(const std::string& field) {
   if (field == kOfxImageFieldLower) return Rows::even;
   if (field == kOfxImageFieldUpper) return Rows::odd;
   return Rows::all;
+}
+
+// Tells the artist on the node of the exception that is being handled.
+OfxStatus failed(Instance& instance) {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    instance.post(kOfxMessageError, "copycat: no memory left for this picture");
+    return kOfxStatErrMemory;
+  } catch (const std::exception& error) {
+    instance.post(kOfxMessageError, error.what());
+    return kOfxStatFailed;
+  }
 }
 
 }  // namespace
@@ -58,10 +86,12 @@ Aborted Instance::aborted() const {
 }
 
 void Instance::post(const char* type, const std::string& text) {
-  std::lock_guard lock(mutex);
-  if (text == posted) return;
-  posted = text;
-  set_persistent_message(effect, type, text);
+  {
+    std::lock_guard lock(mutex);
+    if (text == posted) return;
+    posted = text;
+  }
+  set_persistent_message(effect, type, text);  // without the lock: a host may draw at once, and ask again
 }
 
 const char* input_clip(const Instance& instance) {
@@ -92,14 +122,17 @@ OfxStatus Effect::dispatch(const std::string& action, OfxImageEffectHandle effec
     if (g_instances == 0) end_worker();
     return kOfxStatOK;
   }
+  if (action == kOfxActionPurgeCaches) {
+    purge_worker();
+    return kOfxStatOK;
+  }
   if (!effect) return kOfxStatErrBadHandle;
   if (action == kOfxActionDescribe) {
     describe(effect);
     return kOfxStatOK;
   }
   if (action == kOfxImageEffectActionDescribeInContext) {
-    describe_in_context(effect, in.text(kOfxImageEffectPropContext, kOfxImageEffectContextFilter));
-    return kOfxStatOK;
+    return describe_in_context(effect, in.text(kOfxImageEffectPropContext, kOfxImageEffectContextFilter));
   }
   if (action == kOfxActionCreateInstance) return create(effect);
   if (action == kOfxActionDestroyInstance) return destroy(effect);
@@ -148,8 +181,10 @@ void Effect::describe(OfxImageEffectHandle effect) const {
   p.set(kOfxImageEffectPropSupportsMultipleClipPARs, 0);
 }
 
-void Effect::describe_in_context(OfxImageEffectHandle effect, const std::string& context) const {
-  std::vector<ClipRow> rows = clips(context != kOfxImageEffectContextFilter);
+OfxStatus Effect::describe_in_context(OfxImageEffectHandle effect, const std::string& context) const {
+  const bool general = context == kOfxImageEffectContextGeneral;
+  if (!general && context != kOfxImageEffectContextFilter) return kOfxStatErrUnsupported;
+  std::vector<ClipRow> rows = clips(general);
   rows.push_back({kOfxImageEffectOutputClipName, "Output", false});
   for (const ClipRow& row : rows) {
     OfxPropertySetHandle handle = nullptr;
@@ -166,12 +201,16 @@ void Effect::describe_in_context(OfxImageEffectHandle effect, const std::string&
   }
   if (const OfxParamSetHandle params = parameter_set(effect))
     define_parameters(params, knobs(), described_gpu_name());
+  return kOfxStatOK;
 }
 
 OfxStatus Effect::create(OfxImageEffectHandle effect) {
   const Properties properties = effect_properties(effect);
   if (!properties) return kOfxStatErrBadHandle;
-  properties.set_pointer(kOfxPropInstanceData, new Instance(effect, knobs()));
+  auto instance = std::make_unique<Instance>(effect, knobs());
+  properties.set_pointer(kOfxPropInstanceData, instance.get());
+  if (instance_of(effect) != instance.get()) return kOfxStatFailed;  // the host did not keep it
+  instance.release();
   ++g_instances;
   return kOfxStatOK;
 }
@@ -187,11 +226,8 @@ OfxStatus Effect::destroy(OfxImageEffectHandle effect) {
 
 OfxStatus Effect::region_of_definition(const Instance& instance, Properties in, Properties out) const {
   const OfxTime time = in.number(kOfxPropTime);
-  const OfxImageClipHandle clip = instance.clip(shown_clip(instance, time));
   OfxRectD region{};
-  if (!clip || suites().effect->clipGetRegionOfDefinition(clip, time, &region) != kOfxStatOK ||
-      region.x2 <= region.x1 || region.y2 <= region.y1)
-    return kOfxStatReplyDefault;
+  if (!region_of_clip(instance.clip(shown_clip(instance, time)), time, region)) return kOfxStatReplyDefault;
   out.set(kOfxImageEffectPropRegionOfDefinition, region);
   return kOfxStatOK;
 }
@@ -200,10 +236,8 @@ OfxStatus Effect::region_of_definition(const Instance& instance, Properties in, 
 OfxStatus Effect::regions_of_interest(const Instance& instance, Properties in, Properties out) const {
   const OfxTime time = in.number(kOfxPropTime);
   const std::string name = shown_clip(instance, time);
-  const OfxImageClipHandle clip = instance.clip(name.c_str());
   OfxRectD region{};
-  if (!clip || suites().effect->clipGetRegionOfDefinition(clip, time, &region) != kOfxStatOK)
-    return kOfxStatReplyDefault;
+  if (!region_of_clip(instance.clip(name.c_str()), time, region)) return kOfxStatReplyDefault;
   out.set(("OfxImageClipPropRoI_" + name).c_str(), region);
   return kOfxStatOK;
 }
@@ -226,19 +260,18 @@ OfxStatus Effect::identity(Instance& instance, Properties in, Properties out) co
 
 OfxStatus Effect::render_action(Instance& instance, Properties in) const {
   const RenderArguments arguments{
-      in.number(kOfxPropTime), in.rectangle(kOfxImageEffectPropRenderWindow),
+      in.number(kOfxPropTime), scale_of(in),
+      in.rectangle(kOfxImageEffectPropRenderWindow, {INT_MIN, INT_MIN, INT_MAX, INT_MAX}),
       rows_of_field(in.text(kOfxImageEffectPropFieldToRender, kOfxImageFieldNone))};
   try {
     render(instance, arguments);
     return kOfxStatOK;
   } catch (const Cancelled&) {
     return kOfxStatOK;  // the host throws the picture away
-  } catch (const std::bad_alloc&) {
-    instance.post(kOfxMessageError, "copycat: no memory left for this picture");
-    return kOfxStatErrMemory;
-  } catch (const std::exception& error) {
-    instance.post(kOfxMessageError, error.what());
-    return kOfxStatFailed;
+  } catch (...) {
+    // A host that has aborted may refuse its pictures; that is nobody's fault.
+    if (instance.aborted()()) return kOfxStatOK;
+    return failed(instance);
   }
 }
 
@@ -246,9 +279,10 @@ OfxStatus Effect::sequence_action(Instance& instance, Properties in, bool begins
   try {
     sequence(instance, in.number(kOfxImageEffectPropFrameRange), begins);
     return kOfxStatOK;
-  } catch (const std::exception& error) {
-    instance.post(kOfxMessageError, error.what());
-    return kOfxStatFailed;
+  } catch (const Cancelled&) {
+    return kOfxStatOK;
+  } catch (...) {
+    return failed(instance);
   }
 }
 
@@ -257,14 +291,19 @@ OfxStatus Effect::instance_changed(Instance& instance, Properties in) const {
   // is a wish.
   if (in.text(kOfxPropChangeReason) != kOfxChangeUserEdited || in.text(kOfxPropType) != kOfxTypeParameter)
     return kOfxStatReplyDefault;
-  const OfxTime time = in.number(kOfxPropTime);
-  const std::string name = in.text(kOfxPropName);
+  // A host may call the effect's own changes the user's, or let the user go on while a progress bar is shown.
+  if (instance.changing.exchange(true)) return kOfxStatReplyDefault;
+  const std::unique_ptr<std::atomic<bool>, void (*)(std::atomic<bool>*)> done(
+      &instance.changing, [](std::atomic<bool>* changing) { *changing = false; });
+  const Edit edit{in.text(kOfxPropName), in.number(kOfxPropTime), scale_of(in)};
   try {
-    if (name == "useGPUIfAvailable" || name == "gpuIndex") {
+    if (edit.parameter == "useGPUIfAvailable" || edit.parameter == "gpuIndex") {
       const Parameters& p = instance.parameters;
-      p.set_text("gpuName", gpu_name(p.is_on("useGPUIfAvailable", time), p.text("gpuIndex", time)), time);
+      const std::string gpu =
+          gpu_name(p.is_on("useGPUIfAvailable", edit.time), p.text("gpuIndex", edit.time));
+      p.set_text("gpuName", gpu, edit.time);
     }
-    changed(instance, name, time);
+    changed(instance, edit);
     return kOfxStatOK;
   } catch (const Cancelled&) {
     instance.post(kOfxMessageMessage, "");

@@ -35,15 +35,24 @@ struct Instance {
 
   OfxImageEffectHandle effect;
   Parameters parameters;
-  std::mutex mutex;  // of what follows; several renders may run at once
+  std::atomic<bool> changing{false};  // the user's last wish is still being fulfilled
+  std::mutex mutex;                   // of what follows; several renders may run at once
   std::string posted;
   std::string channels_in, channels_out;  // of the model last used
 };
 
 struct RenderArguments {
   OfxTime time;
+  double scale;  // 1, or less for a proxy
   OfxRectI window;
   Rows rows;
+};
+
+// What the user changed or pressed.
+struct Edit {
+  std::string parameter;
+  OfxTime time;
+  double scale;  // at which the host works, 1 or less
 };
 
 class Effect {
@@ -73,12 +82,12 @@ class Effect {
   virtual void sequence(Instance& instance, OfxTime first, bool begins) const = 0;
 
   // The user changed a parameter or pressed a button. Throws a sentence for the user.
-  virtual void changed(Instance& instance, const std::string& name, OfxTime time) const = 0;
+  virtual void changed(Instance& instance, const Edit& edit) const = 0;
 
  private:
   OfxStatus dispatch(const std::string& action, OfxImageEffectHandle effect, Properties in, Properties out);
   void describe(OfxImageEffectHandle effect) const;
-  void describe_in_context(OfxImageEffectHandle effect, const std::string& context) const;
+  OfxStatus describe_in_context(OfxImageEffectHandle effect, const std::string& context) const;
   OfxStatus create(OfxImageEffectHandle effect);
   OfxStatus destroy(OfxImageEffectHandle effect);
   OfxStatus region_of_definition(const Instance& instance, Properties in, Properties out) const;

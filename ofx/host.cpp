@@ -16,6 +16,9 @@ const Suite* fetch(const char* name, int version) {
   return static_cast<const Suite*>(g_host->fetchSuite(g_host->host, name, version));
 }
 
+// openfx-runner ends its own process when it is asked for a version that it does not have.
+bool has_second_versions() { return host_properties().text(kOfxPropName) != "openfx-driver"; }
+
 }  // namespace
 
 void set_host(OfxHost* host) {
@@ -26,10 +29,12 @@ bool fetch_suites() {
   if (!g_host || !g_host->fetchSuite) return false;
   Suites found;
   found.property = fetch<OfxPropertySuiteV1>(kOfxPropertySuite, 1);
+  if (!found.property) return false;
+  if (!g_suites.property) g_suites.property = found.property;  // the host's name is read with it
   found.effect = fetch<OfxImageEffectSuiteV1>(kOfxImageEffectSuite, 1);
   found.parameter = fetch<OfxParameterSuiteV1>(kOfxParameterSuite, 1);
   found.message = fetch<OfxMessageSuiteV1>(kOfxMessageSuite, 1);
-  found.persistent = fetch<OfxMessageSuiteV2>(kOfxMessageSuite, 2);
+  if (has_second_versions()) found.persistent = fetch<OfxMessageSuiteV2>(kOfxMessageSuite, 2);
   found.progress2 = fetch<OfxProgressSuiteV2>(kOfxProgressSuite, 2);
   if (!found.progress2) found.progress1 = fetch<OfxProgressSuiteV1>(kOfxProgressSuite, 1);
   found.time_line = fetch<OfxTimeLineSuiteV1>(kOfxTimeLineSuite, 1);
@@ -84,17 +89,17 @@ void Properties::set_pointer(const char* name, void* value) const {
   if (handle_) suites().property->propSetPointer(handle_, name, 0, value);
 }
 
-OfxRectI Properties::rectangle(const char* name) const {
-  OfxRectI value{};
+OfxRectI Properties::rectangle(const char* name, OfxRectI fallback) const {
   int numbers[4] = {};
-  if (handle_ && suites().property->propGetIntN(handle_, name, 4, numbers) == kOfxStatOK)
-    value = {numbers[0], numbers[1], numbers[2], numbers[3]};
-  return value;
+  for (int i = 0; i < 4; ++i)
+    if (!handle_ || suites().property->propGetInt(handle_, name, i, &numbers[i]) != kOfxStatOK)
+      return fallback;
+  return {numbers[0], numbers[1], numbers[2], numbers[3]};
 }
 
 void Properties::set(const char* name, OfxRectD value) const {
   const double numbers[4] = {value.x1, value.y1, value.x2, value.y2};
-  if (handle_) suites().property->propSetDoubleN(handle_, name, 4, numbers);
+  for (int i = 0; i < 4; ++i) set(name, numbers[i], i);
 }
 
 Properties host_properties() { return Properties(g_host ? g_host->host : nullptr); }
@@ -105,6 +110,8 @@ Properties effect_properties(OfxImageEffectHandle effect) {
     handle = nullptr;
   return Properties(handle);
 }
+
+bool is_in_background() { return host_properties().integer(kOfxImageEffectHostPropIsBackground) != 0; }
 
 OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std::string& text) {
   // Never the text as the format: a path may hold a percent sign.

@@ -49,8 +49,8 @@ class Properties {
   void set(const char* name, double value, int index = 0) const;
   void set_pointer(const char* name, void* value) const;
 
-  OfxRectI rectangle(const char* name) const;        // int x 4; empty where absent
-  void set(const char* name, OfxRectD value) const;  // double x 4
+  OfxRectI rectangle(const char* name, OfxRectI fallback = {}) const;  // int x 4
+  void set(const char* name, OfxRectD value) const;                    // double x 4
 
  private:
   OfxPropertySetHandle handle_ = nullptr;
@@ -58,6 +58,9 @@ class Properties {
 
 Properties host_properties();
 Properties effect_properties(OfxImageEffectHandle effect);
+
+// Whether nobody sits in front of the host: a farm, a command line.
+bool is_in_background();
 
 // Shows a message now. Returns the host's status, which answers a question with ReplyYes or ReplyNo.
 OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std::string& text);

@@ -266,6 +266,18 @@ void copy_or_clear(const PixelView& from, const PixelView& to, const OfxRectI& w
   copy_pixels(from, to, covered, rows);
 }
 
+bool is_black(const PixelView& picture, const OfxRectI& region) {
+  const PixelFormat& format = picture.format;
+  const std::size_t colours =
+      format.component_bytes() * static_cast<std::size_t>(std::min(format.components, 3));
+  for (int y = region.y1; y < region.y2; ++y)
+    for (int x = region.x1; x < region.x2; ++x) {
+      const std::uint8_t* pixel = picture.at(x, y);
+      if (std::any_of(pixel, pixel + colours, [](std::uint8_t byte) { return byte != 0; })) return false;
+    }
+  return true;
+}
+
 HostImage::HostImage(OfxImageClipHandle clip, OfxTime time) {
   OfxPropertySetHandle handle = nullptr;
   if (!clip || suites().effect->clipGetImage(clip, time, nullptr, &handle) != kOfxStatOK || !handle) return;
@@ -287,9 +299,9 @@ HostImage::~HostImage() {
   if (properties_) suites().effect->clipReleaseImage(properties_.handle());
 }
 
-bool HostImage::is_scaled() const {
-  const auto away = [this](int index) {
-    return std::fabs(properties_.number(kOfxImageEffectPropRenderScale, 1.0, index) - 1.0) > 1e-6;
+bool HostImage::is_scaled(double scale) const {
+  const auto away = [&](int index) {
+    return std::fabs(properties_.number(kOfxImageEffectPropRenderScale, scale, index) - 1.0) > 1e-6;
   };
   return away(0) || away(1);
 }

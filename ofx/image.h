@@ -62,6 +62,10 @@ void clear_pixels(const PixelView& to, const OfxRectI& region, Rows rows = Rows:
 // `window` of `to` gets the pixels of `from`, transparent black where it has none.
 void copy_or_clear(const PixelView& from, const PixelView& to, const OfxRectI& window, Rows rows = Rows::all);
 
+// Whether no colour is anywhere in `region` of `picture`: what some hosts hand over for a clip that is not
+// connected. Alpha counts only where there is nothing else.
+bool is_black(const PixelView& picture, const OfxRectI& region);
+
 // An image on loan from the host; given back on destruction, as it must be before the action returns.
 class HostImage {
  public:
@@ -74,7 +78,10 @@ class HostImage {
   // False where the host has no picture at that time, to be taken for transparent black.
   explicit operator bool() const { return view_.data != nullptr; }
   const PixelView& view() const { return view_; }
-  bool is_scaled() const;  // a proxy: smaller than the real picture
+
+  // Whether it is a proxy, smaller than the real picture. `scale` is the action's, for a picture that does
+  // not say.
+  bool is_scaled(double scale) const;
 
  private:
   Properties properties_;

@@ -8,6 +8,9 @@ namespace {
 constexpr char kNoModel[] =
     "Model File is empty: choose a .cat file. Until then the picture passes unchanged.";
 
+constexpr char kProxy[] =
+    "This is a proxy: the model learned at full resolution, so the picture is only an approximation.";
+
 class InferenceEffect final : public Effect {
  protected:
   Description description() const override {
@@ -41,7 +44,11 @@ class InferenceEffect final : public Effect {
     Json request = Json::object();
     request.set("do", "render").set("settings", instance.parameters.settings(arguments.time));
     const Json answer = apply_model(instance, std::move(request), source, output, arguments);
-    instance.post(kOfxMessageWarning, answer["warning"].text());
+    const std::string warning = answer["warning"].text();
+    if (warning.empty() && source.is_scaled(arguments.scale))
+      instance.post(kOfxMessageMessage, kProxy);
+    else
+      instance.post(kOfxMessageWarning, warning);
   }
 
   void sequence(Instance& instance, OfxTime first, bool begins) const override {
@@ -52,8 +59,10 @@ class InferenceEffect final : public Effect {
     worker()->ask(request.set("settings", parameters.settings(first)), nullptr, instance.aborted());
   }
 
-  void changed(Instance& instance, const std::string& name, OfxTime time) const override {
+  void changed(Instance& instance, const Edit& edit) const override {
     const Parameters& parameters = instance.parameters;
+    const std::string& name = edit.parameter;
+    const OfxTime time = edit.time;
     if ((name == "modelFile" || name == "checkpoint") && !parameters.text("modelFile", time).empty()) {
       instance.post(kOfxMessageWarning, "");
       Json request = Json::object();

@@ -52,7 +52,7 @@ std::vector<OfxTime> frames_to_fetch(const Instance& instance, const Clips& clip
 }
 
 void ask_about_many(const Instance& instance, std::size_t pairs) {
-  if (pairs <= kManyPairs) return;
+  if (pairs <= kManyPairs || is_in_background()) return;
   const std::string question =
       "Training Frames are " + std::to_string(pairs) +
       " pairs. They will be fetched from the host and written to the Data Directory, and "
@@ -66,11 +66,12 @@ std::string size_text(const OfxRectI& r) {
 
 std::string frame_text(OfxTime time) { return std::to_string(std::lround(time)); }
 
-void check_picture(const HostImage& picture, const char* name, OfxTime time) {
-  if (!picture) throw std::runtime_error(std::string(name) + " has no picture at frame " + frame_text(time));
-  if (picture.is_scaled())
+void check_picture(const HostImage& picture, const char* name, const Edit& edit) {
+  const std::string frame = frame_text(edit.time);
+  if (!picture) throw std::runtime_error(std::string(name) + " has no picture at frame " + frame);
+  if (picture.is_scaled(edit.scale))
     throw std::runtime_error(
-        std::string(name) + " at frame " + frame_text(time) +
+        std::string(name) + " at frame " + frame +
         " is a proxy: switch the host to full resolution, training needs the real picture");
 }
 
@@ -83,12 +84,15 @@ void hand_over(const HostImage& picture, const OfxRectI& region, Json request, c
   worker()->ask(std::move(request), &buffer, aborted);
 }
 
-void hand_over_pair(const Instance& instance, const Clips& clips, const Json& run, OfxTime time,
+// `edit.time` is the pair's. Returns whether there is anything to learn: some hosts hand over black for a
+// clip that is not connected.
+bool hand_over_pair(const Instance& instance, const Clips& clips, const Json& run, const Edit& edit,
                     const Aborted& aborted) {
+  const OfxTime time = edit.time;
   const HostImage input(instance.clip(clips.input), time);
-  check_picture(input, "Input", time);
+  check_picture(input, "Input", edit);
   const HostImage ground_truth(instance.clip(clips.ground_truth), time);
-  check_picture(ground_truth, "Ground Truth", time);
+  check_picture(ground_truth, "Ground Truth", edit);
   const OfxRectI region = intersection(input.view().bounds, ground_truth.view().bounds);
   if (width(region) < kSmallestSide || height(region) < kSmallestSide)
     throw std::runtime_error("Input (" + size_text(input.view().bounds) + ") and Ground Truth (" +
@@ -100,15 +104,16 @@ void hand_over_pair(const Instance& instance, const Clips& clips, const Json& ru
   hand_over(input, region, request, aborted);
   request.set("clip", "groundTruth");
   hand_over(ground_truth, region, request, aborted);
+  return !is_black(ground_truth.view(), region);
 }
 
 // The frame outside of the data set to which the trainer applies the model as it goes; there may be none.
-void hand_over_preview(const Instance& instance, const Json& run, OfxTime time, const Aborted& aborted) {
+void hand_over_preview(const Instance& instance, const Json& run, const Edit& edit, const Aborted& aborted) {
   if (!instance.is_connected("Preview")) return;
-  const HostImage preview(instance.clip("Preview"), time);
-  if (!preview || preview.is_scaled()) return;
+  const HostImage preview(instance.clip("Preview"), edit.time);
+  if (!preview || preview.is_scaled(edit.scale) || is_black(preview.view(), preview.view().bounds)) return;
   Json request = Json::object();
-  request.set("run", run).set("frame", std::round(time)).set("clip", "preview");
+  request.set("run", run).set("frame", std::round(edit.time)).set("clip", "preview");
   hand_over(preview, preview.view().bounds, request, aborted);
 }
 
@@ -131,36 +136,38 @@ void check_frames(const std::vector<OfxTime>& frames, OfxTime time) {
         "with \"copycat train\"");
 }
 
-Json fetch_and_train(Instance& instance, const Clips& clips, const Json& run, OfxTime time) {
-  const std::vector<OfxTime> frames = frames_to_fetch(instance, clips, time);
-  check_frames(frames, time);
+Json fetch_and_train(Instance& instance, const Clips& clips, const Json& run, const Edit& edit) {
+  const std::vector<OfxTime> frames = frames_to_fetch(instance, clips, edit.time);
+  check_frames(frames, edit.time);
   ask_about_many(instance, frames.size());
 
   ProgressBar bar(instance.effect, "copycat: fetching " + std::to_string(frames.size()) + " training pairs");
   double done = 0;
+  bool learns = false;
   const Aborted aborted = [&] { return !bar.update(done) || instance.aborted()(); };
   for (std::size_t i = 0; i < frames.size(); ++i) {
     done = kShareOfFetching * static_cast<double>(i) / static_cast<double>(frames.size());
     if (aborted()) throw Cancelled();
-    hand_over_pair(instance, clips, run, frames[i], aborted);
+    if (hand_over_pair(instance, clips, run, {edit.parameter, frames[i], edit.scale}, aborted)) learns = true;
   }
-  hand_over_preview(instance, run, time, aborted);
+  if (!learns) throw std::runtime_error("Ground Truth is black at every training frame: is it connected?");
+  hand_over_preview(instance, run, edit, aborted);
   Json train = Json::object();
-  train.set("do", "train").set("run", run).set("settings", instance.parameters.settings(time));
+  train.set("do", "train").set("run", run).set("settings", instance.parameters.settings(edit.time));
   return worker()->ask(std::move(train), nullptr, aborted,
                        [&](double written) { done = kShareOfFetching + (1 - kShareOfFetching) * written; });
 }
 
 }  // namespace
 
-Json start_training(Instance& instance, OfxTime time) {
+Json start_training(Instance& instance, const Edit& edit) {
   const Clips clips{input_clip(instance), "GroundTruth"};
   check_clips(instance, clips);
   Json begin = Json::object();
-  begin.set("do", "begin_run").set("settings", instance.parameters.settings(time));
+  begin.set("do", "begin_run").set("settings", instance.parameters.settings(edit.time));
   const Json run = worker()->ask(std::move(begin), nullptr, {})["run"];
   try {
-    return fetch_and_train(instance, clips, run, time);
+    return fetch_and_train(instance, clips, run, edit);
   } catch (...) {
     Json abandon = Json::object();
     abandon.set("do", "abandon").set("run", run);

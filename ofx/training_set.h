@@ -9,6 +9,6 @@ namespace copycat {
 // Fetches the pairs, starts a new run and returns the worker's status of it. Shows the host's progress bar.
 // Throws Cancelled when the user cancels (nothing is left behind then), else a sentence that says what is
 // wrong.
-Json start_training(Instance& instance, OfxTime time);
+Json start_training(Instance& instance, const Edit& edit);
 
 }  // namespace copycat

@@ -66,6 +66,15 @@ std::shared_ptr<Worker> worker() {
   return g_worker;
 }
 
+void purge_worker() {
+  std::shared_ptr<Worker> purged;
+  {
+    std::lock_guard lock(g_worker_mutex);
+    purged = g_worker;
+  }
+  if (purged) purged->purge();
+}
+
 void end_worker() {
   std::shared_ptr<Worker> ended;  // outlives the lock: its end takes a moment
   std::lock_guard lock(g_worker_mutex);
@@ -73,6 +82,25 @@ void end_worker() {
 }
 
 Worker::~Worker() = default;
+
+void Worker::purge() {
+  std::vector<std::unique_ptr<SharedMemory>> freed;  // unmapped after the lock is given back
+  std::unique_lock lock(mutex_);
+  freed.swap(idle_);
+  const std::shared_ptr<Connection> connection = connection_;
+  if (!connection || connection->lost) return;
+  for (const auto& piece : freed) forget(*connection, *piece);
+  if (!connection->ready) return;
+  Json request = Json::object();
+  request.set("do", "purge").set("id", next_request_++);
+  lock.unlock();
+  send(*connection, request, nullptr);
+}
+
+// The next message tells the worker to let go of it.
+void Worker::forget(Connection& connection, const SharedMemory& piece) {
+  if (connection.known_buffers.erase(piece.id())) connection.dropped_buffers.push_back(piece.id());
+}
 
 bool Worker::is_running() {
   std::lock_guard lock(mutex_);
@@ -287,8 +315,7 @@ void Worker::give_back(std::unique_ptr<SharedMemory> memory, bool discarded) {
     idle_.erase(idle_.begin());
   }
   if (connection_)
-    for (const auto& piece : freed)
-      if (connection_->known_buffers.erase(piece->id())) connection_->dropped_buffers.push_back(piece->id());
+    for (const auto& piece : freed) forget(*connection_, *piece);
 }
 
 Buffer::Buffer(std::shared_ptr<Worker> worker, std::size_t bytes)

@@ -68,6 +68,9 @@ class Worker {
 
   bool is_running();
 
+  // Gives memory back: idle buffers, and the models that the worker has read. Waits for nothing.
+  void purge();
+
  private:
   friend class Buffer;
   struct Pending;
@@ -76,6 +79,7 @@ class Worker {
   static bool has_died_idle(const Connection& connection);
   std::shared_ptr<Connection> connect();
   void send(Connection& connection, Json& request, Buffer* buffer);
+  static void forget(Connection& connection, const SharedMemory& piece);
   void read_once(Connection& connection, std::unique_lock<std::mutex>& lock);
   void receive(Connection& connection, const Json& message);
 
@@ -91,6 +95,9 @@ class Worker {
 
 // The process's worker; made on first use.
 std::shared_ptr<Worker> worker();
+
+// Lets go of what the process and its worker keep for later, if there is a worker.
+void purge_worker();
 
 // Ends the worker if there is one, when nobody uses it any more.
 void end_worker();

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -165,10 +167,37 @@ def _binary(bundle: Path) -> Finding:
     # In a process of its own: a library that is broken may take the process with it.
     code = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).OfxGetNumberOfPlugins())"
     tried = subprocess.run([sys.executable, "-c", code, str(binaries[0])], capture_output=True, text=True)
+    needed, here = needed_glibc(binaries[0]), _glibc_here()
+    needs = f"glibc {'.'.join(map(str, needed))} or newer"
+    if needed > here > (0, 0):
+        return Finding(
+            "error",
+            f"{binaries[0]} needs {needs}, and this machine has {'.'.join(map(str, here))}: "
+            "install a bundle that was built for glibc 2.28 (see docs/hosts.md)",
+        )
     if tried.stdout.strip() != str(_PLUGINS):
         words = tried.stderr.strip().splitlines() or [f"it holds {tried.stdout.strip() or 'no'} plugins"]
         return Finding("error", f"{binaries[0]} cannot be loaded on this machine: {words[-1]}")
-    return Finding("ok", f"{binaries[0].name} for {binaries[0].parent.name} loads and holds CopyCat and Inference")
+    suffix = f"; it needs {needs}" if needed > (0, 0) else ""
+    return Finding(
+        "ok", f"{binaries[0].name} for {binaries[0].parent.name} loads and holds CopyCat and Inference{suffix}"
+    )
+
+
+def needed_glibc(binary: Path) -> tuple[int, int]:
+    """The newest version of the GNU C library that a binary asks for, (0, 0) where it asks for none.
+
+    A binary names each version that it needs in its string table (System V ABI, symbol versioning).
+    """
+    named = re.findall(rb"\0GLIBC_(\d+)\.(\d+)", binary.read_bytes())
+    return max(((int(major), int(minor)) for major, minor in named), default=(0, 0))
+
+
+def _glibc_here() -> tuple[int, int]:
+    """The version of this machine's GNU C library, (0, 0) where it has another one."""
+    name, version = platform.libc_ver()
+    major, _, minor = version.partition(".")
+    return (int(major), int(minor)) if name == "glibc" and major.isdigit() and minor.isdigit() else (0, 0)
 
 
 def _interpreter(bundle: Path) -> tuple[str, Finding]:

@@ -14,6 +14,8 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 
 thread_local const Picture* t_output = nullptr;
 thread_local int t_loaned = 0;
+thread_local std::string t_action;  // that the plugin was called with
+thread_local Effect* t_effect = nullptr;
 
 Effect* effect_of(OfxImageEffectHandle handle) { return reinterpret_cast<Effect*>(handle); }
 Effect* effect_of(OfxParamSetHandle handle) { return reinterpret_cast<Effect*>(handle); }
@@ -64,16 +66,20 @@ OfxStatus clip_get_image(OfxImageClipHandle handle, OfxTime time, const OfxRectD
                          OfxPropertySetHandle* image) {
   Lock lock(host_mutex());
   Clip* clip = clip_of(handle);
+  if (t_action != kOfxImageEffectActionRender && t_action != kOfxActionInstanceChanged)
+    violations().push_back("a picture fetched in " + t_action);
   const Picture* picture = nullptr;
   if (clip->name == "Output") {
-    picture = t_output;
-    if (!picture) violations().push_back("output image fetched outside of a render");
+    picture = t_output;  // null where the render was aborted already
+    if (t_action != kOfxImageEffectActionRender)
+      violations().push_back("output image fetched outside of a render");
   } else if (const auto found = clip->pictures.find(time); found != clip->pictures.end()) {
     picture = found->second.get();
   }
   if (!picture) return kOfxStatFailed;
   auto properties = std::make_unique<PropertySet>();
   picture->fill_property_set(*properties);
+  if (the_host().silent_pictures) properties->values.erase(kOfxImageEffectPropRenderScale);
   *image = properties->handle();
   the_host().loaned_images.push_back(std::move(properties));
   ++t_loaned;
@@ -169,6 +175,8 @@ OfxStatus read_value(Param* param, va_list arguments) {
 }
 
 OfxStatus param_get(OfxParamHandle handle, ...) {
+  if (t_action != kOfxActionInstanceChanged)
+    violations().push_back("a value read without a time in " + t_action);
   va_list arguments;
   va_start(arguments, handle);
   const OfxStatus status = read_value(param_of(handle), arguments);
@@ -184,21 +192,21 @@ OfxStatus param_get_at(OfxParamHandle handle, OfxTime time, ...) {
   return status;
 }
 
-thread_local Effect* t_changing = nullptr;
-
-// As the reference host does: what the plugin sets comes back at once as an InstanceChanged of its own.
-void tell_of_own_change(Effect* effect, Param* param) {
+// An InstanceChanged inside of another one. The plugin must leave it alone.
+void change_within(Effect* effect, const std::string& param, const std::string& reason) {
   PropertySet in;
   in.put(kOfxPropType, std::string(kOfxTypeParameter));
-  in.put(kOfxPropName, param->name);
-  in.put(kOfxPropChangeReason, std::string(kOfxChangePluginEdited));
+  in.put(kOfxPropName, param);
+  in.put(kOfxPropChangeReason, reason);
   in.put(kOfxPropTime, 0.0);
-  effect->plugin->mainEntry(kOfxActionInstanceChanged, effect, in.handle(), nullptr);
+  if (effect->plugin->mainEntry(kOfxActionInstanceChanged, effect, in.handle(), nullptr) !=
+      kOfxStatReplyDefault)
+    violations().push_back("acted on a change of " + param + " within another");
 }
 
 OfxStatus param_set(OfxParamHandle handle, ...) {
   Param* param = param_of(handle);
-  if (!t_changing) {
+  if (t_action != kOfxActionInstanceChanged) {
     violations().push_back("parameter " + param->name + " set outside of InstanceChanged");
     return kOfxStatFailed;
   }
@@ -212,7 +220,7 @@ OfxStatus param_set(OfxParamHandle handle, ...) {
       param->value = std::string(va_arg(arguments, const char*));
     va_end(arguments);
   }
-  tell_of_own_change(t_changing, param);
+  change_within(t_effect, param->name, the_host().echo);  // at once, as the reference host does
   return kOfxStatOK;
 }
 
@@ -264,11 +272,17 @@ OfxStatus show(void*, const char* type, const char*, const char* format, ...) {
   return std::strcmp(type, kOfxMessageQuestion) == 0 ? the_host().question_answer : kOfxStatOK;
 }
 
-OfxStatus show_persistent(void*, const char* type, const char*, const char* format, ...) {
+OfxStatus show_persistent(void* effect, const char* type, const char*, const char* format, ...) {
   va_list arguments;
   va_start(arguments, format);
   record("persistent", type, formatted(format, arguments));
   va_end(arguments);
+  if (the_host().draws_at_once) {
+    PropertySet in, out;
+    in.put(kOfxPropTime, 1.0);
+    static_cast<Effect*>(effect)->plugin->mainEntry(kOfxImageEffectActionIsIdentity, effect, in.handle(),
+                                                    out.handle());
+  }
   return kOfxStatOK;
 }
 
@@ -277,13 +291,18 @@ OfxStatus clear_persistent(void*) {
   return kOfxStatOK;
 }
 
-OfxStatus progress_start(void*, const char*, const char*) {
+OfxStatus progress_start1(void*, const char*) {
   if (the_host().progress_shown) violations().push_back("two progress bars at once");
   the_host().progress_shown = true;
   return kOfxStatOK;
 }
 
+OfxStatus progress_start2(void* effect, const char* label, const char*) {
+  return progress_start1(effect, label);
+}
+
 OfxStatus progress_update(void*, double progress) {
+  if (the_host().presses_twice) change_within(t_effect, "startTraining", kOfxChangeUserEdited);
   auto& seen = the_host().progress;
   const std::chrono::duration<double> now = std::chrono::steady_clock::now().time_since_epoch();
   if (seen.empty() || seen.back().second != progress) seen.emplace_back(now.count(), progress);
@@ -309,7 +328,8 @@ OfxStatus time_bounds(void*, double* first, double* last) {
 const OfxMessageSuiteV1 kMessageSuite1 = {show};
 const OfxMessageSuiteV2 kMessageSuite2 = {show, show_persistent, clear_persistent};
 const OfxMessageSuiteV2 kHollowMessageSuite2 = {show, nullptr, nullptr};  // as an old Resolve has it
-const OfxProgressSuiteV2 kProgressSuite = {progress_start, progress_update, progress_end};
+const OfxProgressSuiteV1 kProgressSuite1 = {progress_start1, progress_update, progress_end};
+const OfxProgressSuiteV2 kProgressSuite2 = {progress_start2, progress_update, progress_end};
 const OfxTimeLineSuiteV1 kTimeLineSuite = {get_time, go_to_time, time_bounds};
 
 const void* fetch_suite(OfxPropertySetHandle, const char* name, int version) {
@@ -319,9 +339,14 @@ const void* fetch_suite(OfxPropertySetHandle, const char* name, int version) {
   if (suite == kOfxImageEffectSuite && version == 1) return &kEffectSuite;
   if (suite == kOfxParameterSuite && version == 1) return &kParameterSuite;
   if (suite == kOfxMessageSuite && version == 1) return &kMessageSuite1;
+  if (suite == kOfxMessageSuite && version == 2 &&
+      the_host().properties.text(kOfxPropName) == "openfx-driver")
+    violations().push_back("this host would have ended itself");
   if (suite == kOfxMessageSuite && version == 2)
     return the_host().missing_suites.count("persistent") ? &kHollowMessageSuite2 : &kMessageSuite2;
-  if (suite == kOfxProgressSuite && version == 2) return &kProgressSuite;
+  if (suite == kOfxProgressSuite && version == 1) return &kProgressSuite1;
+  if (suite == kOfxProgressSuite && version == 2)
+    return the_host().missing_suites.count("progress2") ? nullptr : &kProgressSuite2;
   if (suite == kOfxTimeLineSuite && version == 1) return &kTimeLineSuite;
   return nullptr;
 }
@@ -355,12 +380,12 @@ Host& the_host() {
 void set_output_of_this_thread(const Picture* picture) { t_output = picture; }
 
 OfxStatus call(Effect* effect, OfxPlugin* plugin, const char* action, PropertySet* in, PropertySet* out) {
-  const bool changes = std::strcmp(action, kOfxActionInstanceChanged) == 0;
-  if (changes) t_changing = effect;
+  t_action = action;
+  t_effect = effect;
   t_loaned = 0;
   const OfxStatus status =
       plugin->mainEntry(action, effect, in ? in->handle() : nullptr, out ? out->handle() : nullptr);
-  if (changes) t_changing = nullptr;
+  t_action.clear();
   if (t_loaned != 0) violations().push_back(std::string("images not released at the end of ") + action);
   if (the_host().progress_shown) violations().push_back("a progress bar left open");
   return status;

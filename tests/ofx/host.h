@@ -37,7 +37,6 @@ struct Effect {
   std::atomic<bool> abort{false};
   std::atomic<int> aborts_asked{0};
   int abort_after = -1;  // calls of abort() until it says yes
-  std::string action;    // of the main thread
 
   OfxImageEffectHandle handle() { return reinterpret_cast<OfxImageEffectHandle>(this); }
   Param* param(const std::string& name);
@@ -50,6 +49,10 @@ struct Host {
   PropertySet properties;
   std::set<std::string> missing_suites;
   OfxStatus question_answer = kOfxStatReplyYes;
+  std::string echo = kOfxChangePluginEdited;  // the reason given for what the plugin itself has set
+  bool draws_at_once = false;                 // asks again while a message is being put on the node
+  bool silent_pictures = false;               // that do not say at which scale they are
+  bool presses_twice = false;                 // the user presses Start Training again while it fetches
   double cancel_progress_at = 2;
   bool progress_shown = false;
   std::vector<std::pair<double, double>> progress;  // each new value with its time in seconds

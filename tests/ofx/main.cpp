@@ -57,11 +57,17 @@ Json load(const Json& command) {
   g_loaded.get = symbol<OfxPlugin* (*)(int)>("OfxGetPlugin");
   symbol<OfxStatus (*)(const OfxHost*)>("OfxSetHost")(&the_host().host);
   for (const Json& suite : command["missing"].items()) the_host().missing_suites.insert(suite.text());
-  if (command.has("temporal"))
-    the_host().properties.put(kOfxImageEffectPropTemporalClipAccess,
-                              static_cast<int>(command["temporal"].number()));
-  if (command.has("pages"))
-    the_host().properties.put("OfxParamHostPropMaxPages", static_cast<int>(command["pages"].number()));
+  for (const Json& name : command["unknown"].items()) unknown_properties().insert(name.text());
+  const std::pair<const char*, const char*> numbers[] = {{"temporal", kOfxImageEffectPropTemporalClipAccess},
+                                                         {"pages", "OfxParamHostPropMaxPages"},
+                                                         {"background", kOfxImageEffectHostPropIsBackground}};
+  for (const auto& [name, property] : numbers)
+    if (command.has(name)) the_host().properties.put(property, static_cast<int>(command[name].number()));
+  if (command.has("name")) the_host().properties.put(kOfxPropName, command["name"].text());
+  the_host().echo = command["echo"].text(kOfxChangePluginEdited);
+  the_host().draws_at_once = command["draws_at_once"].boolean();
+  the_host().silent_pictures = command["silent_pictures"].boolean();
+  the_host().presses_twice = command["presses_twice"].boolean();
   Json statuses = Json::array(), names = Json::array();
   for (int i = 0; i < g_loaded.count(); ++i) {
     OfxPlugin* plugin = g_loaded.get(i);
@@ -93,7 +99,7 @@ std::unique_ptr<Effect> described(const Json& command, OfxStatus& status) {
   const std::string context = "OfxImageEffectContext" + command["context"].text("General");
   in.put(kOfxImageEffectPropContext, context);
   status = call(effect.get(), effect->plugin, kOfxImageEffectActionDescribeInContext, &in, nullptr);
-  effect->properties.put(kOfxImageEffectPropContext, context);
+  if (!command["context_unsaid"].boolean()) effect->properties.put(kOfxImageEffectPropContext, context);
   return effect;
 }
 
@@ -181,8 +187,8 @@ Json change(const Json& command) {
   in.put(kOfxPropName, command["param"].text());
   in.put(kOfxPropChangeReason, reason);
   in.put(kOfxPropTime, command["time"].number(1));
-  in.put(kOfxImageEffectPropRenderScale, 1.0, 0);
-  in.put(kOfxImageEffectPropRenderScale, 1.0, 1);
+  in.put(kOfxImageEffectPropRenderScale, command["scale"].number(1), 0);
+  in.put(kOfxImageEffectPropRenderScale, command["scale"].number(1), 1);
   call(&effect, effect.plugin, kOfxActionBeginInstanceChanged, &bracket, nullptr);
   const OfxStatus status = call(&effect, effect.plugin, kOfxActionInstanceChanged, &in, nullptr);
   call(&effect, effect.plugin, kOfxActionEndInstanceChanged, &bracket, nullptr);
@@ -226,7 +232,7 @@ Json render(const Json& command) {
   const Picture output(command["output"]);
   const OfxRectI window = rectangle(command.has("window") ? command["window"] : command["output"]["bounds"]);
   PropertySet in = render_arguments(command, window);
-  set_output_of_this_thread(&output);
+  set_output_of_this_thread(command["no_output"].boolean() ? nullptr : &output);
   const auto started = std::chrono::steady_clock::now();
   const OfxStatus status = call(&effect, effect.plugin, kOfxImageEffectActionRender, &in, nullptr);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
@@ -265,7 +271,8 @@ Json ask(const Json& command) {
   Effect& effect = effect_called(command);
   PropertySet in = render_arguments(command, {0, 0, 1, 1}), out;
   for (std::size_t i = 0; i < 2; ++i) in.put(kOfxImageEffectPropFrameRange, command["time"].number(1), i);
-  const std::string action = "OfxImageEffectAction" + command["action"].text();
+  const std::string name = command["action"].text();
+  const std::string action = (name == "PurgeCaches" ? "OfxAction" : "OfxImageEffectAction") + name;
   Json answer = status_answer(call(&effect, effect.plugin, action.c_str(), &in, &out));
   answer.set("out", out.to_json());
   return answer;

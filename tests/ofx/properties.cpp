@@ -10,6 +10,7 @@ template <typename T>
 OfxStatus set(OfxPropertySetHandle handle, const char* name, int index, T value) {
   Lock lock(host_mutex());
   if (!handle || !name) return kOfxStatErrBadHandle;
+  if (unknown_properties().count(name)) return kOfxStatErrUnknown;
   if (index < 0) return kOfxStatErrBadIndex;
   auto& values = from_handle(handle)->values[name];
   if (static_cast<std::size_t>(index) > values.size()) return kOfxStatErrBadIndex;  // no gaps
@@ -26,6 +27,7 @@ template <typename T>
 OfxStatus get(OfxPropertySetHandle handle, const char* name, int index, T* value) {
   Lock lock(host_mutex());
   if (!handle || !name || !value) return kOfxStatErrBadHandle;
+  if (unknown_properties().count(name)) return kOfxStatErrUnknown;
   auto& all = from_handle(handle)->values;
   const auto found = all.find(name);
   if (found == all.end()) return kOfxStatErrUnknown;
@@ -108,6 +110,11 @@ OfxStatus dimension(OfxPropertySetHandle handle, const char* name, int* count) {
 std::recursive_mutex& host_mutex() {
   static std::recursive_mutex mutex;
   return mutex;
+}
+
+std::set<std::string>& unknown_properties() {
+  static std::set<std::string> names;
+  return names;
 }
 
 std::vector<std::string>& violations() {

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -32,6 +33,9 @@ const OfxPropertySuiteV1* property_suite();
 
 // Held during every call into the host: several renders may run at once.
 std::recursive_mutex& host_mutex();
+
+// Properties that this host does not know: setting and getting them fails.
+std::set<std::string>& unknown_properties();
 
 // What the plugin did that the standard forbids.
 std::vector<std::string>& violations();

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -103,6 +105,22 @@ def test_doctor_finds_what_is_wrong(package: Path, tmp_path: Path, monkeypatch: 
     binary.write_bytes(b"not a library")
     assert "cannot be loaded" in levels(folder)["error"][0]
     assert not ofx_install.report(folder)
+
+
+def test_doctor_names_a_libc_that_is_too_old(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = ofx_install.install(tmp_path / "plugins")
+    monkeypatch.setenv("OFX_PLUGIN_PATH", str(tmp_path / "plugins"))
+    monkeypatch.setenv("COPYCAT_PYTHON", "/nowhere/python")
+    binary = ofx_host.binary(bundle)
+    versions = subprocess.run(["objdump", "-T", binary], capture_output=True, text=True, check=True).stdout
+    needed = max(tuple(map(int, found)) for found in re.findall(r"GLIBC_(\d+)\.(\d+)", versions))
+    assert ofx_install.needed_glibc(binary) == needed
+    assert f"needs glibc {needed[0]}.{needed[1]} or newer" in levels(tmp_path)["ok"][1]
+
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", f"2.{needed[1] - 1}"))
+    assert f"needs glibc {needed[0]}.{needed[1]} or newer, and this machine has 2." in levels(tmp_path)["error"][0]
+    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
+    assert "loads" in levels(tmp_path)["ok"][1]
 
 
 def test_doctor_says_when_hosts_do_not_look_there(

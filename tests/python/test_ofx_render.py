@@ -16,12 +16,13 @@ from ofx_host import inverted, pixels, worker_of
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("renders")
     (folder / "stand-in.cat").write_bytes(b"a model of one line")
+    (folder / "alpha.cat").write_bytes(b"a model of one line for mattes")
     return folder
 
 
 @pytest.fixture(scope="module")
 def python(folder: Path) -> dict[str, str]:
-    return {"COPYCAT_PYTHON": str(ofx_host.stand_in(folder))}
+    return {"COPYCAT_PYTHON": str(ofx_host.stand_in(folder)), "COPYCAT_STAND_IN_LOADS": str(folder / "loads")}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,18 @@ def test_depths_and_components(host: ofx_host.Host, depth: str, components: str)
     source = pixels(depth, components)
     host.clip("Source", source)
     np.testing.assert_array_equal(host.render(source), inverted(source))
+
+
+@pytest.mark.parametrize("depth", list(ofx_host.DTYPES))
+def test_mattes(host: ofx_host.Host, folder: Path, depth: str) -> None:
+    host.do("set", param="modelFile", value=str(folder / "alpha.cat"))
+    most = {"byte": 255, "short": 65535}.get(depth, 1)
+    for components in ("A", "RGBA"):
+        source = pixels(depth, components)
+        host.clip("Source", source)
+        expected = source.copy()
+        expected[..., -1] = most - source[..., -1].astype(np.float32)
+        np.testing.assert_array_equal(host.render(source), expected)
 
 
 @pytest.mark.parametrize("layout", [{"padding": 20}, {"upside_down": True}, {"upside_down": True, "padding": 4}])
@@ -98,6 +111,12 @@ def test_a_proxy_is_rendered_at_its_scale(host: ofx_host.Host) -> None:
     source = pixels(height=10, width=15)
     host.clip("Source", source, scale=0.5, rod=[0, 0, 15, 10])
     np.testing.assert_array_equal(host.render(source, scale=0.5), inverted(source))
+    told = host.messages()
+    assert [m["type"] for m in told] == ["OfxMessageMessage"]
+    assert "only an approximation" in told[0]["text"]
+    host.clip("Source", source)
+    np.testing.assert_array_equal(host.render(source), inverted(source))
+    assert [m["text"] for m in host.messages()] == [""]
 
 
 def test_no_picture_is_black(host: ofx_host.Host) -> None:
@@ -150,13 +169,14 @@ def test_a_missing_model_is_an_error_that_names_it(shared: ofx_host.Host) -> Non
     shared.do("destroy", instance="missing")
 
 
-def test_channels_that_do_not_fit_are_named(shared: ofx_host.Host, folder: Path) -> None:
-    shared.create("Inference", instance="alpha", modelFile=str(folder / "stand-in.cat"))
-    source = pixels("float", "A")
-    shared.clip("Source", source, instance="alpha")
-    shared.render(source, instance="alpha", expect=1)
-    assert "R, G, B" in shared.last_message()
-    shared.do("destroy", instance="alpha")
+@pytest.mark.parametrize(("model", "components"), [("stand-in", "A"), ("alpha", "RGB")])
+def test_channels_that_do_not_fit_are_named(shared: ofx_host.Host, folder: Path, model: str, components: str) -> None:
+    shared.create("Inference", instance="unfit", modelFile=str(folder / f"{model}.cat"))
+    source = pixels("float", components)
+    shared.clip("Source", source, instance="unfit")
+    shared.render(source, instance="unfit", expect=1)
+    assert "but the clip has " + ", ".join(components) in shared.last_message()
+    shared.do("destroy", instance="unfit")
 
 
 def test_an_unknown_depth_is_an_error(shared: ofx_host.Host, folder: Path) -> None:
@@ -171,11 +191,18 @@ def test_an_unknown_depth_is_an_error(shared: ofx_host.Host, folder: Path) -> No
 
 
 def test_model_is_read_once_and_again_when_it_changes(host: ofx_host.Host, folder: Path) -> None:
+    def reads() -> int:
+        return (folder / "loads").read_text().splitlines().count(str(folder / "stand-in.cat"))
+
     source = pixels()
     host.clip("Source", source)
+    host.render(source)
+    worker, before = worker_of(host), reads()
     for _ in range(3):
         host.render(source)
-    before = worker_of(host)
+    assert reads() == before
     (folder / "stand-in.cat").write_bytes(b"another model of one line")
-    host.render(source)
-    assert worker_of(host) == before
+    for _ in range(3):
+        host.render(source)
+    assert reads() == before + 1
+    assert worker_of(host) == worker

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -159,12 +161,19 @@ def test_worker_ends_with_its_host(folder: Path, python: dict[str, str], how: si
     assert not shared_before or set(Path("/dev/shm").iterdir()) <= shared_before
 
 
-def test_two_hosts_have_a_worker_each(folder: Path, python: dict[str, str]) -> None:
-    with ofx_host.Host(folder, python) as one, ofx_host.Host(folder, python) as other:
-        for host in (one, other):
+def test_two_hosts_have_a_worker_each(folder: Path, python: dict[str, str], tmp_path: Path) -> None:
+    slow = {**python, "COPYCAT_STAND_IN_SECONDS": "0.1"}
+    with ofx_host.Host(folder, slow) as one, ofx_host.Host(tmp_path, slow) as other:
+
+        def renders(host: ofx_host.Host) -> int:
             source = ready(host, folder)
-            np.testing.assert_array_equal(host.render(source), inverted(source))
-        assert worker_of(one) != worker_of(other)
+            for _ in range(5):
+                np.testing.assert_array_equal(host.render(source), inverted(source))
+            return worker_of(host)
+
+        with ThreadPoolExecutor(2) as threads:
+            workers = list(threads.map(renders, (one, other)))  # at the same time
+        assert len(set(workers)) == 2
 
 
 def cycle(host: ofx_host.Host, folder: Path, count: int) -> None:
@@ -182,8 +191,9 @@ def cycle(host: ofx_host.Host, folder: Path, count: int) -> None:
     assert answer["status"] == 0
 
 
-def test_a_thousand_cycles_grow_nothing(folder: Path, python: dict[str, str]) -> None:
-    with ofx_host.Host(folder, python) as host:
+def test_a_thousand_cycles_grow_nothing(folder: Path, python: dict[str, str], tmp_path: Path) -> None:
+    loads = tmp_path / "loads"
+    with ofx_host.Host(folder, {**python, "COPYCAT_STAND_IN_LOADS": str(loads)}) as host:
         cycle(host, folder, 50)
         worker = worker_of(host)
 
@@ -197,6 +207,7 @@ def test_a_thousand_cycles_grow_nothing(folder: Path, python: dict[str, str]) ->
         cycle(host, folder, 1000)
         after = measures()
         assert worker_of(host) == worker
+        assert len(loads.read_text().splitlines()) == 1  # instances come and go, the model stays
         assert after[1] == before[1]
         assert after[3] == before[3]
         assert after[0] < before[0] + 512, (before, after)  # kilobytes of the host
@@ -218,7 +229,31 @@ def test_sanitizers_find_nothing(tmp_path: Path, folder: Path, python: dict[str,
     os.kill(worker_of(host), signal.SIGKILL)
     host.do("render", output=host.output(source))
     host.render(source)
+    host.do("ask", action="PurgeCaches")
     host.do("destroy")
     cycle(host, folder, 20)
     host.do("misuse", plugin="Inference", action="OfxImageEffectActionRender")
+    assert host.close() == 0
+
+
+def test_sanitizers_find_nothing_in_a_training(tmp_path: Path) -> None:
+    host = ofx_host.Host(tmp_path, {"COPYCAT_PYTHON": sys.executable}, sanitize=True)
+    source = pixels(height=40, width=56)
+    knobs = {"modelSize": "Small", "cropSize": "32", "epochs": 4, "checkpointInterval": 2, "useGPUIfAvailable": False}
+    assert host.create("CopyCat", "General", dataDirectory=str(tmp_path / "data"), **knobs) == 0
+    host.clip("Input", {1.0: source, 2.0: source}, upside_down=True)
+    host.clip("GroundTruth", {1.0: source / 2, 2.0: source / 2}, padding=12)
+    host.clip("Preview", source)
+    assert host.do("change", param="startTraining", cancel_at=0.4)["status"] == 0
+    assert host.do("change", param="startTraining")["status"] == 0, host.messages()
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "data").glob("*_4.cat")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for view in ("Input", "Preview", "Contact Sheet"):
+        host.do("set", param="view", value=view)
+        host.render(source)
+    for button in ("addTrainingFrame", "stopTraining", "createInference", "resumeTraining", "stopTraining"):
+        host.do("change", param=button)
+    host.do("destroy")
     assert host.close() == 0
