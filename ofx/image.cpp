@@ -5,7 +5,11 @@
 #include <emmintrin.h>
 #endif
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -243,6 +247,27 @@ void copy_pixels(const PixelView& from, const PixelView& to, const OfxRectI& reg
     }
     finish_rows();
   });
+}
+
+bool write_pixels(const PixelView& from, int file, const OfxRectI& region) {
+  const std::size_t row = static_cast<std::size_t>(width(region)) * from.format.pixel_bytes();
+  std::atomic<bool> written{true};
+  in_parallel(region.y1, region.y2, row * static_cast<std::size_t>(height(region)), [&](int first, int last) {
+    for (int y = last - 1; y >= first && written; --y) {
+      const std::uint8_t* source = from.at(region.x1, y);
+      const auto start = static_cast<off_t>(row * static_cast<std::size_t>(region.y2 - 1 - y));
+      for (std::size_t done = 0; done < row;) {
+        const ssize_t some = pwrite(file, source + done, row - done, start + static_cast<off_t>(done));
+        if (some < 0 && errno == EINTR) continue;
+        if (some <= 0) {
+          written = false;
+          return;
+        }
+        done += static_cast<std::size_t>(some);
+      }
+    }
+  });
+  return written;
 }
 
 void clear_pixels(const PixelView& to, const OfxRectI& region, Rows rows) {

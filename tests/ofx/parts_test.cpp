@@ -129,6 +129,17 @@ void test_layouts() {
   copy_pixels(from, top_down_view(packed.data(), bounds, format), bounds);
   check(packed == source, "a copy between the same layouts is plain");
 
+  std::FILE* file = std::tmpfile();
+  std::vector<float> written(5 * 3 * 4);
+  check(write_pixels(from, fileno(file), {-2, 5, 3, 8}), "pixels are written to a file");
+  check(std::fread(written.data(), sizeof(float), 61, file) == 60, "packed, and no more");
+  bool same = true;
+  for (std::size_t i = 0; i < written.size(); ++i)
+    same = same && written[i] == source[(1 + i / 20) * 28 + 4 + i % 20];
+  check(same, "the top row first");
+  std::fclose(file);
+  check(!write_pixels(from, -1, bounds), "what cannot be written to is said so");
+
   constexpr std::size_t kStride = 12 * 16 + 24;
   std::vector<std::uint8_t> target(kStride * 6, 0xCD);
   const PixelView to{

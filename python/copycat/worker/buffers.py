@@ -33,7 +33,8 @@ class Buffers:
         described = request.get("buffer")
         try:
             if descriptors and described:
-                populate = getattr(mmap, "MAP_POPULATE", 0)  # one call instead of a fault for every page
+                # One call instead of a fault for every page; but while frames are handed over the host waits.
+                populate = 0 if request.get("do") == "hand_over" else getattr(mmap, "MAP_POPULATE", 0)
                 piece = mmap.mmap(descriptors[0], int(described["bytes"]), flags=mmap.MAP_SHARED | populate)
                 with self._lock:
                     self._mapped[int(described["id"])] = piece
