@@ -393,9 +393,10 @@ def _check_differences(shot: _Shot, numbered: Sequence[tuple[int, _Look]], repor
     if grains:
         before, after = np.median(np.array(grains), axis=0)
         if max(before, after) > _LEAST_GRAIN and max(before, after) > _GRAIN_RATIO * min(before, after):
+            less = after < before
             report.add(
                 "note",
                 str(shot.target),
-                f"the Ground Truth has {'less' if after < before else 'more'} grain than the Input"
-                f" ({after:.4f} and {before:.4f}); the model will learn that too",
+                f"the Ground Truth has {'less' if less else 'more'} grain than the Input"
+                f" ({after:.4f} and {before:.4f}); the model {'will learn that too' if less else 'cannot learn it'}",
             )
