@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
-from copycat import cat, ops
+from copycat import captured_step, cat, ops
 from copycat.config import Settings
 from copycat.dataset import Dataset
 from copycat.devices import is_out_of_memory, training_dtype
@@ -17,10 +20,21 @@ from copycat.losses import Loss
 from copycat.parameters import FlatParameters
 
 _GRADIENT_LIMIT = 1.0
+_BETAS = (0.9, 0.99)
+_WEIGHT_DECAY = 0.01
 
 
 class TrainingError(CopycatError):
     """A training cannot begin or go on."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """What does not change from step to step: a recorded step holds it."""
+
+    data: Dataset
+    rule: ops.CropRule
+    micro_batch: int
 
 
 class Learner:
@@ -52,9 +66,14 @@ class Learner:
         self._device = device
         self._loss = Loss(settings.l1_weight, settings.l2_weight)
         self._scale = loss_scale(header.target_encoding).to(device)
-        self._optimiser = torch.optim.AdamW(
-            [self.parameters.weights], lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-        )
+        self._first_moment, self._second_moment = (torch.zeros_like(self.parameters.weights) for _ in range(2))
+        # On the device, so that a recorded step counts on and is told its rate.
+        self._updates = torch.zeros((), device=device)
+        self._step = torch.zeros((), dtype=torch.int64, device=device)
+        self._rate = torch.zeros((), device=device)
+        self._next_step = 0
+        self._stage: _Stage | None = None
+        self._captured = captured_step.on(device)
 
     def learn(self, data: Dataset, step: int, rate: float, warn: Callable[[str], None]) -> Tensor:
         """Makes the step that comes after ``step`` steps.
@@ -71,9 +90,14 @@ class Learner:
         Raises:
             TrainingError: there is no memory even for one crop.
         """
+        if step != self._next_step:
+            self._step.fill_(step)
+        self._next_step = -1  # unknown, should this step fail
+        self._rate.fill_(rate)
         while True:
+            stage = self._stage_of(data)
             try:
-                losses = self._gather(data, step)
+                losses = self._captured(warn) if self._captured else self._make_step(stage)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -86,24 +110,61 @@ class Learner:
                     ) from error
             # Outside of the except block, so that the failed step's tensors are free.
             self.micro_batch = -(-self.micro_batch // 2)
-            self.parameters.discard_gradient()
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             warn(f"memory is short: {self.micro_batch} crops go through the network at a time")
-        self._update(losses[0], step, rate)
+        self._next_step = step + 1
         return losses
 
-    def _gather(self, data: Dataset, step: int) -> Tensor:
+    def _stage_of(self, data: Dataset) -> _Stage:
+        """What the next step is made of; a new one when the data set or the micro-batch is another."""
+        stage = self._stage
+        if stage is None or stage.data is not data or stage.micro_batch != self.micro_batch:
+            self._stage = stage = _Stage(data, self._rule(data), self.micro_batch)
+            if self._captured:
+                self._captured.begin(partial(self._make_step, stage))
+        return stage
+
+    def _rule(self, data: Dataset) -> ops.CropRule:
+        settings = self._settings
+        crop = data.crop(settings.crop_size)
+        if settings.rotation_probability:
+            crop = (min(crop), min(crop))  # a quarter turn must fit as well
+        ops.check_crop(data.valid, crop)
+        return ops.CropRule(
+            crop=crop,
+            seed=settings.seed,
+            valid=data.valid.to(self._device),
+            centres=data.centres.to(self._device),
+            centre_offsets=data.centre_offsets.to(self._device),
+            centre_share=settings.difference_share,
+            flip=settings.flip_probability,
+            flop=settings.flop_probability,
+            turn=settings.rotation_probability,
+            crops_per_pair=settings.crops_per_pair,
+        )
+
+    def _make_step(self, stage: _Stage) -> Tensor:
+        """One step. May be recorded: waits for nothing, and takes what changes between steps from tensors."""
+        try:
+            losses = self._gather(stage)
+        except BaseException:
+            self.parameters.discard_gradient()
+            raise
+        self._update(losses[0])
+        return losses
+
+    def _gather(self, stage: _Stage) -> Tensor:
         """Leaves the batch's gradient in ``parameters``; returns the losses."""
-        rule = self._rule(data)
+        data = stage.data
         total = torch.zeros(3, device=self._device)
-        for first in range(0, self.batch, self.micro_batch):
-            count = min(self.micro_batch, self.batch - first)
+        for first in range(0, self.batch, stage.micro_batch):
+            count = min(stage.micro_batch, self.batch - first)
             source, target, mask = ops.sample_crops(
                 data.input_bank,
                 data.target_bank,
-                rule,
-                step=step,
+                stage.rule,
+                step=self._step,
                 batch=count,
                 input_encoding=data.input_encoding,
                 target_encoding=data.target_encoding,
@@ -119,49 +180,46 @@ class Learner:
             self.parameters.gather_gradient()
         return total
 
-    def _rule(self, data: Dataset) -> ops.CropRule:
-        settings = self._settings
-        crop = data.crop(settings.crop_size)
-        return ops.CropRule(
-            crop=(min(crop), min(crop)) if settings.rotation_probability else crop,  # a quarter turn must fit as well
-            seed=settings.seed,
-            valid=data.valid,
-            centres=data.centres,
-            centre_offsets=data.centre_offsets,
-            centre_share=settings.difference_share,
-            flip=settings.flip_probability,
-            flop=settings.flop_probability,
-            turn=settings.rotation_probability,
-            crops_per_pair=settings.crops_per_pair,
+    @torch.no_grad()
+    def _update(self, loss: Tensor) -> None:
+        parameters = self.parameters
+        norm = parameters.gradient.norm()
+        parameters.gradient.mul_((_GRADIENT_LIMIT / (norm + 1e-6)).clamp(max=1.0))
+        average_weight = parameters.average_weight(self._step)
+        adamw(
+            [parameters.weights],
+            [parameters.gradient],
+            [self._first_moment],
+            [self._second_moment],
+            [],
+            [self._updates],
+            fused=True,
+            # A step with a non-finite loss or gradient is skipped on the device, without waiting for it.
+            found_inf=(~torch.isfinite(norm + loss)).float(),
+            amsgrad=False,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            lr=self._rate,
+            weight_decay=_WEIGHT_DECAY,
+            eps=1e-8,
+            maximize=False,
         )
-
-    def _update(self, loss: Tensor, step: int, rate: float) -> None:
-        gradient = self.parameters.gradient
-        norm = gradient.norm()
-        gradient.mul_((_GRADIENT_LIMIT / (norm + 1e-6)).clamp(max=1.0))
-        # A step with a non-finite loss or gradient is skipped on the device, without waiting for it.
-        self._optimiser.found_inf = (~torch.isfinite(norm + loss)).float()  # type: ignore[attr-defined]
-        self._optimiser.param_groups[0]["lr"] = rate
-        self._optimiser.step()
-        self.parameters.stepped(step)
+        parameters.stepped(average_weight)
+        self._step += 1
 
     def state(self) -> tuple[int, dict[str, Tensor]]:
         """How many steps changed the weights, and the vectors of :data:`copycat.checkpoint.VECTORS`."""
-        state = self._optimiser.state[self.parameters.weights]
         vectors = {
             "weights": self.parameters.weights,
             "average": self.parameters.average,
-            "exp_avg": state["exp_avg"],
-            "exp_avg_sq": state["exp_avg_sq"],
+            "exp_avg": self._first_moment,
+            "exp_avg_sq": self._second_moment,
         }
-        return int(state["step"]), vectors
+        return int(self._updates), vectors
 
     def restore(self, updates: int, vectors: Mapping[str, Tensor]) -> None:
         """The inverse of :meth:`state`."""
         self.parameters.load(vectors)
-        weights = self.parameters.weights
-        self._optimiser.state[weights] = {
-            "step": torch.tensor(float(updates), device=weights.device),
-            "exp_avg": vectors["exp_avg"].to(weights.device),
-            "exp_avg_sq": vectors["exp_avg_sq"].to(weights.device),
-        }
+        self._updates.fill_(updates)
+        self._first_moment.copy_(vectors["exp_avg"])
+        self._second_moment.copy_(vectors["exp_avg_sq"])

@@ -19,9 +19,11 @@ class FlatParameters:
     """The weights of ``network``, which from now on computes with slices of ``self.computing``.
 
     Attributes:
-        weights: [n] float32, what the optimiser changes; its ``grad`` is ``gradient``.
+        weights: [n] float32, what the optimiser changes.
         gradient: [n] float32.
         average: [n] float32.
+
+    All keep their places in memory, so that a CUDA graph can hold them.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
@@ -29,9 +31,8 @@ class FlatParameters:
         named = list(network.named_parameters())
         self._shapes = {name: parameter.shape for name, parameter in named}
         vector = torch.cat([_flat(parameter.detach().float()) for _, parameter in named]).to(device)
-        self.weights = nn.Parameter(vector)
+        self.weights = vector
         self.gradient = torch.zeros_like(vector)
-        self.weights.grad = self.gradient
         self.average = vector.clone()
         self._computing = vector.to(dtype)
         self._parameters = [parameter for _, parameter in named]
@@ -60,19 +61,25 @@ class FlatParameters:
 
     def gather_gradient(self) -> None:
         """Takes what backward left in the computing dtype: ``gradient`` becomes the sum since the optimiser's step."""
-        for parameter, part in zip(self._parameters, self._gradients, strict=True):
+        taken: list[Tensor] = []
+        for parameter in self._parameters:
             assert parameter.grad is not None
-            if self._gathered:
-                part.add_(parameter.grad)
-            else:
-                part.copy_(parameter.grad)
+            taken.append(parameter.grad)
             parameter.grad = None
+        if self._gathered:
+            torch._foreach_add_(self._gradients, taken)
+        else:
+            torch._foreach_copy_(self._gradients, taken)
         self._gathered = True
 
-    def stepped(self, step: int) -> None:
-        """After the optimiser's step number ``step``: moves the average and the computing copy along."""
-        self.average.lerp_(self.weights.detach(), 1 - min(AVERAGE_DECAY, (1 + step) / (10 + step)))
-        self._computing.copy_(self.weights.detach())
+    def average_weight(self, step: Tensor) -> Tensor:
+        """How far the average moves in the step that comes after ``step`` (int64 scalar) steps: further at first."""
+        return (9.0 / (step + 10.0)).clamp(min=1 - AVERAGE_DECAY)
+
+    def stepped(self, average_weight: Tensor) -> None:
+        """After the optimiser's step: moves the average and the computing copy along."""
+        self.average.lerp_(self.weights, average_weight)
+        self._computing.copy_(self.weights)
         self._gathered = False
 
     @contextmanager
@@ -82,7 +89,7 @@ class FlatParameters:
         try:
             yield
         finally:
-            self._computing.copy_(self.weights.detach())
+            self._computing.copy_(self.weights)
 
     def average_by_name(self) -> dict[str, Tensor]:
         """The average as a state dict, float32."""
@@ -90,10 +97,9 @@ class FlatParameters:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes the ``weights`` and ``average`` vectors of a resume state."""
-        with torch.no_grad():
-            self.weights.copy_(state["weights"])
-            self.average.copy_(state["average"])
-            self._computing.copy_(self.weights)
+        self.weights.copy_(state["weights"])
+        self.average.copy_(state["average"])
+        self._computing.copy_(self.weights)
 
 
 def _flat(parameter: Tensor) -> Tensor:

@@ -9,6 +9,7 @@
 #include "check.h"
 #include "kernels/rows.h"
 #include "kernels/threads.h"
+#include "processor.h"
 
 using namespace copycat;
 
@@ -17,12 +18,8 @@ namespace {
 std::vector<const RowKernels*> all_row_kernels() {
   std::vector<const RowKernels*> all{&kRowsBaseline};
 #if defined(COPYCAT_X86)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) all.push_back(&kRowsAvx2);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    all.push_back(&kRowsAvx512);
-  }
+  if (processor::has_avx2()) all.push_back(&kRowsAvx2);
+  if (processor::has_avx512()) all.push_back(&kRowsAvx512);
 #endif
   return all;
 }

@@ -19,7 +19,7 @@ LAYERS = (
     {"describe", "runs_table", "progress", "ofx_install", "worker", "dashboard", "check"},
     {"trainer", "training_loop", "training_report", "inference", "next_frame", "export"},
     {"learner", "pending_losses", "callbacks", "checkpoint", "contact_sheet", "schedule", "signals", "validation"},
-    {"weights", "dataset", "encoding", "tiles", "parameters", "devices", "compare"},
+    {"weights", "dataset", "encoding", "tiles", "parameters", "devices", "compare", "captured_step"},
     {"cat", "models", "losses", "sequence", "viewing", "distributed"},
     {"gated_block"},
     {"ops"},

@@ -1,0 +1,329 @@
+"""A recorded step is the step: counters, rates, stages, skipped steps. On a stand-in, and on a GPU where one is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from conftest import losses
+from copycat import captured_step, cat, learner, ops, trainer
+from copycat.captured_step import WARM_UP_STEPS, CapturedStep
+from copycat.config import Settings
+from copycat.dataset import Dataset
+from copycat.learner import Learner
+from stand_in_cuda import StandInCuda
+from torch import Tensor
+
+Train = Callable[..., trainer.Result]
+CPU = torch.device("cpu")
+ENCODING = ops.Encoding((0.0,) * 3, (0.5,) * 3, (0.3,) * 3)
+
+
+def data(pairs: int = 4, level: int = 1, height: int = 48, width: int = 64) -> Dataset:
+    """Noise, and the same darker."""
+    source = torch.rand((pairs, height, width, 3), generator=torch.Generator().manual_seed(level)).half()
+    return Dataset(
+        pairs=(),
+        input_bank=source,
+        target_bank=(0.7 * source.float()).half(),
+        mask_bank=None,
+        valid=torch.tensor([[0, 0, width, height]] * pairs, dtype=torch.int32),
+        centres=torch.tensor([[7, 9]] * pairs, dtype=torch.int32),
+        centre_offsets=torch.arange(pairs + 1, dtype=torch.int32),
+        input_channels=("R", "G", "B"),
+        target_channels=("R", "G", "B"),
+        residual=(0, 1, 2),
+        input_encoding=ENCODING,
+        target_encoding=ENCODING,
+        linear=False,
+        level=level,
+        data_hash="",
+    )
+
+
+def new_learner(device: torch.device = CPU, batch: int = 4, **knobs: Any) -> Learner:
+    settings = Settings(model_size="Small", crop_size=32, flip_probability=0.5, **knobs)
+    header = cat.ModelHeader(
+        model_size="Small",
+        channels_in=("R", "G", "B"),
+        channels_out=("R", "G", "B"),
+        residual=(0, 1, 2),
+        input_encoding=ENCODING,
+        target_encoding=ENCODING,
+        settings=settings.to_dict(),
+        data_hash="",
+    )
+    return Learner(header, settings, device, batch)
+
+
+def rate(step: int) -> float:
+    return 1e-3 * (1 + step % 5)
+
+
+def silent(sentence: str) -> None:
+    raise AssertionError(sentence)
+
+
+def learn(by: Learner, on: Dataset, steps: range, warn: Callable[[str], None] = silent) -> Tensor:
+    """Makes steps; [n, 3] losses."""
+    return torch.stack([by.learn(on, step, rate(step), warn) for step in steps]).cpu()
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch, tiny: None) -> Callable[..., StandInCuda]:
+    """Lets learners that are made from now on record their steps on the stand-in."""
+
+    def call(failure: Exception | None = None) -> StandInCuda:
+        cuda = StandInCuda(failure)
+        monkeypatch.setattr(captured_step, "on", lambda device: CapturedStep(device, cuda))
+        return cuda
+
+    return call
+
+
+def assert_same(one: Learner, other: Learner) -> None:
+    (updates, vectors), (other_updates, others) = one.state(), other.state()
+    assert updates == other_updates
+    for name, vector in vectors.items():
+        assert torch.equal(vector, others[name]), name
+
+
+# -- on the stand-in ----------------------------------------------------------------------------------------------
+
+
+def test_a_training_of_three_stages_records_three_steps_and_is_the_same(
+    recorded: Callable[..., StandInCuda], train: Train
+) -> None:
+    knobs: dict[str, Any] = {"epochs": 24, "flop_probability": 0.5, "image_interval": 7, "checkpoint_interval": 5}
+    plain = train(**knobs).run
+    cuda = recorded()
+    run = train(**knobs).run
+    assert (cuda.recordings, cuda.replays) == (3, 24 - 3 * WARM_UP_STEPS)
+    assert losses(run) == losses(plain)
+    weights, others = (cat.load(made.checkpoint(24))[1] for made in (run, plain))
+    assert all(torch.equal(weight, others[name]) for name, weight in weights.items())
+
+
+def test_a_resumed_training_counts_on(recorded: Callable[..., StandInCuda]) -> None:
+    on, cuda = data(), recorded()
+    once, first, second = new_learner(), new_learner(), new_learner()
+    whole = learn(once, on, range(16))
+    learn(first, on, range(7))
+    second.restore(*first.state())
+    rest = learn(second, on, range(7, 16))
+    assert torch.equal(rest, whole[7:])
+    assert_same(second, once)
+    assert (cuda.recordings, cuda.replays) == (3, 16 + 7 + 9 - 3 * WARM_UP_STEPS)
+
+
+def test_going_back_and_forth_between_data_sets_records_anew(recorded: Callable[..., StandInCuda]) -> None:
+    sets, cuda = (data(level=1), data(level=2)), recorded()
+    plain = new_learner()
+    plain._captured = None
+    made = new_learner()
+    for stage in range(4):
+        steps = range(stage * 6, stage * 6 + 6)
+        assert torch.equal(learn(made, sets[stage % 2], steps), learn(plain, sets[stage % 2], steps))
+    assert_same(made, plain)
+    assert cuda.recordings == 4
+
+
+def test_a_recorded_step_skips_what_is_not_finite(recorded: Callable[..., StandInCuda]) -> None:
+    on, cuda = data(pairs=3), recorded()
+    on.input_bank[1, 20:30, 30:40] = float("inf")  # in some crops of one pair
+    made = new_learner(batch=1)
+    weights, found = [], []
+    for step in range(40):
+        found.append(bool(learn(made, on, range(step, step + 1)).isfinite().all()))
+        weights.append(made.parameters.weights.clone())
+    changed = [not torch.equal(a, b) for a, b in itertools.pairwise(weights)]
+    assert changed == found[1:]
+    assert found[WARM_UP_STEPS:].count(False) > 3
+    assert cuda.replays == 40 - WARM_UP_STEPS
+    assert made.state()[0] == found.count(True)
+
+
+def test_the_rate_of_a_step_reaches_its_replay(recorded: Callable[..., StandInCuda]) -> None:
+    on = data()
+    recorded()
+    made = new_learner()
+    learn(made, on, range(10))
+    before = made.parameters.weights.clone()
+    made.learn(on, 10, 0.0, silent)
+    assert torch.equal(made.parameters.weights, before)
+    made.learn(on, 11, 1e-2, silent)
+    assert not torch.equal(made.parameters.weights, before)
+
+
+def test_a_recording_that_fails_is_told_once_and_training_goes_on(recorded: Callable[..., StandInCuda]) -> None:
+    plain = new_learner()
+    cuda = recorded(failure=torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB\nmore"))
+    told: list[str] = []
+    made = new_learner()
+    for level in (4, 2, 1):
+        steps = range(8 * level, 8 * level + 8)
+        assert torch.equal(learn(made, data(level=level), steps, told.append), learn(plain, data(level=level), steps))
+    assert_same(made, plain)
+    assert (cuda.recordings, cuda.replays) == (0, 0)
+    assert cuda.current is cuda.main
+    assert told == [
+        "the training step could not be recorded as a CUDA graph, training goes on without: "
+        "CUDA out of memory. Tried to allocate 7 GiB"
+    ]
+
+
+def test_a_step_that_waits_for_the_device_cannot_be_recorded() -> None:
+    cuda, told = StandInCuda(), []
+    number = torch.zeros(())
+    step = CapturedStep(CPU, cuda)
+
+    def work() -> Tensor:
+        number.add_(1)
+        return number * number.item()
+
+    step.begin(work)
+    made = [float(step(told.append)) for _ in range(6)]
+    assert made == [1, 4, 9, 16, 25, 36]
+    assert step.gave_up
+    assert told[0].endswith("operation not permitted when stream is capturing")
+    assert len(told) == 1
+
+
+def test_short_memory_makes_smaller_parts_and_these_are_recorded(
+    recorded: Callable[..., StandInCuda], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, told = recorded(), []
+    real, asked = learner.ops.sample_crops, []
+
+    def short_of_memory(*arguments: Any, batch: int, **more: Any) -> Any:
+        asked.append(batch)
+        if batch > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*arguments, batch=batch, **more)
+
+    monkeypatch.setattr(learner.ops, "sample_crops", short_of_memory)
+    made = new_learner()
+    learn(made, data(), range(9), told.append)
+    # Once in vain, then two parts for each step of the warm-up and for the recording; a replay asks for nothing.
+    assert asked == [4] + [2, 2] * (WARM_UP_STEPS + 1)
+    assert (cuda.recordings, cuda.replays) == (1, 9 - WARM_UP_STEPS)
+    assert told == ["memory is short: 2 crops go through the network at a time"]
+
+
+def test_the_host_stays_close_to_the_device() -> None:
+    cuda = StandInCuda()
+    step = CapturedStep(CPU, cuda)
+    step.begin(lambda: torch.zeros(3))
+    for _ in range(captured_step._IN_FLIGHT + 5):
+        step(silent)
+    assert cuda.waits == 5
+
+
+# -- on a GPU -----------------------------------------------------------------------------------------------------
+
+GPU = torch.device("cuda", 0)
+
+
+def without_recording(device: torch.device = GPU) -> Learner:
+    made = new_learner(device)
+    assert made._captured is not None
+    made._captured.gave_up = True
+    return made
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_recorded_step_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings = []
+    real = CapturedStep._record
+    monkeypatch.setattr(CapturedStep, "_record", lambda self, *rest: (recordings.append(1), real(self, *rest))[1])
+    made, plain = new_learner(GPU), without_recording()
+    for stage, level in enumerate((4, 2, 1)):
+        on, steps = data(level=level).to(GPU), range(stage * 20, stage * 20 + 20)
+        torch.testing.assert_close(learn(made, on, steps), learn(plain, on, steps), rtol=3e-2, atol=1e-4)
+    assert len(recordings) == 3
+    assert made._captured is not None
+    assert not made._captured.gave_up
+    assert made.state()[0] == plain.state()[0] == 60
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_pinned_banks_are_recorded_too() -> None:
+    made, plain = new_learner(GPU), without_recording()
+    on = data().to(GPU, pinned=True)
+    torch.testing.assert_close(learn(made, on, range(12)), learn(plain, on, range(12)), rtol=3e-2, atol=1e-4)
+    assert made._captured is not None
+    assert not made._captured.gave_up
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_200_steps_follow_the_cpu_s_loss_curve() -> None:
+    curves = []
+    for device in (CPU, GPU):
+        on = data(pairs=8, height=96, width=128)
+        made = new_learner(device, batch=8)
+        losses = learn(made, on if device.type == "cpu" else on.to(device), range(200))[:, 0]
+        assert losses.isfinite().all()
+        curves.append(losses)
+    here, there = curves
+    # The same crops and weights: the first steps differ by rounding alone. Later ones drift apart, as two trainings
+    # on one device with another order of sums do; means over 20 steps hold the curve.
+    torch.testing.assert_close(there[:3], here[:3], rtol=2e-2, atol=1e-5)
+    torch.testing.assert_close(there.view(10, 20).mean(1), here.view(10, 20).mean(1), rtol=0.2, atol=2e-4)
+    assert float(there[-20:].mean()) < 0.3 * float(there[:5].mean())
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_resumed_training_draws_the_same_crops() -> None:
+    on = data().to(GPU)
+    once, first, second = (new_learner(GPU) for _ in range(3))
+    whole = learn(once, on, range(20))
+    learn(first, on, range(9))
+    updates, vectors = first.state()
+    second.restore(updates, {name: vector.cpu() for name, vector in vectors.items()})
+    # Another seed's or step's crops would give losses that differ by far more than rounding.
+    torch.testing.assert_close(learn(second, on, range(9, 20)), whole[9:], rtol=3e-2, atol=1e-4)
+    assert second.state()[0] == 20
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_recorded_step_skips_what_is_not_finite() -> None:
+    on = data(pairs=3)
+    on.input_bank[1, 20:30, 30:40] = float("inf")
+    made = new_learner(GPU, batch=1)
+    found = learn(made, on.to(GPU), range(40)).isfinite().all(1)
+    assert 3 < int((~found).sum()) < 20
+    assert made.state()[0] == int(found.sum())
+    assert made.parameters.weights.isfinite().all()
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_step_that_cannot_be_recorded_is_told_and_the_next_learner_records() -> None:
+    number, told = torch.zeros((), device=GPU), []
+    before = torch.cuda.current_stream(GPU)
+    step = CapturedStep(GPU)
+
+    def work() -> Tensor:
+        number.add_(1)
+        return number * number.item()
+
+    step.begin(work)
+    assert [float(step(told.append)) for _ in range(6)] == [1, 4, 9, 16, 25, 36]
+    assert step.gave_up
+    assert len(told) == 1
+    assert torch.cuda.current_stream(GPU) == before
+    made = new_learner(GPU)
+    learn(made, data().to(GPU), range(8))
+    assert made._captured is not None
+    assert not made._captured.gave_up
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_training_writes_its_files_between_replays(train: Train) -> None:
+    run = train(epochs=45, image_interval=10, checkpoint_interval=15).run
+    assert all(loss is not None for loss in losses(run))
+    assert len(losses(run)) == 45
+    assert [step for step, _ in run.checkpoints()] == [15, 30, 45]
+    assert sum(losses(run)[-5:]) < sum(losses(run)[:5])
