@@ -1,10 +1,14 @@
 """How fast are the kernels? Time, bytes moved against copying, and ratios to what one would use without them.
 
-    python benchmarks/bench_kernels.py [--device cpu|cuda] [--json PATH] [--threads N]
+    python benchmarks/bench_kernels.py [--device cpu|cuda] [--only crops,downsize] [--no-compile] [--threads N]
+        [--json PATH]
 
 Each row is the median over calls on rotating buffers that together exceed the caches. `copy` is the share of the
-bandwidth that a plain copy reaches in the same run (bytes read and written, both counted). The others are our time
-against theirs: above 1, ours is faster.
+bandwidth that a plain copy reaches in the same run (bytes read and written, both counted; for banks in pinned host
+memory: of a copy from there to the GPU, bytes read). The others are our time against theirs: above 1, ours is faster.
+On a GPU several calls are recorded as a CUDA graph and its replays are timed with events, ours and theirs alike, so
+that no launch from Python counts. On the CPU it is the process's CPU time (all threads), which other programs on the
+machine disturb less than the wall.
 """
 
 import argparse
@@ -26,6 +30,8 @@ PLAIN = Encoding((0.0,) * 3, (0.4,) * 3, (0.2,) * 3)
 LOG = Encoding((20.0,) * 3, (0.4,) * 3, (0.2,) * 3)
 
 
+CALLS = 10  # of a recording
+
 Call = Callable[[int], object]
 
 
@@ -41,44 +47,62 @@ class Row:
 class Bench:
     """Times calls on one device."""
 
-    def __init__(self, device: str, seconds: float) -> None:
+    def __init__(self, device: str, seconds: float, compiles: bool) -> None:
         self.device = torch.device(device)
+        self.compiles = compiles
         self.seconds = seconds
         self.rows: list[Row] = []
         size = (64 if device == "cpu" else 1024) << 20
         source, target = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
         self.copy = 2 * size / self.time(lambda _: target.copy_(source)) / 1e6
+        self.upload = 0.0
+        if device != "cpu":
+            host = torch.zeros(size, dtype=torch.uint8).pin_memory()
+            self.upload = size / self.time(lambda _: target.copy_(host, non_blocking=True)) / 1e6
 
     def time(self, call: Call, least: int = 5) -> float:
         """Median milliseconds of call(i), i = 0, 1, 2, ..."""
         call(0)
         call(1)
+        if self.device.type == "cuda":
+            return self._time_of_replays(call, least)
         times: list[float] = []
-        started = time.perf_counter()
-        while len(times) < least or (time.perf_counter() - started < self.seconds and len(times) < 200):
-            if self.device.type == "cuda":
-                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                begin.record()
-                call(len(times))
-                end.record()
-                end.synchronize()
-                times.append(begin.elapsed_time(end))
-            else:
-                before = time.perf_counter()
-                call(len(times))
-                times.append((time.perf_counter() - before) * 1e3)
+        for i in self._rounds(times, least):
+            before = time.process_time()
+            call(i)
+            times.append((time.process_time() - before) * 1e3)
         return statistics.median(times)
 
-    def row(
-        self, name: str, moved: int, ours: Callable[[int], object], **others: Callable[[int], object] | None
-    ) -> None:
-        """Adds and prints a row; `moved` is in bytes."""
+    def _time_of_replays(self, call: Call, least: int) -> float:
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        # The outer context brings the stream back when something cannot be recorded.
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
+            for i in range(CALLS):
+                call(i)
+        times: list[float] = []
+        for _ in self._rounds(times, least):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            graph.replay()
+            end.record()
+            end.synchronize()
+            times.append(begin.elapsed_time(end) / CALLS)
+        return statistics.median(times)
+
+    def _rounds(self, times: list[float], least: int) -> Iterator[int]:
+        started = time.perf_counter()
+        while len(times) < least or (time.perf_counter() - started < self.seconds and len(times) < 200):
+            yield len(times)
+
+    def row(self, name: str, moved: int, ours: Call, *, rate: float = 0.0, **others: Call | None) -> None:
+        """Adds and prints a row; `moved` is in bytes, `rate` the GB/s to compare with where it is not the copy's."""
         torch.compiler.reset()  # the functions of other rows do not count towards the compiler's limit
         mine = self.time(ours)
         speed = moved / mine / 1e6
-        row = Row(name, mine, speed, speed / self.copy)
+        row = Row(name, mine, speed, speed / (rate or self.copy))
         for other, call in others.items():
-            if call is None:
+            if call is None or (other == "compiled" and not self.compiles):
                 continue
             try:
                 row.faster_than[other] = self.time(call, least=3) / mine
@@ -136,6 +160,29 @@ def crops(bench: Bench, batch: int) -> None:
             torch=lambda i: [encode(stack) for stack in cut(i)],
             compiled=lambda i, fused=fused: [fused(stack) for stack in cut(i)],
         )
+
+
+def crops_of_pinned_banks(bench: Bench, batch: int) -> None:
+    """The banks stay in host memory and the kernel reads them through the bus."""
+    frames, (height, width), size = 8, (1080, 1920), 256
+    banks = [torch.rand(frames, height, width, 3).half().pin_memory() for _ in range(2)]
+    valid = torch.tensor([[0, 0, width, height]] * frames, dtype=torch.int32, device=bench.device)
+    rule = CropRule(crop=(size, size), seed=0, valid=valid)
+    bench.row(
+        f"sample_crops {batch} x {size} from pinned memory",
+        batch * size * size * 3 * 2 * 2,
+        lambda i: ops.sample_crops(
+            *banks,
+            rule,
+            step=i,
+            batch=batch,
+            input_encoding=PLAIN,
+            target_encoding=PLAIN,
+            dtype=torch.bfloat16,
+            device=bench.device,
+        ),
+        rate=bench.upload,
+    )
 
 
 def pictures(bench: Bench, dtype: torch.dtype) -> Iterator[Tensor]:
@@ -232,24 +279,34 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if ops.cuda_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=1.0, help="at most, per measurement")
+    parser.add_argument("--only", default="crops,downsize,encoding,statistics", help="which rows")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile as well")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    bench = Bench(arguments.device, arguments.seconds)
+    bench = Bench(arguments.device, arguments.seconds, arguments.compile)
+    wanted = arguments.only.split(",")
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
     print(f"{name}; copying moves {bench.copy:.1f} GB/s; {ops.build_info()}")
     with torch.inference_mode():
         for batch in (16,) if arguments.device == "cpu" else (16, 512):
-            crops(bench, batch)
+            if "crops" in wanted:
+                crops(bench, batch)
+            if "crops" in wanted and arguments.device == "cuda":
+                crops_of_pinned_banks(bench, batch)
         for dtype in (torch.float32, torch.float16, torch.uint8):
-            downsizing(bench, dtype)
-        encoding(bench)
+            if "downsize" in wanted:
+                downsizing(bench, dtype)
+        if "encoding" in wanted:
+            encoding(bench)
         for dtype in (torch.float32, torch.float16):
-            moments(bench, dtype)
+            if "statistics" in wanted:
+                moments(bench, dtype)
     if arguments.json:
         result = {
             "device": name,
             "copy": bench.copy,
+            "upload": bench.upload,
             "build": ops.build_info(),
             "rows": [asdict(r) for r in bench.rows],
         }

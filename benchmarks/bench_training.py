@@ -1,22 +1,25 @@
 """How fast is a training step? copycat's Learner against the same network in a plain eager loop.
 
     python benchmarks/bench_training.py [--device cpu|cuda] [--sizes Small,Medium,Large] [--crops 128,256]
-        [--batch N] [--threads 1,2] [--steps N] [--json PATH]
+        [--batches 5] [--threads 1,2] [--steps N] [--json PATH]
 
 The other loop is what a user would write: ordinary parameters under torch.autocast in bfloat16, torch.optim.AdamW as it
 comes, an average per parameter, crops cut with numpy in a torch DataLoader; the loss and the network's weights are the
 same. The two take turns, a round of steps each, and medians over the rounds are compared. On the CPU the ratio
 is that of the process's CPU time, which other programs on the machine disturb less than the wall; on a GPU that of the
-wall time between two waits for the device.
+wall time between two waits for the device. There, two shares are added: how much of our loop's time the GPU is busy
+(from a profile; losses are read back each second, as in a training), and the network's arithmetic, forward and
+backward, against the rate of a large bfloat16 matrix product in the same run.
 """
 
 import argparse
 import copy
+import itertools
 import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +33,12 @@ from copycat.learner import Learner
 from copycat.losses import Loss
 from copycat.models import GatedBlocks, Network, PixelNorm
 from copycat.parameters import AVERAGE_DECAY
+from copycat.pending_losses import PendingLosses
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
-from torch.utils.data import DataLoader
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.flop_counter import FlopCounterMode
 
 PAIRS, HEIGHT, WIDTH = 16, 540, 960
 RATE = 1e-3
@@ -52,6 +58,8 @@ class Row:
     cpu_milliseconds: float
     plain_cpu_milliseconds: float
     ratio: float
+    gpu_busy: float | None = None
+    of_matrix_rate: float | None = None
 
 
 def synthetic(device: torch.device) -> Dataset:
@@ -96,10 +104,15 @@ class Ours:
         self._learner = Learner(header, settings, device, batch)
         self._data = data
         self._step = 0
+        self._pending, self._read = PendingLosses(), time.monotonic()
 
     def step(self) -> None:
-        self._learner.learn(self._data, self._step, RATE, print)
+        losses = self._learner.learn(self._data, self._step, RATE, print)
         self._step += 1
+        self._pending.add(self._step, 1, RATE, 0.0, losses)
+        if time.monotonic() - self._read >= 1:
+            self._pending.take()
+            self._read = time.monotonic()
 
 
 class PlainBlocks(nn.Module):
@@ -114,6 +127,16 @@ class PlainBlocks(nn.Module):
             x = x + block.scale1 * block.project1(_gate(block.spatial(_norm(block.norm1, x))))
             x = x + block.scale2 * block.project2(_gate(block.pointwise(_norm(block.norm2, x))))
         return x
+
+
+def plain_network(size: str) -> Network:
+    """The network in torch's own operators."""
+    network = Network(size, 3, (0, 1, 2))
+    for name, module in list(network.named_modules()):
+        if isinstance(module, GatedBlocks):
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, PlainBlocks(module))
+    return network
 
 
 def _norm(norm: PixelNorm, x: Tensor) -> Tensor:
@@ -154,12 +177,7 @@ class Plain:
 
     def __init__(self, size: str, crop: int, batch: int, data: Dataset, device: torch.device) -> None:
         torch.manual_seed(0)
-        network = Network(size, 3, (0, 1, 2))
-        for name, module in list(network.named_modules()):
-            if isinstance(module, GatedBlocks):
-                parent, _, child = name.rpartition(".")
-                setattr(network.get_submodule(parent), child, PlainBlocks(module))
-        self._network = network.to(device)
+        self._network = plain_network(size).to(device)
         self._average = copy.deepcopy(self._network)
         self._optimiser = torch.optim.AdamW(self._network.parameters(), lr=RATE, betas=(0.9, 0.99))
         self._loss, self._scale = Loss(1.0, 0.0), loss_scale(ENCODING).to(device)
@@ -168,20 +186,15 @@ class Plain:
         self._loader = DataLoader(
             Crops(data, crop),
             batch_size=batch,
-            shuffle=True,
+            # Endless, as the workers would otherwise run dry at the end of each short epoch.
+            sampler=RandomSampler(range(PAIRS), replacement=True, num_samples=10**9),
             num_workers=workers,
             pin_memory=device.type == "cuda",
-            persistent_workers=workers > 0,
-            drop_last=True,
         )
         self._batches = iter(self._loader)
 
     def step(self) -> None:
-        try:
-            batch = next(self._batches)
-        except StopIteration:
-            self._batches = iter(self._loader)
-            batch = next(self._batches)
+        batch = next(self._batches)
         source, target = (part.to(self._device, non_blocking=True) for part in batch)
         self._optimiser.zero_grad()
         with torch.autocast(self._device.type, torch.bfloat16):
@@ -207,7 +220,60 @@ def timed(step: Callable[[], None], steps: int, device: torch.device) -> tuple[f
     return (time.perf_counter() - wall) * 1e3 / steps, (time.process_time() - cpu) * 1e3 / steps
 
 
-def measure(size: str, crop: int, batch: int, threads: int, data: Dataset, rounds: int, device: torch.device) -> Row:
+def busy_share(step: Callable[[], None], steps: int, device: torch.device) -> float:
+    """Share of the time from the first to the last thing that the GPU does in which it does something."""
+    torch.cuda.synchronize(device)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        for _ in range(steps):
+            step()
+        torch.cuda.synchronize(device)
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in profiled.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+    )
+    if not spans:
+        return float("nan")  # the driver lets nobody but root look
+    busy, until = 0.0, spans[0][0]
+    for start, end in spans:
+        busy += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return busy / (until - spans[0][0])
+
+
+def step_arithmetic(size: str, crop: int, batch: int) -> float:
+    """Floating-point operations of a step's convolutions and matrix products, forward and backward."""
+    network = plain_network(size).to("meta")
+    with FlopCounterMode(display=False) as counter:
+        network(torch.empty(batch, 3, crop, crop, device="meta")).sum().backward()
+    return float(counter.get_total_flops())
+
+
+def matrix_rate(device: torch.device) -> float:
+    """Floating-point operations per second of a large bfloat16 matrix product, median of 20."""
+    side = 8192
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    seconds = []
+    for _ in range(25):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        torch.matmul(a, b)
+        end.record()
+        end.synchronize()
+        seconds.append(begin.elapsed_time(end) / 1e3)
+    return 2 * side**3 / statistics.median(seconds[5:])
+
+
+def measure(
+    size: str,
+    crop: int,
+    batch: int,
+    threads: int,
+    data: Dataset,
+    rounds: int,
+    device: torch.device,
+    peak: float | None,
+) -> Row:
     torch.set_num_threads(threads)
     steps = 20 if device.type == "cuda" else 1
     loops = [loop(size, crop, batch, data, device) for loop in (Ours, Plain)]
@@ -220,8 +286,12 @@ def measure(size: str, crop: int, batch: int, threads: int, data: Dataset, round
     (wall, cpu), (plain_wall, plain_cpu) = (
         (statistics.median(found[0] for found in side), statistics.median(found[1] for found in side)) for side in times
     )
-    ratio = plain_wall / wall if device.type == "cuda" else plain_cpu / cpu
-    return Row(size, crop, batch, threads, 1e3 / wall, 1e3 / plain_wall, cpu, plain_cpu, ratio)
+    row = Row(size, crop, batch, threads, 1e3 / wall, 1e3 / plain_wall, cpu, plain_cpu, plain_cpu / cpu)
+    if peak is None:
+        return row
+    of_peak = step_arithmetic(size, crop, batch) / (wall / 1e3) / peak
+    busy = busy_share(loops[0].step, 50, device)
+    return replace(row, ratio=plain_wall / wall, gpu_busy=busy, of_matrix_rate=of_peak)
 
 
 def main() -> None:
@@ -229,7 +299,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--sizes", default="Small,Medium,Large")
     parser.add_argument("--crops", default="128,256")
-    parser.add_argument("--batch", type=int, default=5)
+    parser.add_argument("--batches", default="5", help="crops in a step, each in turn")
     parser.add_argument("--threads", default="1,2", help="CPU threads, each in turn; on a GPU the last counts")
     parser.add_argument("--steps", type=int, default=7, help="rounds: of one step on the CPU, of 20 on a GPU")
     parser.add_argument("--json", type=Path, help="write the numbers here")
@@ -239,21 +309,25 @@ def main() -> None:
     if device.type == "cuda":
         threads = threads[-1:]
     data = synthetic(device)
-    print(f"{device_name(device)}, torch {torch.__version__}, batch {options.batch}")
-    print("model   crop threads   steps/s  plain   CPU ms/step  plain   plain / ours")
+    peak = matrix_rate(device) if device.type == "cuda" else None
+    print(f"{device_name(device)}, torch {torch.__version__}")
+    if peak:
+        print(f"a bfloat16 matrix product of 8192: {peak / 1e12:.0f} TFLOP/s")
+    print("model   crop batch threads   steps/s  plain   CPU ms/step  plain   plain / ours  GPU busy  of matrix rate")
     rows = []
-    for count in threads:
-        for size in options.sizes.split(","):
-            for crop in (int(side) for side in options.crops.split(",")):
-                row = measure(size, crop, options.batch, count, data, options.steps, device)
-                rows.append(row)
-                print(
-                    f"{size:7} {crop:4} {count:7} {row.steps_per_second:9.2f} {row.plain_steps_per_second:6.2f} "
-                    f"{row.cpu_milliseconds:12.1f} {row.plain_cpu_milliseconds:7.1f} {row.ratio:11.2f} x",
-                    flush=True,
-                )
-    if options.json:
-        options.json.write_text(json.dumps({"device": device_name(device), "rows": [asdict(row) for row in rows]}))
+    cases = itertools.product(threads, options.sizes.split(","), options.crops.split(","), options.batches.split(","))
+    for count, size, crop, batch in cases:
+        row = measure(size, int(crop), int(batch), count, data, options.steps, device, peak)
+        rows.append(asdict(row))
+        shares = "" if row.gpu_busy is None else f"{row.gpu_busy:10.1%} {row.of_matrix_rate:14.1%}"
+        print(
+            f"{size:7} {crop:>4} {batch:>5} {count:7} {row.steps_per_second:9.2f} {row.plain_steps_per_second:6.2f} "
+            f"{row.cpu_milliseconds:12.1f} {row.plain_cpu_milliseconds:7.1f} {row.ratio:11.2f} x {shares}",
+            flush=True,
+        )
+        if options.json:
+            found = {"device": device_name(device), "matrix_rate": peak, "rows": rows}
+            options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

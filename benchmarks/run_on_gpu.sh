@@ -1,19 +1,76 @@
 #!/usr/bin/env bash
-# Builds copycat with its CUDA kernels, runs the tests that need a GPU, and times the kernels there.
+# Builds copycat with its CUDA kernels, runs the tests that need a GPU, all benchmarks and the sanitizers, in one go and
+# under 25 minutes; every step has a time limit, and one that fails holds up no other.
 #   bash benchmarks/run_on_gpu.sh [FOLDER FOR THE RESULTS]
-set -euo pipefail
+# Needs no network. Python ($PYTHON, 3.11 or newer) must have torch with CUDA and the packages that are checked for below;
+# nvcc must be on PATH or named by CUDACXX. What it installs goes into a virtual environment in the results' folder.
+set -uo pipefail
 cd "$(dirname "$0")/.."
-results=${1:-build/gpu}
-python=${PYTHON:-python3}
-mkdir -p "$results"
-nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$results/device.csv"
-"$python" -m pip install --quiet --no-build-isolation --no-deps -e . -Ccmake.define.COPYCAT_CUDA=ON
-"$python" -c 'from copycat import ops; assert ops.cuda_available(), ops.build_info(); print(ops.build_info())'
-"$python" -m pytest -m gpu tests/python/test_ops.py tests/python/test_ops_build.py | tee "$results/tests.txt"
-"$python" benchmarks/bench_kernels.py --device cuda --json "$results/kernels.json" | tee "$results/kernels.txt"
-for tool in memcheck racecheck; do
-  compute-sanitizer --tool "$tool" --error-exitcode 9 "$python" -m pytest -q -m gpu tests/python/test_ops.py \
-    > "$results/$tool.txt" 2>&1 || { tail -20 "$results/$tool.txt"; exit 1; }
+results=$(mkdir -p "${1:-build/gpu}" && cd "${1:-build/gpu}" && pwd)
+failed=()
+
+# step NAME SECONDS COMMAND...: its output goes to the terminal and to NAME.txt.
+step() {
+  local name=$1 seconds=$2 begin=$SECONDS
+  shift 2
+  echo "== $name (at most $seconds s)"
+  if ! timeout --kill-after=10 "$seconds" "$@" 2>&1 | tee "$results/$name.txt"; then failed+=("$name"); fi
+  echo "== $name took $((SECONDS - begin)) s"
+}
+
+step device 20 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv
+"${PYTHON:-python3}" -m venv --system-site-packages "$results/venv" || exit 1
+python=$results/venv/bin/python
+# Packages of the calling interpreter's own environment, where that is a virtual one.
+"${PYTHON:-python3}" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' \
+  > "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/outer.pth"
+export PATH=$results/venv/bin:$PATH
+missing=$("$python" - <<'CHECK'
+from importlib.util import find_spec
+needed = {
+    "torch": "torch", "numpy": "numpy", "OpenImageIO": "OpenImageIO", "fileseq": "Fileseq", "safetensors": "safetensors",
+    "typer": "typer", "rich": "rich", "scikit_build_core": "scikit-build-core", "pybind11": "pybind11", "pytest": "pytest",
+    "hypothesis": "hypothesis", "pytest_timeout": "pytest-timeout",
+}
+print(" ".join(package for module, package in needed.items() if find_spec(module) is None))
+CHECK
+)
+if [ -n "$missing" ]; then
+  echo "missing packages: $missing" | tee "$results/missing.txt"
+  echo "on a machine with a network: pip download -d wheels --only-binary=:all: --no-deps $missing"
+  echo "here: pip install --no-index --no-deps wheels/*"
+  exit 1
+fi
+for tool in cmake ninja nvcc; do
+  command -v "$tool" > /dev/null || "$python" -c "import $tool" 2> /dev/null || [ "$tool" = nvcc -a -n "${CUDACXX:-}" ] ||
+    echo "$tool is not on PATH; the build will say whether it needs it"
 done
-"$python" benchmarks/bench_training.py --device cuda --json "$results/training.json" | tee "$results/training.txt"
-"$python" benchmarks/bench_inference.py --device cuda --json "$results/inference.json" | tee "$results/inference.txt"
+
+step build 240 "$python" -m pip install --quiet --no-index --no-build-isolation --no-deps -e . \
+  -Ccmake.define.COPYCAT_CUDA=ON -Ccmake.define.COPYCAT_OFX=OFF -Cbuild-dir="$results/build"
+"$python" -c 'from copycat import ops; print(ops.build_info()); assert ops.cuda_available()' || exit 1
+
+tests=(tests/python/test_ops.py tests/python/test_ops_build.py tests/python/test_captured_step.py)
+step tests 260 "$python" -m pytest -m gpu -o timeout=250 "${tests[@]}"
+step training 200 "$python" benchmarks/bench_training.py --device cuda --sizes Small,Medium,Large --crops 256 \
+  --batches 8,16 --json "$results/training.json"
+step inference 180 "$python" benchmarks/bench_inference.py --device cuda --resolutions UHD --frames 24 --rounds 20 \
+  --json "$results/inference.json"
+step kernels 300 "$python" benchmarks/bench_kernels.py --device cuda --seconds 0.5 --json "$results/kernels.json"
+
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | tail -1)
+if [ -n "$sanitizer" ]; then
+  only_ours=()  # torch's own kernels would take hours
+  "$sanitizer" --help | grep -q -- --kernel-regex && only_ours=(--kernel-regex kns=copycat)
+  for tool in memcheck racecheck; do
+    step "$tool" 140 "$sanitizer" --tool "$tool" --error-exitcode 9 "${only_ours[@]}" "$python" -m pytest -q -m gpu \
+      -o timeout=0 tests/python/test_ops.py
+  done
+else
+  echo "compute-sanitizer is not here: memcheck and racecheck did not run" | tee "$results/sanitizers.txt"
+  echo "it is a part of the CUDA toolkit (package cuda-sanitizer-13-0, or the redistributable cuda_sanitizer_api)"
+  failed+=(sanitizers)
+fi
+
+echo "== ${#failed[@]} steps failed: ${failed[*]:-none}; results in $results; $SECONDS s" | tee "$results/summary.txt"
+[ ${#failed[@]} -eq 0 ]

@@ -8,6 +8,15 @@ namespace copycat {
 // Elements handled together; small enough for the first cache, whole pixels only.
 inline constexpr int kBlock = 256;
 
+// The longest run of whole pixels of at most `most_elements`; whole vectors of 16 too, where that is
+// possible, because a loop's rest is done one by one.
+COPYCAT_HD int block_length(int channels, int most_elements) {
+  int pixels = 1;
+  while (pixels * channels % 16 != 0) ++pixels;
+  const int unit = pixels * channels <= most_elements ? pixels * channels : channels;
+  return most_elements / unit * unit;
+}
+
 // Per-element copies of a channel's numbers for a block: flat loops over them vectorise at any channel count.
 // forward: (signed_log(x, scale) - subtract) * multiply; inverse: signed_exp(y * multiply + add, scale,
 // inverse_scale).

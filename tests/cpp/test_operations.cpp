@@ -155,6 +155,26 @@ TEST(downsize_averages_what_exists_at_the_edges) {
   for (size_t i = 0; i < 4; ++i) EQUAL(output[i], wanted[i]);
 }
 
+TEST(downsized_bytes_are_rounded_to_nearest_and_ties_to_even) {
+  for (const int32_t channels : {1, 2, 3, 4, 5}) {
+    for (const int64_t width : {1, 2, 7, 12, 2042}) {  // a sum of four is 0 to 1020; a width may be odd
+      const int64_t row = width * channels;
+      std::vector<uint8_t> bank(static_cast<size_t>(2 * row));
+      for (size_t i = 0; i < bank.size(); ++i) bank[i] = static_cast<uint8_t>(i * i / 7 + i);
+      std::vector<uint8_t> output(static_cast<size_t>((width + 1) / 2 * channels), 77);
+      run_on_cpu(Downsize{picture(bank.data(), DType::kUInt8, 1, 2, width, channels), 2, output.data()}, 1);
+      for (int64_t i = 0; i < static_cast<int64_t>(output.size()); ++i) {
+        const int64_t x = i / channels * 2, at = x * channels + i % channels;
+        const auto value = [&](int64_t e) { return static_cast<double>(bank[static_cast<size_t>(e)]); };
+        const double left = value(at) + value(row + at);
+        const double mean =
+            x + 1 < width ? (left + value(at + channels) + value(row + at + channels)) / 4 : left / 2;
+        EQUAL(static_cast<double>(output[static_cast<size_t>(i)]), std::nearbyint(mean));
+      }
+    }
+  }
+}
+
 TEST(statistics_do_not_depend_on_threads_and_leave_out_what_is_not_finite) {
   std::vector<float> bank(3 * 5 * 6 * 2, 1e6f);
   bank[0] = std::numeric_limits<float>::quiet_NaN();
