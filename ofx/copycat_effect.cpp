@@ -91,6 +91,8 @@ class CopyCatEffect final : public Effect {
       show_status(instance, start_training(instance, edit), time);
     } else if (name == "stopTraining") {
       show_status(instance, ask(instance, "stop", time), time);
+    } else if (name == "finishTraining") {
+      show_status(instance, ask(instance, "finish", time), time);
     } else if (name == "resumeTraining") {
       show_status(instance, ask(instance, "resume", time), time);
     } else if (name == "openProgress") {

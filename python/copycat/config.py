@@ -561,7 +561,7 @@ _COPYCAT_EXTRAS = (
         "CopyCat",
         "Ends the active run, stopped or not, after a quarter more of its time with a decay at full resolution: better "
         "than its last step.",
-        on=PAGE,
+        on=HOSTED,
     ),
     _extra(
         "resumeTraining",

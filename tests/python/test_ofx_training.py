@@ -159,6 +159,12 @@ def test_resume_goes_on_and_stop_saves(trained: tuple[ofx_host.Host, Path, runs.
         assert time.monotonic() < deadline + 60
         time.sleep(0.1)
     assert "is not being trained" in host.last_message()
+    stopped = runs.read_info(info.run).steps
+    assert host.do("change", param="finishTraining")["status"] == 0, host.messages()
+    while (ended := runs.read_info(info.run)).state != "finished":
+        assert time.monotonic() < deadline + 180, host.messages()
+        time.sleep(0.1)
+    assert ended.steps == stopped + max(100, stopped // 4)
 
 
 def processes_of(directory: Path, command: str) -> list[int]:

@@ -46,6 +46,7 @@ answer.
 ``abandon``         run                                                {}; what was handed over is deleted
 ``status``,         settings (CopyCat)                                 status: text, training_info: text, can_resume,
 ``stop``,                                                              failed
+``finish``,
 ``resume``,
 ``open_progress``
 ``newest_model``    settings (CopyCat)                                 model

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from copycat.config import Settings
 from copycat.errors import CopycatError
-from copycat.runs import Display, Run, RunError, new_run, stop, trainer_lives
+from copycat.runs import Display, Run, RunError, finish, new_run, stop, trainer_lives
 from copycat.worker import active_run, host_callbacks
 from copycat.worker.buffers import picture
 
@@ -68,6 +68,7 @@ class Trainings:
             "abandon": self.abandon,
             "status": self.status,
             "stop": self.stop,
+            "finish": self.finish,
             "resume": self.resume,
             "open_progress": self.open_progress,
             "newest_model": newest_model,
@@ -203,20 +204,31 @@ class Trainings:
                 raise RunError(f"run {run.name} is not being trained")
         return {"status": f"{run.name}: saves and stops", "failed": False}
 
+    def finish(self, request: Request) -> dict[str, Any]:
+        """Has the active run end soon with a finished model, whether it is being trained or was stopped."""
+        run = active_run.expect(request.message["settings"])
+        if not finish(run):
+            self._resume(request, "--finish")
+        return {"status": f"{run.name}: training ends after a decay", "can_resume": False, "failed": False}
+
     def resume(self, request: Request) -> dict[str, Any]:
         """Continues the active run."""
+        run = self._resume(request)
+        return {"status": f"{run.name}: training goes on", "can_resume": False, "failed": False}
+
+    def _resume(self, request: Request, *options: str) -> Run:
         settings = Settings.from_dict(request.message["settings"])
         run = active_run.expect(request.message["settings"])
         if trainer_lives(run):
             raise RunError(f"run {run.name} is being trained already")
         if not run.resume_state.exists():
             raise RunError(f"run {run.name} cannot be resumed: {run.resume_state.name} is missing")
-        arguments = ["resume", str(run.directory), "--run", run.name]
+        arguments = ["resume", str(run.directory), "--run", run.name, *options]
         for knob in Settings.knobs():
             if knob.name in _CHANGEABLE and knob.field:
                 arguments += [f"--{knob.field.replace('_', '-')}", str(getattr(settings, knob.field))]
         self._start(run, arguments, b"")
-        return {"status": f"{run.name}: training goes on", "can_resume": False, "failed": False}
+        return run
 
     def open_progress(self, request: Request) -> dict[str, Any]:
         """Opens the Progress page of the Data Directory; it closes with the host."""
