@@ -57,8 +57,8 @@ enum class Rows { all, even, odd };
 void copy_pixels(const PixelView& from, const PixelView& to, const OfxRectI& region, Rows rows = Rows::all);
 
 // Writes the pixels of `region` to the start of a file, packed, the top row first. For memory that nobody has
-// touched yet this costs half of what copying there does: pages come filled, not faulted in and cleared first.
-// False where the system cannot write to such a file.
+// touched yet this costs half of what copying there does: pages come filled, not faulted in and cleared
+// first. False where the system cannot write to such a file.
 bool write_pixels(const PixelView& from, int file, const OfxRectI& region);
 
 // Makes the pixels of `region` transparent black.
