@@ -122,7 +122,9 @@ def test_infer(copycat: Copycat, tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_render_with_whole_frames(tmp_path: Path, tiny: None) -> None:
     write_shot(tmp_path, tuple(range(1001, 1401)))
     random_model(tmp_path / "a.cat")
-    process = start_copycat("infer", "a.cat", "plate.%04d.exr", "made/%04d.exr", cwd=tmp_path)
+    # Where the tests run in the background, Ctrl-C is ignored, and a process inherits that.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = start_copycat("infer", "a.cat", "plate.%04d.exr", "made/%04d.exr", cwd=tmp_path, **heard)
     while not list(tmp_path.glob("made/*.exr")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
