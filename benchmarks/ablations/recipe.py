@@ -2,15 +2,16 @@
 
 ``python -m benchmarks.ablations.recipe t1 --budget 120`` trains every variant of the table below with the package's
 own parts for so many CPU-seconds of one thread (CPU time, so that a busy machine changes nothing but the waiting) and
-prints PSNR on the held-out frames. ``--only NAME`` picks variants, ``--seeds`` repeats them. ``paintout --shots SHOTS``
-does the same for a large repair on real footage (``paintout_table``): there ``crosses`` is inside the patch.
+prints PSNR on the held-out frames. ``--only NAME`` picks variants, ``--seeds`` repeats them. The other tasks are the
+real shots of ``benchmarks.shots`` (``--shots SHOTS``): there ``crosses`` is inside of what is to be repaired.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from unittest import mock
 
@@ -21,11 +22,12 @@ from copycat.config import Settings
 from copycat.dataset import Pair, find_frames, load_dataset
 from copycat.learner import Learner
 from copycat.models import Network
-from copycat.sequence import ImageSequence, read_frame, read_info
+from copycat.sequence import ImageSequence, format_frames, read_frame, read_info
 from copycat.viewing import srgb
 from torch import Tensor
 
 from benchmarks.score import psnr8
+from benchmarks.shots import SHOTS
 from benchmarks.tasks import build
 
 
@@ -93,6 +95,7 @@ VARIANTS = {
     "stopped at a tenth of the plan": replace(BASE, planned=10.0),
     "stopped at a tenth of the plan, and finished": replace(BASE, planned=10.0, finish=True),
     "Medium": _with(model_size="Medium"),
+    "Large": _with(model_size="Large"),
 }
 
 
@@ -106,6 +109,12 @@ class Task:
     truth: ImageSequence
     mask: ImageSequence | None
     held_out: tuple[int, ...]
+    knobs: dict[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, frames: Path, shots: Path) -> Task:
+        """T1 or T2, built below ``frames``, or a real shot."""
+        return cls.real(name, shots, frames / name) if name in SHOTS else cls.common(build(name, frames))
 
     @classmethod
     def common(cls, root: Path) -> Task:
@@ -116,14 +125,14 @@ class Task:
         return cls(pair, "all", source, ImageSequence.parse(root / "test/dst"), mask, tuple(source.frames()))
 
     @classmethod
-    def paintout(cls, shots: Path) -> Task:
-        """A woman painted out of a locked-off shot, 8 training frames."""
-        names = [
-            str(shots / f"paintout_table/{name}") for name in ("plate.%04d.exr", "clean.%04d.exr", "patch.%04d.png")
-        ]
-        sequences = [ImageSequence.parse(name) for name in names]
-        frames = "1001,1006,1012,1017,1023,1028,1034,1040"
-        return cls(Pair(names[0], names[1]), frames, *sequences, (1004, 1010, 1015, 1020, 1025, 1031, 1037))
+    def real(cls, name: str, shots: Path, out: Path) -> Task:
+        """One of ``benchmarks.shots``, scored on seven of its frames."""
+        shot = SHOTS[name](shots, out)
+        held_out = shot.held_out[2 :: max(1, len(shot.held_out) // 7)][:7]
+        pair = Pair(str(shot.plate), str(shot.truth))
+        knobs: dict[str, object] = {"ground_truth_channels": ",".join(shot.target_channels)}
+        frames = format_frames(list(shot.training))
+        return cls(pair, frames, shot.plate, shot.truth, shot.mask, tuple(held_out), knobs)
 
 
 def train(task: Task, variant: Variant, budget: float, seed: int) -> dict[str, float]:
@@ -145,7 +154,8 @@ def fit(
     ``budget`` is in CPU-seconds of one thread, or the number of steps.
     """
     torch.set_num_threads(1)
-    settings = Settings(**variant.knobs, seed=seed, use_gpu_if_available=False)  # type: ignore[arg-type]
+    knobs = {**variant.knobs, **task.knobs}
+    settings = Settings(**knobs, seed=seed, use_gpu_if_available=False)  # type: ignore[arg-type]
     began = _cpu_seconds()
     encodings = (start[0].input_encoding, start[0].target_encoding) if start else None
     full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings)
@@ -209,22 +219,21 @@ def _cpu_seconds() -> float:
 def main() -> None:
     """Prints a row per variant, the mean over the seeds."""
     parser = argparse.ArgumentParser(description="Ablation of the training recipe")
-    parser.add_argument("task", choices=("t1", "t2", "paintout"))
-    parser.add_argument("--budget", type=float, default=120.0, help="CPU-seconds")
+    parser.add_argument("task", choices=("t1", "t2", *SHOTS))
+    parser.add_argument("--budget", type=float, nargs="+", default=[120.0], help="CPU-seconds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--frames", type=Path, default=Path("build/tasks"))
-    parser.add_argument("--shots", type=Path, help="directory with paintout_table")
+    parser.add_argument("--shots", type=Path, help="directory with the real shots")
     asked = parser.parse_args()
-    paintout = asked.task == "paintout"
-    task = Task.paintout(asked.shots) if paintout else Task.common(build(asked.task, asked.frames))
-    print(f"| {asked.task}, {asked.budget:.0f} CPU-seconds of one thread | steps | PSNR | crosses | outside |")
-    print("|---|---|---|---|---|")
-    for name in asked.only:
-        rows = [train(task, VARIANTS[name], asked.budget, seed) for seed in asked.seeds]
+    task = Task.of(asked.task, asked.frames, asked.shots)
+    print(f"| {asked.task} | CPU-seconds of one thread | steps | PSNR | crosses | outside |")
+    print("|---|---|---|---|---|---|")
+    for name, budget in product(asked.only, asked.budget):
+        rows = [train(task, VARIANTS[name], budget, seed) for seed in asked.seeds]
         mean = {key: np.mean([row[key] for row in rows]) for key in rows[0]}
         cells = [
-            f"{mean['steps']:.0f}",
+            f"{budget:.0f} | {mean['steps']:.0f}",
             *(f"{mean[k]:.2f}" if k in mean else "" for k in ("psnr", "crosses", "outside")),
         ]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
