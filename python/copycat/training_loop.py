@@ -231,6 +231,11 @@ class Trainer:
         self._callbacks.call("before_render", run=self.run.name, frame=self.step, last=total, loss=None)
         last_read = last_saved = time.monotonic()
         finished, stopped = self.schedule.finished(self.step, self.elapsed), ""
+        if finished and self.step == 0:
+            raise TrainingError(
+                f"the Time Limit of {settings.minutes:g} minutes was over before the first step: reading the frames took "
+                f"{self.elapsed:.0f} seconds; allow more time"
+            )
         while not (finished or stopped):
             done = self.schedule.progress(self.step, self.elapsed)
             level, rate = self.schedule.level(done), self.schedule.learning_rate(self.step, done)

@@ -172,6 +172,13 @@ def test_a_batch_in_parts_is_the_same_batch(train: Train, monkeypatch: pytest.Mo
     assert "warning: memory is short: 1 crops go through the network at a time" in told
 
 
+def test_a_time_limit_that_ends_while_reading_says_so(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(trainer.TrainingError, match=r"Time Limit of 0\.0001 minutes was over before the first step"):
+        train(minutes=0.0001)
+    assert not list((tmp_path / "runs").glob("*.cat"))
+
+
+
 def test_no_memory_for_one_crop_fails_with_a_sentence(
     train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
