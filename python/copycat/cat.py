@@ -1,7 +1,8 @@
 """The .cat file: a trained model, deployable. Reading one never runs code.
 
-A .cat is a safetensors file. Its tensors are the network's weights (averaged over the last steps), float32, under the
-names of :class:`copycat.models.Network`. Its metadata hold one entry, ``copycat``, a JSON object:
+A .cat is a safetensors file. Its tensors are the network's weights (averaged over the last steps), float32 (bfloat16 in
+those that the package ships), under the names of :class:`copycat.models.Network`. Its metadata hold one entry,
+``copycat``, a JSON object:
 
 ======================  ==============================================================================================
 ``format``              version of this format, 1; readers refuse a newer one
@@ -166,7 +167,7 @@ def load(path: str | Path) -> tuple[ModelHeader, dict[str, Tensor]]:
         if name not in weights or weights[name].shape != shape:
             got = tuple(weights[name].shape) if name in weights else "missing"
             raise ModelFileError(f"{path}: weight {name} is {got}, the network needs {tuple(shape)}")
-    return header, {name: weights[name] for name in expected}
+    return header, {name: weights[name].float() for name in expected}
 
 
 def _read_head(path: Path) -> dict[str, Any]:

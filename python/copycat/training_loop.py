@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -30,14 +30,13 @@ from copycat.signals import StopSignals
 from copycat.training_report import Progress, Report, Result
 from copycat.validation import psnr
 from copycat.viewing import display
-from copycat.weights import check_channels
+from copycat.weights import StartingPoint
 
 _READ_BACK_SECONDS = 1.0
 _RESUME_STATE_SECONDS = 300.0
 _MOST_SKIPPED = 100
 _REASONS = {"stopped": "on request", "interrupted": "by Ctrl-C", "terminated": "by SIGTERM"}
 
-StartingPoint = tuple[cat.ModelHeader, Mapping[str, Tensor]]
 ResumeState = tuple[checkpoint.Position, cat.ModelHeader, dict[str, Tensor]]
 
 
@@ -140,11 +139,11 @@ class Trainer:
             first = self.frames[0]
             channels_in = resolve_channels(self.settings.input_channels, read_info(first.input))
             channels_out = resolve_channels(self.settings.ground_truth_channels, read_info(first.ground_truth))
-            check_channels(self.settings, start[0], channels_in, channels_out)
-            self._read((start[0].input_encoding, start[0].target_encoding), start[0].residual)
+            start.check_channels(channels_in, channels_out)
+            self._read(start.encodings, start.header.residual)
         else:
             self._read(None, None)
-        self.learner = Learner(self.header, self.settings, self.device, self._batch, start[1] if start else None)
+        self.learner = Learner(self.header, self.settings, self.device, self._batch, start.weights if start else None)
 
     def _restore(self, state: ResumeState, replanned: bool, finish: bool) -> None:
         position, header, vectors = state
@@ -206,6 +205,9 @@ class Trainer:
             min(crop) < settings.crop_size
             and f"the frames are smaller than the Crop Size {settings.crop_size}: training on crops of "
             f"{crop[1]}x{crop[0]}",
+            self.device.type == "cpu"
+            and (settings.model_size != "Small" or min(crop) > 128)
+            and "on a CPU, Model Size Small with Crop Size 128 learns faster",
             len(self.frames) > 100
             and settings.use_multi_resolution_training
             and "above 100 pairs, Use Multi-Resolution Training is better switched off",
@@ -233,8 +235,8 @@ class Trainer:
         finished, stopped = self.schedule.finished(self.step, self.elapsed), ""
         if finished and self.step == 0:
             raise TrainingError(
-                f"the Time Limit of {settings.minutes:g} minutes was over before the first step: reading the frames took "
-                f"{self.elapsed:.0f} seconds; allow more time"
+                f"the Time Limit of {settings.minutes:g} minutes was over before the first step: reading the frames "
+                f"took {self.elapsed:.0f} seconds; allow more time"
             )
         while not (finished or stopped):
             done = self.schedule.progress(self.step, self.elapsed)

@@ -1,47 +1,86 @@
-"""What a network starts from: nothing, or the weights of a .cat."""
+"""What a network starts from: nothing, the weights of a .cat, or weights that the package ships.
+
+``initial_weights/<work>_<size>.cat`` are made by ``tools/pretrain.py``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
-from copycat import cat
+from copycat import cat, ops
 from copycat.config import Settings, SettingsError
+from copycat.models import ROWS
+
+_SHIPPED = Path(__file__).parent / "initial_weights"
 
 
-def starting_point(settings: Settings) -> tuple[cat.ModelHeader, Mapping[str, Tensor]] | None:
+@dataclass(frozen=True)
+class StartingPoint:
+    """A model to start from.
+
+    Attributes:
+        name: what to call it in a sentence.
+        header, weights: as read from its file.
+        shipped: whether the package ships it: then it has no shot of its own, and the data set chooses the encodings.
+    """
+
+    name: str
+    header: cat.ModelHeader
+    weights: Mapping[str, Tensor]
+    shipped: bool
+
+    @property
+    def encodings(self) -> tuple[ops.Encoding, ops.Encoding] | None:
+        """Input and target encoding that the weights need, None where any will do."""
+        return None if self.shipped else (self.header.input_encoding, self.header.target_encoding)
+
+    def check_channels(self, channels_in: tuple[str, ...], channels_out: tuple[str, ...]) -> None:
+        """Refuses a data set with other channels.
+
+        Raises:
+            SettingsError: the message gives both.
+        """
+        header = self.header
+        fits = (len(header.channels_in), len(header.channels_out)) == (len(channels_in), len(channels_out))
+        if self.shipped:
+            starts = tuple(channels_in.index(name) if name in channels_in else -1 for name in channels_out)
+            fits = fits and starts == header.residual
+        if not fits:
+            raise SettingsError(
+                f"{self.name} map {_arrow(header.channels_in, header.channels_out)}, "
+                f"the data set {_arrow(channels_in, channels_out)}"
+            )
+
+
+def starting_point(settings: Settings) -> StartingPoint | None:
     """The model to start from as Initial Weights says, or None.
 
     Raises:
-        SettingsError: the weights that were asked for do not exist.
-        cat.ModelFileError: the Checkpoint File cannot be read.
+        SettingsError: the weights that were asked for do not exist, or are those of another Model Size.
+        cat.ModelFileError: their file cannot be read.
     """
-    if settings.initial_weights == "None":
+    work, size = settings.initial_weights, settings.model_size
+    if work == "None":
         return None
-    if settings.initial_weights != "Checkpoint":
+    if work == "Checkpoint":
+        header, weights = cat.load(settings.checkpoint_file)
+        if header.model_size != size:
+            raise SettingsError(
+                f"{settings.checkpoint_file}: the checkpoint is a {header.model_size} model, but Model Size is {size}"
+            )
+        return StartingPoint(f"{settings.checkpoint_file}: its weights", header, weights, shipped=False)
+    files = {name: _SHIPPED / f"{work}_{name}.cat".lower().replace(" ", "_") for name in ROWS}
+    if not files[size].exists():
+        there = " and ".join(name for name, path in files.items() if path.exists()) or "no Model Size"
         raise SettingsError(
-            f"Initial Weights {settings.initial_weights} is not part of this version; use None or Checkpoint"
+            f"Initial Weights {work} exist for {there} in this version, not for {size}; use another Model Size, or None"
         )
-    header, weights = cat.load(settings.checkpoint_file)
-    if header.model_size != settings.model_size:
-        raise SettingsError(
-            f"{settings.checkpoint_file}: the checkpoint is a {header.model_size} model, "
-            f"but Model Size is {settings.model_size}"
-        )
-    return header, weights
+    return StartingPoint(f"Initial Weights {work}", *cat.load(files[size]), shipped=True)
 
 
-def check_channels(
-    settings: Settings, header: cat.ModelHeader, channels_in: tuple[str, ...], channels_out: tuple[str, ...]
-) -> None:
-    """Refuses a starting point that takes or makes another number of channels than the data set.
-
-    Raises:
-        SettingsError: the numbers differ; the message gives both.
-    """
-    if (len(header.channels_in), len(header.channels_out)) != (len(channels_in), len(channels_out)):
-        raise SettingsError(
-            f"{settings.checkpoint_file}: the checkpoint maps {','.join(header.channels_in)} -> "
-            f"{','.join(header.channels_out)}, the data set {','.join(channels_in)} -> {','.join(channels_out)}"
-        )
+def _arrow(channels_in: tuple[str, ...], channels_out: tuple[str, ...]) -> str:
+    return f"{','.join(channels_in)} -> {','.join(channels_out)}"

@@ -172,11 +172,17 @@ def test_a_batch_in_parts_is_the_same_batch(train: Train, monkeypatch: pytest.Mo
     assert "warning: memory is short: 1 crops go through the network at a time" in told
 
 
+@pytest.mark.parametrize(("size", "advised"), [("Small", False), ("Medium", True)])
+def test_on_a_cpu_the_small_model_is_advised(train: Train, size: str, advised: bool) -> None:
+    run = train(model_size=size, use_gpu_if_available=False).run
+    warnings = read_info(run).header["warnings"]
+    assert any("on a CPU, Model Size Small" in warning for warning in warnings) == advised
+
+
 def test_a_time_limit_that_ends_while_reading_says_so(train: Train, tmp_path: Path) -> None:
     with pytest.raises(trainer.TrainingError, match=r"Time Limit of 0\.0001 minutes was over before the first step"):
         train(minutes=0.0001)
     assert not list((tmp_path / "runs").glob("*.cat"))
-
 
 
 def test_no_memory_for_one_crop_fails_with_a_sentence(
@@ -422,8 +428,11 @@ def test_a_checkpoint_gives_the_initial_weights(train: Train) -> None:
     [
         ({"checkpoint_file": "{}/none.cat"}, "none.cat: the model file does not exist"),
         ({}, "Checkpoint File is empty"),
-        ({"initial_weights": "Deblur"}, "Initial Weights Deblur is not part of this version"),
-        ({"checkpoint_file": "{}/alpha.cat"}, "maps R,G,B -> A, the data set R,G,B -> R,G,B"),
+        (
+            {"initial_weights": "Deblur", "model_size": "Large"},
+            "in this version, not for Large; use another",
+        ),
+        ({"checkpoint_file": "{}/alpha.cat"}, "its weights map R,G,B -> A, the data set R,G,B -> R,G,B"),
         ({"checkpoint_file": "{}/large.cat"}, "is a Large model, but Model Size is Small"),
     ],
 )
