@@ -24,6 +24,7 @@ from copycat.learner import Learner
 from copycat.models import Network
 from copycat.sequence import ImageSequence, format_frames, read_frame, read_info
 from copycat.viewing import srgb
+from copycat.weights import starting_point
 from torch import Tensor
 
 from benchmarks.score import psnr8
@@ -98,6 +99,9 @@ VARIANTS = {
     "stopped at half of the plan, and finished": replace(BASE, planned=2.0, finish=True),
     "stopped at a tenth of the plan": replace(BASE, planned=10.0),
     "stopped at a tenth of the plan, and finished": replace(BASE, planned=10.0, finish=True),
+    "Initial Weights Deblur": _with(initial_weights="Deblur"),
+    "Initial Weights Upscale": _with(initial_weights="Upscale"),
+    "Initial Weights Human Matting": _with(initial_weights="Human Matting"),
     "Medium": _with(model_size="Medium"),
     "Large": _with(model_size="Large"),
 }
@@ -163,6 +167,8 @@ def fit(
     began = _cpu_seconds()
     encodings = (start[0].input_encoding, start[0].target_encoding) if start else None
     full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings)
+    shipped = starting_point(settings)
+    weights = start[1] if start else shipped.weights if shipped else None
     header = cat.ModelHeader(
         model_size=settings.model_size,
         channels_in=full.input_channels,
@@ -172,7 +178,7 @@ def fit(
         target_encoding=full.target_encoding,
     )
     batch = settings.pairs_per_step(len(full)) * settings.crops_per_pair
-    learner = Learner(header, settings, torch.device("cpu"), batch, start[1] if start else None)
+    learner = Learner(header, settings, torch.device("cpu"), batch, weights)
     data, step = full, 0
     plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)
     finishing = False
