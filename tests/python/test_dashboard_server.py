@@ -19,6 +19,7 @@ from copycat.dashboard.access import is_loopback
 from copycat.dashboard.cli import progress
 from copycat.dashboard.dialogs import inference_texts
 from copycat.dashboard.page import _reveal
+from copycat.dashboard.status import duration
 from copycat.dashboard.trainings import Trainings
 from copycat.errors import CopycatError
 from copycat.runs import Run, RunError, TrainerLock, write_whole
@@ -256,3 +257,19 @@ def test_the_texts_of_create_inference_quote_the_path() -> None:
     assert texts[0].startswith("copycat infer '/a b/[x] $y \"z\"_1.cat' ")
     assert 'modelFile "/a b/\\[x\\] \\$y \\"z\\"_1.cat"' in texts[1]
     assert 'setValue("/a b/[x] $y \\"z\\"_1.cat")' in texts[2]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (3725, "1 h 2 min"), (100000, "1 d 3 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_dashboard_never_imports_torch() -> None:
+    program = (
+        "import sys, copycat.dashboard.cli, copycat.dashboard.server, copycat.runs_table; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

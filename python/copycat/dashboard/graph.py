@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from nicegui import events, ui
 
-from copycat.dashboard.curves import Curve, thin
-from copycat.dashboard.watch import Watch
 from copycat.runs import RunInfo
+from copycat.runs.curves import Curve, thin
+from copycat.runs.watch import Watch
 
 _POINTS = 1200
 _ALL_POINTS = 24000

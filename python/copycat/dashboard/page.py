@@ -20,9 +20,9 @@ from copycat.dashboard.status import Status
 from copycat.dashboard.table import RunTable
 from copycat.dashboard.trainings import Trainings
 from copycat.dashboard.viewer import Viewer
-from copycat.dashboard.watch import Watch
 from copycat.errors import CopycatError
 from copycat.runs import Display, Run
+from copycat.runs.watch import Watch
 
 REFRESH_SECONDS = 0.5
 _KNOBS = {knob.name: knob for knob in COPYCAT_KNOBS}

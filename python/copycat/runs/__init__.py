@@ -34,6 +34,9 @@ Readers ignore a torn last line. A resume first drops the lines past the step it
 
 ``copycat.json`` of the Data Directory holds what belongs to the display: the active run, and each run's colour and
 whether its curve shows.
+
+:mod:`copycat.runs.watch` follows the runs of a directory and :mod:`copycat.runs.curves` makes their curves ready to be
+shown; these two need numpy and are imported by themselves.
 """
 
 from __future__ import annotations

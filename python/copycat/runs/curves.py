@@ -1,4 +1,7 @@
-"""Loss curves made ready for the screen: smoothed, and thinned out so that no peak is lost."""
+"""Loss curves made ready to be shown: smoothed, and thinned out so that no peak is lost.
+
+Needs numpy; :mod:`copycat.runs` itself does not import it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from copycat.runs import RunHistory
+from copycat.runs.history import RunHistory
 
 _SMOOTHED_KEPT = 3
 _STAGES_SHOWN = 8

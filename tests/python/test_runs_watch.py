@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 from copycat import runs
-from copycat.dashboard import watch as watch_module
 from copycat.dashboard.status import readings
-from copycat.dashboard.watch import Watch
 from copycat.runs import Display, Run, SummaryWriter, TrainerLock
+from copycat.runs import watch as watch_module
+from copycat.runs.watch import Watch
 from fake_trainer import header, step_record
 
 
@@ -113,3 +114,26 @@ def test_a_directory_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     (tmp_path / "gone").rename(data)
     watch.scan()
     assert watch.problem == ""
+
+
+def test_a_run_that_this_machine_trains_again_between_two_looks_is_read_on(tmp_path: Path) -> None:
+    run, foreign = make(tmp_path, "ours"), make(tmp_path, "theirs")
+    for name, host in (("ours", socket.gethostname()), ("theirs", "elsewhere")):
+        Run(tmp_path, name).provenance.write_text(json.dumps({"host": host}))
+    watch = Watch(tmp_path)
+    watch.scan()
+    for again in (run, foreign):
+        with again.summary.open("a") as stream:
+            stream.write(json.dumps(step_record(31, 60, 0.5)) + "\n")
+    watch.scan()
+    assert {row.run.name: row.steps for row in watch.rows()} == {"ours": 31, "theirs": 30}
+
+
+def test_rows_need_no_curves(tmp_path: Path) -> None:
+    make(tmp_path, "r")
+    watch = Watch(tmp_path)
+    assert not watch.scan(curves=False)
+    assert watch.row("r").steps == 30  # type: ignore[union-attr]
+    assert watch.curve("r") is None
+    watch.scan()
+    assert watch.curve("r") is not None

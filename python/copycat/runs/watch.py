@@ -1,4 +1,7 @@
-"""What is known of the runs of a Data Directory, kept up to date: read in a thread, looked at by every open page."""
+"""What is known of the runs of a Data Directory, kept up to date: read in a thread, looked at by page and worker.
+
+Needs numpy, for the curves; :mod:`copycat.runs` itself does not import it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from copycat.dashboard.curves import Curve
-from copycat.runs import Display, Run, RunError, RunHistory, RunInfo, find_runs, glance, read_json, trainer_lives
+from copycat.runs.curves import Curve
+from copycat.runs.display import Display
+from copycat.runs.files import Run, find_runs
+from copycat.runs.history import RunHistory, RunInfo, glance
+from copycat.runs.trainer_lock import trainer_lives
+from copycat.runs.writing import RunError, read_json
 
 POLL_SECONDS = 3.0
 _READ_SECONDS = 0.7
@@ -19,7 +26,10 @@ _READ_SECONDS = 0.7
 
 @dataclass
 class _Entry:
-    """A run and what was read of it: a glance for the table, or the whole history where the curve shows."""
+    """A run and what was read of it: a glance for the table, or the whole history where the curve shows.
+
+    ``local`` is whether this machine trains it or, while nobody does, trained it last as far as is known.
+    """
 
     run: Run
     history: RunHistory
@@ -119,11 +129,12 @@ class Watch:
         """Makes the next new run the active one: somebody starts a training on the page."""
         self._activate_next = True
 
-    def scan(self, everything: bool = False) -> bool:
+    def scan(self, everything: bool = False, curves: bool = True) -> bool:
         """Reads what changed on disk.
 
         Args:
             everything: also runs that train elsewhere.
+            curves: also the curves that show and were never read; the rows need only a glance.
 
         Returns:
             Whether there are long files left to read; it stops after about a second, so that nobody waits for long.
@@ -142,7 +153,7 @@ class Watch:
             for entry in self._entries.values():
                 changed |= self._look(entry, everything)
             self.version += changed
-            return self._read_curves()
+            return curves and self._read_curves()
 
     def _read_curves(self) -> bool:
         began = time.monotonic()
@@ -172,14 +183,15 @@ class Watch:
 
     def _begin(self, run: Run) -> _Entry:
         history = glance(run)
-        return _Entry(run, history, history.info(self._display))
+        local = read_json(run.provenance).get("host") == self._host
+        return _Entry(run, history, history.info(self._display), local=local)
 
     def _look(self, entry: _Entry, everything: bool) -> bool:
         """Reads on in a run if it is due; True when its row changed."""
         lives = trainer_lives(entry.run)
-        local = lives and read_json(entry.run.file(".lock")).get("host") == self._host
-        due = everything or local or entry.local or entry.seen is None
-        entry.local = local
+        if lives:
+            entry.local = read_json(entry.run.file(".lock")).get("host") == self._host
+        due = everything or entry.local or entry.seen is None
         info = replace(
             entry.info, colour=self._display.colour(entry.run.name), shown=self._display.shown(entry.run.name)
         )

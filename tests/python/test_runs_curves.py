@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from copycat.dashboard.curves import Curve, smooth, thin
-from copycat.dashboard.status import duration
 from copycat.runs import Run, RunHistory, SummaryWriter
+from copycat.runs.curves import Curve, smooth, thin
 from fake_trainer import header, step_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,19 +66,3 @@ def test_a_curve_leaves_out_what_is_not_finite_and_knows_its_stages(tmp_path) ->
     assert curve.steps.tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
     assert curve.stage_starts() == [(4.0, 2), (7.0, 1)]
     assert curve.steps_per_second() == pytest.approx(2.0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (3725, "1 h 2 min"), (100000, "1 d 3 h")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-def test_the_dashboard_never_imports_torch() -> None:
-    program = (
-        "import sys, copycat.dashboard.cli, copycat.dashboard.server, copycat.runs_table; print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
