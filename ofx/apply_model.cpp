@@ -30,8 +30,7 @@ Json apply_model(Instance& instance, Json request, const HostImage& picture, con
   copy_or_clear(shared, output.view(), arguments.window, arguments.rows);
   if (answer.has("channels_in")) {
     std::lock_guard lock(instance.mutex);
-    instance.channels_in = joined(answer["channels_in"]);
-    instance.channels_out = joined(answer["channels_out"]);
+    instance.channels = {joined(answer["channels_in"]), joined(answer["channels_out"])};
   }
   return answer;
 }

@@ -11,6 +11,7 @@ namespace {
 
 constexpr char kViewPreview[] = "Preview";
 constexpr char kViewSheet[] = "Contact Sheet";
+constexpr char kViewCurve[] = "Loss Curve";
 
 std::string with_frame(const std::string& frames, OfxTime time) {
   const std::string frame = std::to_string(std::llround(time));
@@ -20,7 +21,7 @@ std::string with_frame(const std::string& frames, OfxTime time) {
 Json about_run(const char* what, const Parameters& parameters, OfxTime time) {
   Json request = Json::object();
   request.set("do", what).set("settings", parameters.settings(time));
-  return request;
+  return request.set("display", parameters.display(time));
 }
 
 class CopyCatEffect final : public Effect {
@@ -61,8 +62,9 @@ class CopyCatEffect final : public Effect {
       copy_or_clear(input.view(), output.view(), arguments.window, arguments.rows);
       return;
     }
-    if (instance.parameters.text("view", time) == kViewSheet) {
-      render_sheet(instance, output, arguments);
+    const std::string view = instance.parameters.text("view", time);
+    if (view == kViewSheet || view == kViewCurve) {
+      draw(view == kViewSheet ? "contact_sheet" : "loss_curve", instance, output, arguments);
       return;
     }
     const HostImage preview(instance.clip(shown_clip(instance, time)), time);
@@ -120,16 +122,19 @@ class CopyCatEffect final : public Effect {
   static void show_status(Instance& instance, const Json& status, OfxTime time) {
     if (status.has("training_info"))
       instance.parameters.set_text("trainingInfo", status["training_info"].text(), time);
+    if (status.has("run_table")) instance.parameters.set_text("runTable", status["run_table"].text(), time);
     if (status.has("can_resume"))
       instance.parameters.set_enabled("resumeTraining", status["can_resume"].boolean());
     post_status(instance, status);
   }
 
-  static void render_sheet(Instance& instance, const HostImage& output, const RenderArguments& arguments) {
+  // A picture of the active run or of all runs, made by the worker in the size of the output.
+  static void draw(const char* what, Instance& instance, const HostImage& output,
+                   const RenderArguments& arguments) {
     const PixelView& to = output.view();
     Buffer buffer(worker(), packed_bytes(to.bounds, to.format));
     const PixelView shared = top_down_view(buffer.data(), to.bounds, to.format);
-    Json request = about_run("contact_sheet", instance.parameters, arguments.time);
+    Json request = about_run(what, instance.parameters, arguments.time);
     request.set("picture", describe_picture(shared));
     const Json answer = worker()->ask(std::move(request), &buffer, instance.aborted());
     copy_or_clear(shared, to, arguments.window, arguments.rows);

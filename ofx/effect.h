@@ -10,6 +10,7 @@
 #include "host.h"
 #include "image.h"
 #include "knobs.h"
+#include "model_file.h"
 #include "worker.h"
 
 namespace copycat {
@@ -38,7 +39,7 @@ struct Instance {
   std::atomic<bool> changing{false};  // the user's last wish is still being fulfilled
   std::mutex mutex;                   // of what follows; several renders may run at once
   std::string posted;
-  std::string channels_in, channels_out;  // of the model last used
+  Channels channels;  // of the model last used
 };
 
 struct RenderArguments {

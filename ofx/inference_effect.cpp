@@ -1,6 +1,7 @@
 // The Inference effect: a trained model applied to a clip.
 #include "apply_model.h"
 #include "effect.h"
+#include "model_file.h"
 
 namespace copycat {
 namespace {
@@ -60,25 +61,30 @@ class InferenceEffect final : public Effect {
   }
 
   void changed(Instance& instance, const Edit& edit) const override {
-    const Parameters& parameters = instance.parameters;
-    const std::string& name = edit.parameter;
-    const OfxTime time = edit.time;
-    if ((name == "modelFile" || name == "checkpoint") && !parameters.text("modelFile", time).empty()) {
+    if (edit.parameter == "modelFile") {
       instance.post(kOfxMessageWarning, "");
-      Json request = Json::object();
-      request.set("do", "describe_model").set("settings", parameters.settings(time));
-      const Json answer = worker()->ask(std::move(request), nullptr, {});
-      std::lock_guard lock(instance.mutex);
-      instance.channels_in = answer["channels_in"].text();
-      instance.channels_out = answer["channels_out"].text();
+      remember(instance, {});
+      show_channels(instance, edit.time);  // the earlier model's would stay where this one cannot be read
+      const std::string file = instance.parameters.text("modelFile", edit.time);
+      if (!file.empty()) remember(instance, read_channels(file).value_or(Channels{}));
     }
+    // What the file does not say by itself, the first render does.
+    show_channels(instance, edit.time);
+  }
+
+ private:
+  static void remember(Instance& instance, const Channels& channels) {
+    std::lock_guard lock(instance.mutex);
+    instance.channels = channels;
+  }
+
+  // Only in InstanceChanged.
+  static void show_channels(Instance& instance, OfxTime time) {
     std::unique_lock lock(instance.mutex);
-    const std::string in = instance.channels_in, out = instance.channels_out;
+    const Channels channels = instance.channels;
     lock.unlock();
-    if (!in.empty()) {
-      parameters.set_text("channelsIn", in, time);
-      parameters.set_text("channelsOut", out, time);
-    }
+    instance.parameters.set_text("channelsIn", channels.in, time);
+    instance.parameters.set_text("channelsOut", channels.out, time);
   }
 };
 

@@ -23,6 +23,7 @@ KINDS = {
     "directory": "directory",
     "button": "button",
     "info": "info",
+    "table": "table",
 }
 PAGES = ("CopyCat", "Inference", "Advanced", "Progress", "Python")  # in a host's panel from left to right
 UNBOUNDED = {"int": 2_147_483_647, "float": 1e9}
@@ -36,7 +37,7 @@ def quoted(text: str) -> str:
 def row(table: str, knob: dict[str, Any]) -> str:
     """One ``Knob`` initialiser."""
     kind, default = knob["kind"], knob["default"]
-    is_text = KINDS[kind] in ("text", "file", "directory", "info")
+    is_text = KINDS[kind] in ("text", "file", "directory", "info", "table")
     most = UNBOUNDED.get(kind, 0)
     low = -most if knob["minimum"] is None else knob["minimum"]
     high = most if knob["maximum"] is None else knob["maximum"]

@@ -9,6 +9,8 @@
 namespace copycat {
 namespace {
 
+constexpr char kDisplayPage[] = "Progress";
+
 const char* parameter_type(KnobKind kind) {
   switch (kind) {
     case KnobKind::boolean:
@@ -26,6 +28,9 @@ const char* parameter_type(KnobKind kind) {
   }
 }
 
+// What only the plugin writes.
+bool is_read_out(const Knob& knob) { return knob.kind == KnobKind::info || knob.kind == KnobKind::table; }
+
 int as_int(double value) {
   return static_cast<int>(std::clamp(value, static_cast<double>(INT_MIN), static_cast<double>(INT_MAX)));
 }
@@ -38,7 +43,8 @@ const char* string_mode(const Knob& knob) {
       return kOfxParamStringIsDirectoryPath;
     default:
       // Not a label: Nuke never shows a label's later values.
-      return std::strchr(knob.text, '\n') ? kOfxParamStringIsMultiLine : kOfxParamStringIsSingleLine;
+      return knob.kind == KnobKind::table || std::strchr(knob.text, '\n') ? kOfxParamStringIsMultiLine
+                                                                          : kOfxParamStringIsSingleLine;
   }
 }
 
@@ -120,10 +126,10 @@ void define_parameters(OfxParamSetHandle params, const KnobTable& table, const s
     p.set(kOfxParamPropHint, knob.hint);
     p.set(kOfxParamPropScriptName, knob.name);
     if (grouped) p.set(kOfxParamPropParent, (std::string("group") + knob.page).c_str());
-    const bool shows_something = knob.kind != KnobKind::button && knob.kind != KnobKind::info;
+    const bool shows_something = knob.kind != KnobKind::button && !is_read_out(knob);
     if (knob.kind != KnobKind::button) p.set(kOfxParamPropAnimates, 0);
     p.set(kOfxParamPropEvaluateOnChange, shows_something ? 1 : 0);
-    if (knob.kind == KnobKind::info) {
+    if (is_read_out(knob)) {
       p.set(kOfxParamPropEnabled, 0);
       p.set(kOfxParamPropPersistant, 0);
       p.set(kOfxParamPropCanUndo, 0);
@@ -178,12 +184,17 @@ Json Parameters::value(const Knob& knob, OfxTime time) const {
   }
 }
 
-Json Parameters::settings(OfxTime time) const {
+Json Parameters::values(OfxTime time, bool of_display) const {
   Json all = Json::object();
   for (const Knob& knob : *table_)
-    if (knob.is_setting) all.set(knob.name, value(knob, time));
+    if (knob.is_setting && of_display == (std::strcmp(knob.page, kDisplayPage) == 0))
+      all.set(knob.name, value(knob, time));
   return all;
 }
+
+Json Parameters::settings(OfxTime time) const { return values(time, false); }
+
+Json Parameters::display(OfxTime time) const { return values(time, true); }
 
 std::string Parameters::text(const char* name, OfxTime time) const {
   const Knob* knob = row(name);

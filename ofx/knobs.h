@@ -9,7 +9,7 @@
 
 namespace copycat {
 
-enum class KnobKind { boolean, integer, number, choice, text, file, directory, button, info };
+enum class KnobKind { boolean, integer, number, choice, text, file, directory, button, info, table };
 
 // One row of the table.
 struct Knob {
@@ -18,7 +18,7 @@ struct Knob {
   const char* hint;
   const char* page;
   KnobKind kind;
-  bool is_setting;   // goes into the settings that the worker gets
+  bool is_setting;   // a value that the worker gets
   double number;     // default of a boolean, integer or number; index of a choice's default
   const char* text;  // default of a text
   double minimum, maximum;
@@ -49,6 +49,8 @@ class Parameters {
 
   // All settings of the table as the worker takes them: {"epochs": 10000, "modelSize": "Medium", ...}.
   Json settings(OfxTime time) const;
+  // Those of the Progress page, which say how runs are shown: {"logScale": false, ...}.
+  Json display(OfxTime time) const;
   Json value(const Knob& knob, OfxTime time) const;
   std::string text(const char* name, OfxTime time) const;  // a text, or the name of what is chosen
   bool is_on(const char* name, OfxTime time) const;
@@ -58,6 +60,7 @@ class Parameters {
   void set_enabled(const char* name, bool enabled) const;
 
  private:
+  Json values(OfxTime time, bool of_display) const;
   OfxParamHandle find(const char* name) const;
   const Knob* row(const char* name) const;
 

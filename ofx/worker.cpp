@@ -88,7 +88,7 @@ void Worker::purge() {
   std::unique_lock lock(mutex_);
   freed.swap(idle_);
   const std::shared_ptr<Connection> connection = connection_;
-  if (!connection || connection->lost) return;
+  if (!connection || connection->lost || !connection->process.is_ours()) return;
   for (const auto& piece : freed) forget(*connection, *piece);
   if (!connection->ready) return;
   Json request = Json::object();

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from copycat import __version__
-from copycat.config import InferenceSettings, Knob, Settings, SettingsError, choice_label
+from copycat.config import InferenceSettings, Knob, ProgressSettings, Settings, SettingsError, choice_label
 from copycat.errors import CopycatError
 from copycat.progress import training_display
 from copycat.threads import wait_politely
@@ -40,7 +40,7 @@ _OPTION_NAMES = {"training_frames": ("--frames", "--training-frames"), "tile_ove
 # typer has no option that takes two values and can be given often: main() joins them with what no argument can hold.
 _PAIR_SEPARATOR = "\0"
 
-KnobTable = type[Settings] | type[InferenceSettings]
+KnobTable = type[Settings] | type[InferenceSettings] | type[ProgressSettings]
 _PAIRS = Annotated[
     list[str] | None,
     typer.Option(
@@ -310,6 +310,7 @@ def runs(
 
 
 @app.command()
+@_with_knobs(ProgressSettings)
 def progress(
     data_directory: Annotated[Path, typer.Argument(help="Data Directory to show.")],
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = 0,
@@ -318,11 +319,12 @@ def progress(
         str, typer.Option("--host", help="Address to listen on; any but this machine's own needs a token.")
     ] = "127.0.0.1",
     token: Annotated[str | None, typer.Option("--token", help="By default a random one.")] = None,
+    **knobs: Any,
 ) -> None:
     """Serve the Progress page: runs, loss, contact sheets, live."""
     from copycat.dashboard.cli import progress as serve
 
-    serve(data_directory, port, browser, host, token)
+    serve(data_directory, port, browser, host, token, **knobs)
 
 
 ofx = typer.Typer(no_args_is_help=True, help="The OpenFX plugin for compositing hosts.")

@@ -2,8 +2,8 @@
 
 The command line, the Python API, the OpenFX effects, the worker and the Progress page all loop over
 :data:`COPYCAT_KNOBS` and :data:`INFERENCE_KNOBS`. A knob that holds a setting is a field of
-:class:`Settings` (training) or :class:`InferenceSettings`; buttons, read-outs and knobs that only
-arrange the display are listed beside them. Knob names are what scripts use (camelCase); the Python
+:class:`Settings` (training), :class:`InferenceSettings` or :class:`ProgressSettings` (how runs are
+shown); buttons and read-outs are listed beside them. Knob names are what scripts use (camelCase); the Python
 field is the same name in snake_case.
 
 ``python -m copycat.config`` prints both tables as JSON, which the build of the OpenFX plugin reads.
@@ -115,7 +115,7 @@ class SettingsError(CopycatError):
 
 
 class _Table:
-    """Checks and converts values by the table; base of the two settings classes."""
+    """Checks and converts values by the table; base of the settings classes."""
 
     @classmethod
     def knobs(cls) -> tuple[Knob, ...]:
@@ -445,6 +445,26 @@ class InferenceSettings(_Table):
     )
 
 
+@dataclass(frozen=True)
+class ProgressSettings(_Table):
+    """How runs are shown, on the Progress page and in a host; no training depends on it."""
+
+    live_updates: bool = _knob(
+        False,
+        "Live Updates",
+        "Polls the Data Directory for runs made elsewhere; a local run is always live.",
+        page="Progress",
+    )
+    log_scale: bool = _knob(False, "Log Scale", "Makes the loss axis logarithmic.", page="Progress")
+    smoothness: float = _knob(
+        0.6, "Smoothness", "How much the loss curve is smoothed.", page="Progress", minimum=0, maximum=1
+    )
+    show_original: bool = _knob(
+        True, "Show Original Curve", "Draws the raw curve behind the smoothed one.", page="Progress"
+    )
+    show_validation: bool = _knob(True, "Show Validation", "Draws the validation curve.", page="Progress")
+
+
 def _fields_with_types(cls: type[_Table]) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
     hints = typing.get_type_hints(cls)
     for f in fields(cls):  # type: ignore[arg-type]
@@ -584,44 +604,21 @@ _COPYCAT_EXTRAS = (
         "View",
         "choice",
         "CopyCat",
-        "What the node puts out: the Input, the newest checkpoint applied to the Preview, or the contact sheet.",
+        "What the node puts out: the Input, the newest checkpoint applied to the Preview, the contact sheet, or the "
+        "loss curves of the runs as the knobs of the Progress page say.",
         "Input",
         on=OFX,
-        choices=("Input", "Preview", "Contact Sheet"),
+        choices=("Input", "Preview", "Contact Sheet", "Loss Curve"),
     ),
     _extra("openProgress", "Open Progress", "button", "Progress", "Opens the Progress page in the browser.", on=OFX),
-    _extra("runTable", "Runs", "table", "Progress", "Every run in the Data Directory.", on=PAGE),
     _extra(
-        "liveUpdates",
-        "Live Updates",
-        "bool",
+        "runTable",
+        "Runs",
+        "table",
         "Progress",
-        "Polls the Data Directory for runs made elsewhere; a local run is always live.",
-        False,
-        on=PAGE,
+        "Every run in the Data Directory: name, steps, last update; in a host the active one bears a star.",
+        on=HOSTED,
     ),
-    _extra("logScale", "Log Scale", "bool", "Progress", "Makes the loss axis logarithmic.", False, on=PAGE),
-    _extra(
-        "smoothness",
-        "Smoothness",
-        "float",
-        "Progress",
-        "How much the loss curve is smoothed.",
-        0.6,
-        on=PAGE,
-        minimum=0,
-        maximum=1,
-    ),
-    _extra(
-        "showOriginal",
-        "Show Original Curve",
-        "bool",
-        "Progress",
-        "Draws the raw curve behind the smoothed one.",
-        True,
-        on=PAGE,
-    ),
-    _extra("showValidation", "Show Validation", "bool", "Progress", "Draws the validation curve.", True, on=PAGE),
 )
 
 _INFERENCE_EXTRAS = (
@@ -629,7 +626,7 @@ _INFERENCE_EXTRAS = (
     _extra("channelsOut", "Channels Out", "info", "Inference", "The channels the model makes.", "", on=HOSTED),
 )
 
-COPYCAT_KNOBS: tuple[Knob, ...] = (_GPU_NAME, *Settings.knobs(), *_COPYCAT_EXTRAS)
+COPYCAT_KNOBS: tuple[Knob, ...] = (_GPU_NAME, *Settings.knobs(), *_COPYCAT_EXTRAS, *ProgressSettings.knobs())
 INFERENCE_KNOBS: tuple[Knob, ...] = (
     dataclasses.replace(_GPU_NAME, page="Inference"),
     *InferenceSettings.knobs(),

@@ -1,7 +1,10 @@
 // Tests of the plugin's parts that need no host: JSON, message frames, copying pixels of any layout.
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <stdexcept>
@@ -10,6 +13,7 @@
 #include "image.h"
 #include "json.h"
 #include "message_frame.h"
+#include "model_file.h"
 
 namespace {
 
@@ -68,6 +72,69 @@ void test_frames(const char* golden) {
   check(frames >= 4, "there are golden frames");
   std::string nonsense(8, '\xFF');
   check(throws([&] { copycat::take_message(nonsense); }), "nonsense is refused");
+}
+
+// What the file says its header's length is may be a lie.
+std::string model_file(const std::string& header, std::uint64_t length) {
+  std::string bytes;
+  for (int i = 0; i < 8; ++i) bytes += static_cast<char>(length >> (8 * i) & 0xFF);
+  return bytes + header;
+}
+
+std::string header_about(const std::string& channels_in, const std::string& channels_out) {
+  Json about = Json::object(), metadata = Json::object(), header = Json::object();
+  about.set("channelsIn", Json::parse(channels_in)).set("channelsOut", Json::parse(channels_out));
+  metadata.set("copycat", about.dump());
+  return header.set("__metadata__", metadata).dump();
+}
+
+// The channels of a file with these bytes: "in -> out", or "refused".
+std::string channels_of(const std::string& bytes) {
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("parts_test_" + std::to_string(getpid()) + ".cat");
+  std::ofstream(path, std::ios::binary) << bytes;
+  std::string found = "refused";
+  try {
+    if (const auto channels = copycat::read_channels(path)) found = channels->in + " -> " + channels->out;
+  } catch (const std::runtime_error& error) {
+    check(std::strstr(error.what(), path.c_str()) != nullptr, "a refusal names the file");
+  }
+  std::remove(path.c_str());
+  return found;
+}
+
+void test_model_files() {
+  const std::string good = header_about("[\"R\",\"G\"]", "[\"A\"]");
+  const std::uint64_t length = good.size();
+  check(channels_of(model_file(good, length)) == "R, G -> A", "channels are read");
+  check(channels_of(model_file(good, length) + "weights") == "R, G -> A", "weights follow");
+  for (const std::uint64_t lie : {std::uint64_t{0}, std::uint64_t{1}, length - 1, length + 1,
+                                  std::uint64_t{100} << 20, ~std::uint64_t{0}, ~std::uint64_t{7}})
+    check(channels_of(model_file(good, lie)) == "refused", "a length that lies is refused");
+  for (std::size_t kept = 0; kept < 12; ++kept)
+    check(channels_of(model_file(good, length).substr(0, kept)) == "refused", "a torn file is refused");
+  for (const char* bad : {"[]", "null", "3", "{}", "[\"\"]", "[3]", "[[\"R\"]]", "\"R\""})
+    check(channels_of(model_file(header_about(bad, "[\"A\"]"), header_about(bad, "[\"A\"]").size())) ==
+              "refused",
+          bad);
+  std::string many = "[\"R\"";
+  for (int i = 0; i < 5000; ++i) many += ",\"R\"";
+  const std::string long_name = "[\"" + std::string(100000, 'R') + "\"]";
+  for (const std::string& bad : {many + "]", long_name}) {
+    const std::string header = header_about("[\"R\"]", bad);
+    check(channels_of(model_file(header, header.size())) == "refused", "what no model has is refused");
+  }
+  const std::string deep(100000, '[');
+  check(channels_of(model_file(deep, deep.size())) == "refused", "nesting has an end here too");
+  std::uint32_t random = 12345;
+  for (int i = 0; i < 2000; ++i) {  // any bytes at all: read or refused, nothing else
+    std::string bytes = model_file(good, length);
+    for (int j = 0; j <= i % 4; ++j) {
+      random = random * 1664525u + 1013904223u;
+      bytes[(random >> 8) % bytes.size()] = static_cast<char>(random >> 24);
+    }
+    channels_of(bytes);
+  }
 }
 
 std::vector<float> pixels_through(copycat::Depth depth, const std::vector<float>& values) {
@@ -173,6 +240,7 @@ void test_layouts() {
 int main(int count, char** arguments) {
   test_json();
   test_frames(count > 1 ? arguments[1] : "golden_frames.txt");
+  test_model_files();
   test_depths();
   test_layouts();
   std::printf("%d checks, %d failed\n", g_checks, g_failures);

@@ -79,9 +79,11 @@ def check_value(knob: Knob, row: dict[str, Any]) -> None:
     if knob.kind == "choice":
         assert row["OfxParamPropChoiceOption"] == [choice_label(choice) for choice in knob.choices]
         assert knob.choices[int(default)] == knob.default
-    elif knob.kind == "info":
-        assert row["OfxParamPropEnabled"] == [0]
+    elif knob.kind in ("info", "table"):
+        assert row["OfxParamPropEnabled"] == row["OfxParamPropPersistant"] == row["OfxParamPropEvaluateOnChange"] == [0]
         assert knob.name == "gpuName" or default == (knob.default or "")
+        lines = knob.kind == "table" or "\n" in default
+        assert row["OfxParamPropStringMode"] == [f"OfxParamStringIs{'MultiLine' if lines else 'SingleLine'}"]
     elif knob.kind != "button":
         assert default == knob.default
     if knob.kind in ("int", "float"):

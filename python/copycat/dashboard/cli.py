@@ -6,8 +6,11 @@ import contextlib
 import importlib.util
 import secrets
 import socket
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from copycat.config import ProgressSettings
 from copycat.errors import CopycatError
 
 FIRST_PORT = 8600
@@ -15,7 +18,12 @@ _PORTS_TRIED = 50
 
 
 def progress(
-    data_directory: Path, port: int = 0, browser: bool = True, host: str = "127.0.0.1", token: str | None = None
+    data_directory: Path,
+    port: int = 0,
+    browser: bool = True,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    **display: Any,
 ) -> None:
     """Serves the Progress page until Ctrl-C.
 
@@ -25,10 +33,13 @@ def progress(
         browser: open the page in the browser.
         host: address to listen on. Any but the loopback address needs a token.
         token: asked of every browser where the host is not the loopback address; a random one when none is given.
+        display: fields of :class:`copycat.config.ProgressSettings` that stand in the address which is opened, so that
+            the page begins with them.
 
     Raises:
-        CopycatError: the directory does not exist, the port is taken, or NiceGUI is not installed.
+        CopycatError: a knob does not fit, the directory does not exist, the port is taken, or NiceGUI is not installed.
     """
+    options = display_options(ProgressSettings(**display), display)
     data_directory = Path(data_directory).resolve()
     if not data_directory.is_dir():
         raise CopycatError(f"{data_directory}: there is no such Data Directory")
@@ -42,7 +53,13 @@ def progress(
     if not is_loopback(host):
         token = token or secrets.token_urlsafe(24)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
-        serve(data_directory, host, _free_port(host, port), browser, token)
+        serve(data_directory, host, _free_port(host, port), browser, token, options)
+
+
+def display_options(settings: ProgressSettings, fields: Iterable[str]) -> dict[str, str]:
+    """The named fields as options of the page's address: ``{"logScale": "true", ...}``."""
+    named = {knob.name for knob in ProgressSettings.knobs() if knob.field in set(fields)}
+    return {name: str(value).lower() for name, value in settings.to_dict().items() if name in named}
 
 
 def _free_port(host: str, port: int) -> int:

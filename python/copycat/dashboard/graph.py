@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from nicegui import events, ui
 
+from copycat.config import ProgressSettings
 from copycat.runs import RunInfo
 from copycat.runs.curves import Curve, thin
 from copycat.runs.watch import Watch
@@ -29,11 +30,11 @@ class Graph:
         log_scale, smoothness, show_original, show_validation: the knobs of the Progress tab.
     """
 
-    def __init__(self, watch: Watch) -> None:
-        self._log_scale = False
-        self.smoothness = 0.6
-        self.show_original = True
-        self.show_validation = True
+    def __init__(self, watch: Watch, display: ProgressSettings) -> None:
+        self._log_scale = display.log_scale
+        self.smoothness = display.smoothness
+        self.show_original = display.show_original
+        self.show_validation = display.show_validation
         self._watch = watch
         self._x: Range | None = None
         self._y: Range | None = None
@@ -41,7 +42,7 @@ class Graph:
         self._shown_y: Range = (0.0, 1.0)
         self._wanted = self._drawing = False
         self._sent_zoom: tuple[Range | None, float] | None = None
-        self._chart = ui.echart(_options()).classes("graph")
+        self._chart = ui.echart(_options(self._log_scale)).classes("graph")
         self._chart.on("chart:datazoom", self._zoomed, ["start", "end", "batch"], throttle=0.12, leading_events=False)
         self._chart.on("dblclick", self.fit)
 
@@ -55,7 +56,7 @@ class Graph:
         self._log_scale = on
         self._y = None
         # An axis of another kind is another object to ECharts: it needs all of its options, and so does the rest.
-        self._chart.options["yAxis"][0]["type"] = "log" if on else "value"
+        self._chart.options["yAxis"][0]["type"] = _axis_type(on)
         self._chart.update()
         self._sent_zoom = None
 
@@ -247,7 +248,11 @@ def _stage_marks(curve: Curve) -> dict[str, Any]:
     }
 
 
-def _options() -> dict[str, Any]:
+def _axis_type(log_scale: bool) -> str:
+    return "log" if log_scale else "value"
+
+
+def _options(log_scale: bool) -> dict[str, Any]:
     """What stays as it is."""
     axis = {
         "nameTextStyle": {"color": _GREY, "fontSize": 11},
@@ -264,7 +269,7 @@ def _options() -> dict[str, Any]:
         "yAxis": [
             {
                 **axis,
-                "type": "value",
+                "type": _axis_type(log_scale),
                 "name": "Loss",
                 "nameLocation": "middle",
                 "nameGap": 44,

@@ -7,13 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nicegui import ui
 
 from copycat import runs
-from copycat.config import COPYCAT_KNOBS
+from copycat.config import COPYCAT_KNOBS, ProgressSettings, SettingsError
 from copycat.dashboard.dialogs import TrainingDialog, confirm, show_inference
 from copycat.dashboard.graph import Graph
 from copycat.dashboard.status import Status
@@ -35,14 +35,18 @@ class Page:
     _graph: Graph
     _table: RunTable
 
-    def __init__(self, watch: Watch, trainings: Trainings, local: bool) -> None:
+    def __init__(self, watch: Watch, trainings: Trainings, local: bool, options: Mapping[str, str]) -> None:
         """Builds the page.
 
         Args:
             watch: what is known of the runs.
             trainings: starts trainings.
             local: whether only this machine's user can open the page; else nothing is opened on its desktop.
+            options: of the address; those named after a knob say what it stands at to begin with.
         """
+        self._display = _display(options)
+        if "liveUpdates" in options:
+            watch.live_updates = self._display.live_updates
         self._watch = watch
         self._trainings = trainings
         self._local = local
@@ -81,16 +85,16 @@ class Page:
     def _graph_panel(self) -> None:
         with ui.element("section").classes("panel"):
             with ui.element("div").classes("tools"):
-                knob = _KNOBS["smoothness"]
-                self._switch("logScale", False, lambda on: self._set_graph("log_scale", on))
+                knob, show = _KNOBS["smoothness"], self._display
+                self._switch("logScale", show.log_scale, lambda on: self._set_graph("log_scale", on))
                 ui.label(knob.label).classes("tool-label")
-                ui.slider(min=knob.minimum or 0, max=knob.maximum or 1, step=0.01, value=knob.default).props(
-                    f'label dense aria-label="{knob.label}"'
-                ).classes("smoothness").on_value_change(
+                ui.slider(
+                    min=knob.minimum or 0, max=knob.maximum or 1, step=0.01, value=self._display.smoothness
+                ).props(f'label dense aria-label="{knob.label}"').classes("smoothness").on_value_change(
                     lambda event: self._set_graph("smoothness", event.value)
                 ).tooltip(knob.hint)
-                self._switch("showOriginal", True, lambda on: self._set_graph("show_original", on))
-                self._switch("showValidation", True, lambda on: self._set_graph("show_validation", on))
+                self._switch("showOriginal", show.show_original, lambda on: self._set_graph("show_original", on))
+                self._switch("showValidation", show.show_validation, lambda on: self._set_graph("show_validation", on))
                 ui.element("div").classes("spacer")
                 with ui.element("div").classes("zoom"):
                     for label, hint, act in (
@@ -102,7 +106,7 @@ class Page:
                         ("Refresh", "Read the Data Directory again", self._reread),
                     ):
                         ui.button(label, on_click=act).props("flat dense no-caps size=sm").classes("tool").tooltip(hint)
-            self._graph = Graph(self._watch)
+            self._graph = Graph(self._watch, self._display)
 
     def _table_panel(self) -> None:
         with ui.element("section").classes("panel"):
@@ -243,6 +247,16 @@ class Page:
     def _training_started(self) -> None:
         self._watch.activate_next()
         ui.notify("The training was started; its run shows here as soon as it writes its first step.")
+
+
+def _display(options: Mapping[str, str]) -> ProgressSettings:
+    """What the address says of the knobs; the defaults where it says nonsense."""
+    named = {knob.name: options[knob.name] for knob in ProgressSettings.knobs() if knob.name in options}
+    try:
+        return ProgressSettings.from_dict(named)
+    except SettingsError as error:
+        ui.notify(str(error), type="negative", close_button="Close", multi_line=True)
+        return ProgressSettings()
 
 
 def _choose(run: Run, **entry: Any) -> None:

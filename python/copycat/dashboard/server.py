@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
 
+from fastapi import Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from nicegui import app, background_tasks, ui
 
@@ -24,7 +26,7 @@ _ICON = (
 )
 
 
-def serve(directory: Path, host: str, port: int, browser: bool, token: str | None) -> None:
+def serve(directory: Path, host: str, port: int, browser: bool, token: str | None, options: Mapping[str, str]) -> None:
     """Serves the page of a Data Directory until it is interrupted.
 
     Args:
@@ -32,6 +34,7 @@ def serve(directory: Path, host: str, port: int, browser: bool, token: str | Non
         host, port: where to listen; port is free.
         browser: open the page in the browser.
         token: asked of every browser; None where the host is the loopback address.
+        options: of the address that is printed and opened: what knobs of the page stand at to begin with.
     """
     watch, trainings = Watch(directory), Trainings(directory)
     app.add_static_files("/copycat", STATIC)
@@ -39,10 +42,11 @@ def serve(directory: Path, host: str, port: int, browser: bool, token: str | Non
     app.add_middleware(Access, host=host, port=port, token=token)
 
     @ui.page("/", title=f"{directory.name} - copycat", dark=True)
-    def page() -> None:
-        Page(watch, trainings, local=token is None)
+    def page(request: Request) -> None:
+        Page(watch, trainings, local=token is None, options=request.query_params)
 
-    query = f"/?token={token}" if token else "/"
+    query = "/?" + urlencode({**({"token": token} if token else {}), **options})
+    query = query.rstrip("?")
     shown_host = f"[{host}]" if ":" in host else host
     app.on_startup(lambda: print(f"Progress of {directory}: http://{shown_host}:{port}{query}", flush=True))
     app.on_startup(lambda: background_tasks.create(_keep_watching(watch), name="watch the runs"))

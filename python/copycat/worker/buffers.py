@@ -15,6 +15,7 @@ from copycat.worker.protocol import ProtocolError
 
 COMPONENTS = {"RGBA": ("R", "G", "B", "A"), "RGB": ("R", "G", "B"), "A": ("A",)}
 _DTYPES: dict[str, type[np.generic]] = {"byte": np.uint8, "short": np.uint16, "half": np.float16, "float": np.float32}
+_LARGEST_HALF = 65504.0
 
 
 class Buffers:
@@ -84,3 +85,15 @@ def picture(piece: mmap.mmap, described: Mapping[str, Any]) -> tuple[NDArray[Any
     if min(shape) <= 0 or count * dtype.itemsize > len(piece):
         raise ProtocolError(f"a picture of {shape} does not fit into {len(piece)} bytes")
     return np.frombuffer(piece, dtype, count).reshape(shape), names
+
+
+def store(values: NDArray[Any], pixels: NDArray[Any], indices: list[int] | None = None) -> None:
+    """Writes values ``[H, W, C]`` into components of a picture of any depth; integers are clamped and rounded."""
+    chosen = indices if indices is not None else list(range(values.shape[2]))
+    if pixels.dtype == np.float16:
+        values = np.where(np.isfinite(values), np.clip(values, -_LARGEST_HALF, _LARGEST_HALF), values)
+    elif pixels.dtype != np.float32:
+        most = 255.0 if pixels.dtype == np.uint8 else 65535.0
+        values = np.clip(np.nan_to_num(values), 0, 1) * most + 0.5
+    for plane, component in enumerate(chosen):
+        pixels[..., component] = values[..., plane]

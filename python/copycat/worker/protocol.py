@@ -23,20 +23,21 @@ request. In it lies a *picture*: rows from top to bottom without gaps, component
 short, half or float. Byte 255 and short 65535 stand for 1.0. The plugin does not touch a buffer between request and
 answer.
 
-``settings`` is an object of script names and values as in :mod:`copycat.config`.
+``settings`` is an object of script names and values as in :mod:`copycat.config`; ``display`` is one of the knobs of the
+Progress page, which say how runs are shown and whether those that train elsewhere are read on.
 
 ==================  =================================================  =================================================
 ``do``              request                                            ``ok``
 ==================  =================================================  =================================================
 ``render``          settings (Inference), frame, buffer, picture       model, channels_in, channels_out, loads, warning;
                                                                        the picture is changed in place
-``describe_model``  settings (Inference)                               model, channels_in, channels_out: text
 ``callback``        settings (Inference), name (before_render,         {}
                     after_render), frame
 ``purge``                                                              {}; models are forgotten
-``preview``         settings (CopyCat), frame, buffer, picture         status; the picture is changed in place if there
-                                                                       is a checkpoint
-``contact_sheet``   settings (CopyCat), buffer, picture                status; the picture becomes the newest sheet
+``preview``         settings (CopyCat), display, frame, buffer,        status; the picture is changed in place if there
+                    picture                                            is a checkpoint
+``contact_sheet``,  settings (CopyCat), display, buffer, picture       status; the picture becomes the newest sheet,
+``loss_curve``                                                         or the graph of the runs' losses
 ``frames``          text (Training Frames), input, ground_truth:       frames
                     [first, last] or []
 ``begin_run``       settings (CopyCat)                                 run
@@ -44,11 +45,11 @@ answer.
                     buffer, picture
 ``train``           run, settings (CopyCat)                            as status; progress while frames are written
 ``abandon``         run                                                {}; what was handed over is deleted
-``status``,         settings (CopyCat)                                 status: text, training_info: text, can_resume,
-``stop``,                                                              failed
+``status``,         settings (CopyCat), display                        status: text, training_info: text, can_resume,
+``open_progress``                                                      failed, run_table: a line for each run
+``stop``,           settings (CopyCat)                                 as status, without run_table
 ``finish``,
-``resume``,
-``open_progress``
+``resume``
 ``newest_model``    settings (CopyCat)                                 model
 ==================  =================================================  =================================================
 

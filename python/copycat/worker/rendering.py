@@ -22,7 +22,7 @@ from copycat.config import InferenceSettings
 from copycat.errors import CopycatError
 from copycat.runs import Run, RunError
 from copycat.worker import active_run
-from copycat.worker.buffers import picture
+from copycat.worker.buffers import picture, store
 from copycat.worker.host_callbacks import resolve
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ Loader = Callable[[str, str, bool], Any]
 
 _MODELS_KEPT = 4
 _CHECKPOINT = re.compile(r"(?P<run>.+)_(?P<step>[0-9]+)\.cat")
-_LARGEST_HALF = 65504.0
 
 
 @dataclass
@@ -47,7 +46,9 @@ class _Loaded:
 class Renderer:
     """The models in use, and the thread that computes."""
 
-    def __init__(self, load: Loader | None = None) -> None:
+    def __init__(self, status: Handler, load: Loader | None = None) -> None:
+        """``status`` answers what a host shows of the active run, ``load`` reads a model; the real one by default."""
+        self._status = status
         self._load = load or _load_real
         self._models: OrderedDict[tuple[str, str, bool], _Loaded] = OrderedDict()
         self._loads = 0
@@ -59,9 +60,7 @@ class Renderer:
         """The requests that are answered here."""
         return {
             "render": self.render,
-            "describe_model": self.describe_model,
             "preview": self.preview,
-            "contact_sheet": self.contact_sheet,
             "callback": call_back,
             "purge": self.purge,
         }
@@ -82,37 +81,15 @@ class Renderer:
         path = choose_model(settings.model_file, settings.checkpoint)
         return self._apply(request, settings, path)
 
-    def describe_model(self, request: Request) -> dict[str, Any]:
-        """Reads what a model takes and makes."""
-        settings = InferenceSettings.from_dict(request.message["settings"])
-        path = choose_model(settings.model_file, settings.checkpoint)
-        model, _ = self._model(path, settings)
-        return {
-            "model": str(path),
-            "channels_in": ", ".join(model.channels_in),
-            "channels_out": ", ".join(model.channels_out),
-        }
-
     def preview(self, request: Request) -> dict[str, Any]:
         """Applies the newest checkpoint of the active run; the picture stays as it is where there is none."""
         chosen = request.message["settings"]
         run = active_run.find(chosen)
-        status = active_run.status(run)
         checkpoints = run.checkpoints() if run else []
         if checkpoints:
             gpu = {name: chosen[name] for name in ("useGPUIfAvailable", "gpuIndex") if name in chosen}
             self._apply(request, InferenceSettings.from_dict(gpu), checkpoints[-1][1])
-        return status
-
-    def contact_sheet(self, request: Request) -> dict[str, Any]:
-        """Fits the newest contact sheet of the active run into the picture; black where there is none."""
-        from copycat.worker.sheets import draw_sheet
-
-        run = active_run.find(request.message["settings"])
-        pixels, names = picture(request.buffers.get(request.message), request.message["picture"])
-        sheets = run.contact_sheets() if run else []
-        _store(draw_sheet(sheets[-1][1] if sheets else None, pixels.shape, pixels.dtype, names), pixels)
-        return active_run.status(run)
+        return self._status(request)
 
     def _apply(self, request: Request, settings: InferenceSettings, path: Path) -> dict[str, Any]:
         calls = resolve(settings)
@@ -144,7 +121,7 @@ class Renderer:
         )
         seconds = time.perf_counter() - started
         if in_place is None:
-            _store(made.cpu().permute(1, 2, 0).numpy(), pixels, made_indices)
+            store(made.cpu().permute(1, 2, 0).numpy(), pixels, made_indices)
         request.spent.append(made)
         return {
             "model": str(path),
@@ -270,15 +247,3 @@ def _planes(pixels: NDArray[Any], indices: list[int]) -> Tensor:
     if shared is not None:
         return shared
     return torch.from_numpy(pixels).permute(2, 0, 1)[indices].float()
-
-
-def _store(values: NDArray[Any], pixels: NDArray[Any], indices: list[int] | None = None) -> None:
-    """Writes values ``[H, W, C]`` into components of a picture of any depth; integers are clamped and rounded."""
-    chosen = indices if indices is not None else list(range(values.shape[2]))
-    if pixels.dtype == np.float16:
-        values = np.where(np.isfinite(values), np.clip(values, -_LARGEST_HALF, _LARGEST_HALF), values)
-    elif pixels.dtype != np.float32:
-        most = 255.0 if pixels.dtype == np.uint8 else 65535.0
-        values = np.clip(np.nan_to_num(values), 0, 1) * most + 0.5
-    for plane, component in enumerate(chosen):
-        pixels[..., component] = values[..., plane]

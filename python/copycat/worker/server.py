@@ -18,6 +18,7 @@ from typing import Any
 from copycat import __version__
 from copycat.errors import CopycatError
 from copycat.worker.buffers import Buffers
+from copycat.worker.overview import Overview
 from copycat.worker.protocol import PROTOCOL, Channel, ProtocolError
 from copycat.worker.rendering import Loader, Renderer
 from copycat.worker.training import Trainings
@@ -56,12 +57,13 @@ class Server:
         """``load`` reads a model (path, device, half precision); the real one by default."""
         self._channel = channel
         self._buffers = Buffers()
-        self._renderer = Renderer(load)
         self._trainings = Trainings()
+        self._overview = Overview(self._trainings.word)
         self._open: dict[int, Request] = {}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_REQUESTS_AT_ONCE, "copycat-request")
-        self._handlers: dict[str, Handler] = {**self._renderer.handlers(), **self._trainings.handlers()}
+        parts = (self._trainings, self._overview, Renderer(self._overview.status, load))
+        self._handlers: dict[str, Handler] = {name: act for part in parts for name, act in part.handlers().items()}
 
     def run(self) -> None:
         """Answers requests until the plugin is gone."""
@@ -81,6 +83,7 @@ class Server:
             requests = list(self._open.values())
         for request in requests:
             request.cancelled.set()
+        self._overview.end()
         self._trainings.end(_END_SECONDS)
 
     def _accept(self, message: Mapping[str, Any]) -> None:

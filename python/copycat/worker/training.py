@@ -24,13 +24,13 @@ from copycat.errors import CopycatError
 from copycat.runs import Display, Run, RunError, finish, new_run, stop, trainer_lives
 from copycat.worker import active_run, host_callbacks
 from copycat.worker.buffers import picture
+from copycat.worker.progress_page import last_words
 
 if TYPE_CHECKING:
     from copycat.worker.server import Handler, Request
 
 _WRITERS = 2
 _MOST_QUEUED_BYTES = 2 << 30
-_PAGE_SECONDS = 2.0  # in which a page that cannot open has said so
 _CHANGEABLE = ("epochs", "minutes", "checkpointInterval", "imageInterval")
 
 
@@ -53,7 +53,6 @@ class Trainings:
         self._deciding = threading.Lock()  # whether a run starts or is given up
         self._processes: dict[str, subprocess.Popen[bytes]] = {}  # trainings started here that still run
         self._failures: dict[str, str] = {}
-        self._page: subprocess.Popen[bytes] | None = None
         self._writers = ThreadPoolExecutor(_WRITERS, "copycat-writer", initializer=_step_back)
         self._queued = 0
         self._written = threading.Condition()
@@ -66,11 +65,9 @@ class Trainings:
             "hand_over": self.hand_over,
             "train": self.train,
             "abandon": self.abandon,
-            "status": self.status,
             "stop": self.stop,
             "finish": self.finish,
             "resume": self.resume,
-            "open_progress": self.open_progress,
             "newest_model": newest_model,
         }
 
@@ -171,23 +168,18 @@ class Trainings:
                 handover.given_up.set()
         for handover in waiting:
             _delete(handover, seconds)
-        if self._page:
-            self._page.terminate()
 
-    def status(self, request: Request) -> dict[str, Any]:
-        """How the active run is doing."""
-        return self._status(request.message["settings"])
-
-    def _status(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        directory = active_run.directory_of(settings)
+    def word(self, directory: Path) -> dict[str, Any] | None:
+        """The status of the chosen run where its files do not say it: it starts, or it did not."""
         chosen = Display.read(directory).active
-        if chosen:
-            run, key = Run(directory, chosen), str(directory / chosen)
-            if key in self._failures and not trainer_lives(run):
-                return {"status": self._failures[key], "failed": True}
-            if key in self._processes and not run.summary.exists():
-                return {"status": f"{chosen}: training starts", "can_resume": False, "failed": False}
-        return active_run.status(active_run.find(settings))
+        if not chosen:
+            return None
+        run, key = Run(directory, chosen), str(directory / chosen)
+        if key in self._failures and not trainer_lives(run):
+            return {"status": self._failures[key], "failed": True}
+        if key in self._processes and not run.summary.exists():
+            return {"status": f"{chosen}: training starts", "can_resume": False, "failed": False}
+        return None
 
     def stop(self, request: Request) -> dict[str, Any]:
         """Asks the active run's trainer to save and stop."""
@@ -230,26 +222,6 @@ class Trainings:
         self._start(run, arguments, b"")
         return run
 
-    def open_progress(self, request: Request) -> dict[str, Any]:
-        """Opens the Progress page of the Data Directory; it closes with the host."""
-        directory = active_run.directory_of(request.message["settings"])
-        if not directory.is_dir():
-            raise RunError(f"{directory}: there is no such Data Directory yet: start a training first")
-        if self._page:
-            self._page.terminate()
-            self._page.wait()
-        with tempfile.TemporaryFile() as output:
-            self._page = subprocess.Popen(
-                [sys.executable, "-P", "-m", "copycat", "progress", str(directory)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                status = self._page.wait(_PAGE_SECONDS)
-                raise RunError(f"the Progress page does not open: {_last_words(output) or f'status {status}'}")
-        return self._status(request.message["settings"])
-
     def _handover(self, message: Mapping[str, Any]) -> _Handover:
         run = _run(message)
         handover = self._handovers.get(str(run.file("")))
@@ -283,7 +255,7 @@ class Trainings:
     def _wait(self, run: Run, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
         status = process.wait()
         with output:
-            words = _last_words(output)
+            words = last_words(output)
         if self._processes.get(str(run.file(""))) is process:
             del self._processes[str(run.file(""))]
         if status not in (0, 130, 143, -signal.SIGTERM):
@@ -316,13 +288,6 @@ def newest_model(request: Request) -> dict[str, Any]:
     if not checkpoints:
         raise RunError(f"run {run.name} has no checkpoint yet")
     return {"model": str(checkpoints[-1][1])}
-
-
-def _last_words(output: IO[bytes]) -> str:
-    """The last line that a process wrote."""
-    output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
-    lines = output.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
 
 
 def _step_back() -> None:
