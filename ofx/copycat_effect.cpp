@@ -103,7 +103,7 @@ class CopyCatEffect final : public Effect {
       const std::string model = ask(instance, "newest_model", time)["model"].text();
       show_message(instance.effect, kOfxMessageMessage, "Model File for an Inference node: " + model);
       instance.post(kOfxMessageMessage, "Model File for an Inference node: " + model);
-    } else if (worker()->is_running() && !parameters.text("dataDirectory", time).empty()) {
+    } else if (worker()->is_ready() && !parameters.text("dataDirectory", time).empty()) {
       show_status(instance, ask(instance, "status", time), time);
     }
   }

@@ -102,9 +102,9 @@ void Worker::forget(Connection& connection, const SharedMemory& piece) {
   if (connection.known_buffers.erase(piece.id())) connection.dropped_buffers.push_back(piece.id());
 }
 
-bool Worker::is_running() {
+bool Worker::is_ready() {
   std::lock_guard lock(mutex_);
-  return connection_ && !connection_->lost && connection_->process.is_ours();
+  return connection_ && connection_->ready && !connection_->lost && connection_->process.is_ours();
 }
 
 // Whether the worker died while nobody waited for it.

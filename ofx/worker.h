@@ -66,7 +66,8 @@ class Worker {
   // thread. Throws WorkerError, or Cancelled once `aborted` returns true.
   Json ask(Json request, Buffer* buffer, const Aborted& aborted, const Progress& progress = {});
 
-  bool is_running();
+  // Whether a request would be sent at once: nobody has to wait for a worker that starts.
+  bool is_ready();
 
   // Gives memory back: idle buffers, and the models that the worker has read. Waits for nothing.
   void purge();

@@ -25,6 +25,7 @@ body { margin: 0; padding: 14px; background: #1f1f1f; color: #d0d0d0; font: 12px
 .label { width: 150px; text-align: right; padding-right: 8px; white-space: nowrap; overflow: hidden; }
 .field { background: #262626; border: 1px solid #191919; padding: 2px 6px; flex: 1; min-height: 14px;
   white-space: pre; }
+.tall { min-height: 44px; }
 .off { color: #8a8a8a; background: #2e2e2e; }
 .button { background: #5a5a5a; border-radius: 3px; padding: 3px 10px; }
 """
@@ -44,8 +45,9 @@ def field(row: dict[str, Any]) -> str:
         shown = html.escape(row["OfxParamPropChoiceOption"][value]) + " &#9662;"
     else:
         shown = html.escape(str(int(value) if isinstance(value, float) and value.is_integer() else value))
-    off = " off" if row.get("OfxParamPropEnabled") == [0] else ""
-    return f'<div class="row"><div class="label">{label}</div><div class="field{off}">{shown}</div></div>'
+    look = " off" if row.get("OfxParamPropEnabled") == [0] else ""
+    look += " tall" if row.get("OfxParamPropStringMode") == ["OfxParamStringIsMultiLine"] else ""
+    return f'<div class="row"><div class="label">{label}</div><div class="field{look}">{shown}</div></div>'
 
 
 def panels(host: ofx_host.Host) -> str:

@@ -74,7 +74,7 @@ def open_page(browser: Browser, directory: Path) -> Iterator[Open]:
     assert address.startswith("http://127.0.0.1:"), address
     contexts, problems = [], []
 
-    def open_page(width: int = 1440, height: int = 900) -> Page:
+    def open_page(width: int = 1440, height: int = 900, options: str = "") -> Page:
         context = browser.new_context(viewport={"width": width, "height": height})
         contexts.append(context)
         page = context.new_page()
@@ -88,7 +88,7 @@ def open_page(browser: Browser, directory: Path) -> Iterator[Open]:
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-        page.goto(address)
+        page.goto(address + options)
         expect(page.locator(".runs .ag-root")).to_be_visible()
         return page
 
@@ -205,6 +205,27 @@ def test_the_knobs_of_the_graph(open_page: Open, directory: Path) -> None:
     expect(page.locator(".tip tr")).to_contain_text(re.compile(r"Step \d+.*Loss 0\..*Smoothed 0\..*0:00:0"))
     page.mouse.wheel(0, -400)
     wait_for(lambda: chart(page, ".dataZoom[0].end") < 100, page)
+
+
+def test_the_address_says_what_the_knobs_stand_at(open_page: Open, directory: Path) -> None:
+    make_run(directory, "r")
+    page = open_page(options="?logScale=true&smoothness=0.2&showOriginal=false&showValidation=false&liveUpdates=true")
+    wait_for(lambda: list(series(page)) == ["r"], page)
+    assert chart(page, ".yAxis[0].type") == "log"
+    losses = [float(step_record(step, 300)["loss"]) for step in (1, 2)]
+    assert series(page)["r"][1][1] == pytest.approx((0.2 * losses[0] + losses[1]) * 0.8 / (1 - 0.04), rel=1e-4)
+    switches = page.locator(".tool-switch")
+    states = {switches.nth(i).inner_text(): switches.nth(i).get_attribute("aria-checked") for i in range(4)}
+    assert states == {
+        "Live Updates": "true",
+        "Log Scale": "true",
+        "Show Original Curve": "false",
+        "Show Validation": "false",
+    }
+    nonsense = open_page(options="?smoothness=7&logScale=true&more=1")
+    expect(nonsense.get_by_text("Smoothness (smoothness) is at least 0 and at most 1")).to_be_visible()
+    wait_for(lambda: "r/original" in series(nonsense), nonsense)
+    assert chart(nonsense, ".yAxis[0].type") == "value"
 
 
 def test_a_double_click_renames_all_files_and_a_clash_is_refused(open_page: Open, directory: Path) -> None:

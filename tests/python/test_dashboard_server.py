@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from copycat.config import Settings
@@ -273,3 +273,18 @@ def test_the_dashboard_never_imports_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_knobs_of_the_command_become_options_of_the_address(directory: Path) -> None:
+    knobs = ["--log-scale", "--smoothness", "0.25", "--no-show-original"]
+    command = [sys.executable, "-m", "copycat", "progress", str(directory), "--no-browser"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    refused = subprocess.run([*command, "--smoothness", "7"], capture_output=True, text=True, env=environment)
+    assert refused.returncode != 0
+    assert "Smoothness (smoothness) is at least 0 and at most 1" in refused.stderr
+    with subprocess.Popen([*command, *knobs], stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout is not None
+        address = urlsplit(server.stdout.readline().strip().rpartition(" ")[2])
+        server.terminate()
+    assert address.path == "/"
+    assert parse_qs(address.query) == {"logScale": ["true"], "smoothness": ["0.25"], "showOriginal": ["false"]}

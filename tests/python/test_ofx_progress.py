@@ -164,6 +164,11 @@ def test_no_runs_and_no_directory_are_said(host: ofx_host.Host, tmp_path: Path) 
         drawn = host.render(canvas())
         assert f"There is no run in {place} yet: start a training" in host.last_message()
         assert (drawn[..., :3].min(axis=2) > 150).sum() > 50  # and it is written into the picture
+    blocked = tmp_path / "blocked"
+    blocked.write_text("no directory")
+    host.do("set", param="dataDirectory", value=str(blocked))
+    host.render(canvas())
+    assert f"{blocked}: the Data Directory cannot be read" in host.last_message()
     host.do("set", param="dataDirectory", value="")
     source = ofx_host.pixels("byte")
     host.clip("Input", source)

@@ -120,6 +120,18 @@ def test_frames_are_the_golden_bytes_that_the_plugin_reads() -> None:
                 assert Channel(theirs).receive() == (json.loads(text), [])
 
 
+def test_a_path_that_is_no_unicode_comes_through() -> None:
+    path = b"/mnt/caf\xe9/\xf0\x9f\x90\x88"
+    body = b'{"id":1,"path":"' + path + b'"}'
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(len(body).to_bytes(4, "little") + bytes(4) + body)
+        received = Channel(theirs).receive()
+        assert received is not None
+        assert os.fsencode(received[0]["path"]) == path
+        assert pack(received[0])[8:] == body
+
+
 @pytest.mark.parametrize(
     "frame", [b"\xff" * 8, b"\x02\0\0\0\0\0\0\0[]", b"\x01\0\0\0\0\0\0\0{", b"\x02\0\0\0\x01\0\0\0{}"]
 )

@@ -53,8 +53,9 @@ class Overview:
         return self._status(self._look(request))
 
     def _status(self, watch: Watch) -> dict[str, Any]:
-        status = self._word(watch.directory) or describe(watch.row(watch.active))
-        return {**status, "run_table": run_table(watch.rows())}
+        rows = _rows(watch)
+        active = next((row for row in rows if row.active), None)
+        return {**(self._word(watch.directory) or describe(active)), "run_table": run_table(rows)}
 
     def contact_sheet(self, request: Request) -> dict[str, Any]:
         """Fits the newest contact sheet of the active run into the picture; black where there is none."""
@@ -76,14 +77,16 @@ class Overview:
         while watch.scan():
             if request.cancelled.is_set():
                 raise CopycatError("cancelled")
-        rows = watch.rows()
+        rows = _rows(watch)
         runs = [
             shown_run(row, curve, watch.history(row.run.name))
             for row in rows
             if row.shown and (curve := watch.curve(row.run.name))
         ]
         message = ""
-        if not rows:
+        if watch.problem and watch.directory.exists():
+            message = watch.problem
+        elif not rows:
             message = f"There is no run in {watch.directory} yet: start a training"
         elif not runs:
             message = f"The curves of all runs in {watch.directory} are hidden: show them on the Progress page"
@@ -108,6 +111,11 @@ class Overview:
                 self._watches.popitem(last=False)
         watch.scan(everything=_display(request).live_updates, curves=False)
         return watch
+
+
+def _rows(watch: Watch) -> list[RunInfo]:
+    """The runs; none where the directory is gone, whatever was in it."""
+    return [] if watch.problem else watch.rows()
 
 
 def _display(request: Request) -> ProgressSettings:

@@ -1,8 +1,9 @@
 r"""How the plugin and the worker talk. This docstring is the protocol's specification, version 1.
 
 Transport: a Unix socket pair of kind stream. A message is a *frame*: 4 bytes length of the JSON, 4 bytes number of
-descriptors, both unsigned little endian, then the JSON in UTF-8, one object. Descriptors travel as ``SCM_RIGHTS`` with
-the first byte of their frame. End of file means that the other side is gone.
+descriptors, both unsigned little endian, then the JSON in UTF-8, one object. A path may hold other bytes; they come
+back as they went. Descriptors travel as ``SCM_RIGHTS`` with the first byte of their frame. End of file means that the
+other side is gone.
 
 The worker speaks first: ``{"hello": {"protocol": 1, "version": "0.1.0", "pid": 4711}}``. A plugin that speaks another
 protocol says so to its user and ends the worker.
@@ -79,7 +80,7 @@ class ProtocolError(Exception):
 
 def pack(message: Mapping[str, Any], descriptors: int = 0) -> bytes:
     """The frame of a message."""
-    body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+    body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogateescape")
     return _HEADER.pack(len(body), descriptors) + body
 
 
@@ -121,7 +122,7 @@ class Channel:
         if body is None:
             return None
         try:
-            message = json.loads(body)
+            message = json.loads(body.decode(errors="surrogateescape"))
         except ValueError as error:
             raise ProtocolError(str(error)) from error
         if not isinstance(message, dict) or len(descriptors) != count:
