@@ -14,7 +14,7 @@ from copycat.runs.watch import Watch
 from copycat.worker.canvas import Canvas, rgb, text_mask, text_width
 from copycat.worker.loss_curve import ShownRun, draw_loss_curves, linear_axis, log_axis, short, shown_run
 from copycat.worker.sheets import as_host_values
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 BLACK, WHITE = "#000000", "#ffffff"
@@ -101,6 +101,8 @@ def test_text_stands_where_it_is_put() -> None:
 
 
 @given(st.floats(-1e12, 1e12), st.floats(0, 1e12), st.integers(2, 12), st.booleans())
+@example(0.0, 5e-324, 2, False)
+@example(5e-324, 0.0, 2, True)
 def test_a_linear_axis_holds_its_values(low: float, span: float, ticks: int, tight: bool) -> None:
     axis = linear_axis(low, low + span, ticks, tight)
     slack = 1e-6 * (axis.high - axis.low)

@@ -66,8 +66,10 @@ def linear_axis(low: float, high: float, ticks: int, tight: bool = False) -> Axi
 
     Its ends are ticks too, unless it is tight.
     """
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+    size = max(abs(low), abs(high))
+    if high - low <= max(1e-9 * size, 1e-300):  # as good as one value
+        margin = size / 2 if size > 1e-300 else 0.5
+        low, high = low - margin, high + margin
     raw = (high - low) / max(ticks, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
