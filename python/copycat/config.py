@@ -106,6 +106,10 @@ _GPU_HINT = (
 )
 _USE_GPU_HINT = "Use the GPU where there is one; a machine without a GPU uses the CPU."
 _CALLBACK = "A function to call {when}, as module:function. {failure}"
+_GRADE_HINT = (
+    "How often a crop's {what} is multiplied by 0.5 to 2, in Input and Ground Truth alike. Channels that are not the "
+    "red, green and blue of a layer stay as they are."
+)
 _GPUS = ("Auto", "0", "1", "2", "3", "4", "5", "6", "7")
 _ABORTS = "An exception in it aborts the render."
 
@@ -329,6 +333,15 @@ class Settings(_Table):
     flop_probability: float = _knob(0.0, "Flop Probability", "How often a crop is mirrored.", minimum=0, maximum=1)
     rotation_probability: float = _knob(
         0.0, "Rotation Probability", "How often a crop is turned by 90, 180 or 270 degrees.", minimum=0, maximum=1
+    )
+    gain_probability: float = _knob(
+        0.0, "Gain Probability", _GRADE_HINT.format(what="brightness"), minimum=0, maximum=1
+    )
+    contrast_probability: float = _knob(
+        0.0, "Contrast Probability", _GRADE_HINT.format(what="contrast"), minimum=0, maximum=1
+    )
+    saturation_probability: float = _knob(
+        0.0, "Saturation Probability", _GRADE_HINT.format(what="saturation"), minimum=0, maximum=1
     )
     # -- Python
     before_render: str = _knob(

@@ -18,6 +18,7 @@ from copycat.encoding import loss_scale
 from copycat.errors import CopycatError
 from copycat.losses import Loss
 from copycat.parameters import FlatParameters
+from copycat.sequence import colour_layers
 
 _GRADIENT_LIMIT = 1.0
 _BETAS = (0.9, 0.99)
@@ -66,6 +67,9 @@ class Learner:
         self._device = device
         self._loss = Loss(settings.l1_weight, settings.l2_weight)
         self._scale = loss_scale(header.target_encoding).to(device)
+        self._input_layers, self._target_layers = (
+            colour_layers(channels) for channels in (header.channels_in, header.channels_out)
+        )
         self._first_moment, self._second_moment = (torch.zeros_like(self.parameters.weights) for _ in range(2))
         # On the device, so that a recorded step counts on and is told its rate.
         self._updates = torch.zeros((), device=device)
@@ -141,6 +145,9 @@ class Learner:
             flip=settings.flip_probability,
             flop=settings.flop_probability,
             turn=settings.rotation_probability,
+            gain=settings.gain_probability,
+            contrast=settings.contrast_probability,
+            saturation=settings.saturation_probability,
             crops_per_pair=settings.crops_per_pair,
         )
 
@@ -168,6 +175,8 @@ class Learner:
                 batch=count,
                 input_encoding=data.input_encoding,
                 target_encoding=data.target_encoding,
+                input_layers=self._input_layers,
+                target_layers=self._target_layers,
                 mask_bank=data.mask_bank,
                 first_sample=first,
                 total_samples=self.batch,
