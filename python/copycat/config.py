@@ -320,6 +320,19 @@ class Settings(_Table):
     # -- the loss and what is done to the crops
     l1_weight: float = _knob(0.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6)
     l2_weight: float = _knob(1.0, "L2 Weight", "Weight of the mean squared error in the loss.", minimum=0, maximum=1e6)
+    perceptual_weight: float = _knob(
+        0.0,
+        "Perceptual Weight",
+        "Weight of the difference as the Perceptual Backbone sees it in the loss; for colour only.",
+        minimum=0,
+        maximum=1e6,
+    )
+    perceptual_backbone: str = _knob(
+        "",
+        "Perceptual Backbone",
+        "Weights of torchvision's VGG16 or VGG19, .safetensors or .pth, for Perceptual Weight.",
+        kind="file",
+    )
     difference_share: float = _knob(
         0.5,
         "Difference Share",
@@ -372,8 +385,13 @@ class Settings(_Table):
             raise SettingsError("Initial Weights is Checkpoint, but Checkpoint File is empty")
         if bool(self.validation_input) != bool(self.validation_ground_truth):
             raise SettingsError("validation needs both Validation Input and Validation Ground Truth")
-        if self.l1_weight + self.l2_weight <= 0:
-            raise SettingsError("L1 Weight and L2 Weight are both 0: nothing would be learned")
+        if self.perceptual_weight and not self.perceptual_backbone:
+            raise SettingsError(
+                f"Perceptual Weight is {self.perceptual_weight:g}, but Perceptual Backbone is empty: name a file of "
+                "VGG16 or VGG19 weights"
+            )
+        if self.l1_weight + self.l2_weight + self.perceptual_weight <= 0:
+            raise SettingsError("L1 Weight, L2 Weight and Perceptual Weight are all 0: nothing would be learned")
 
     def pairs_per_step(self, pairs: int) -> int:
         """The batch size for a data set of ``pairs`` pairs.

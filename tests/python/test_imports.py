@@ -20,7 +20,7 @@ LAYERS = (
     {"trainer", "training_loop", "training_report", "inference", "next_frame", "export"},
     {"learner", "pending_losses", "callbacks", "checkpoint", "contact_sheet", "schedule", "signals", "validation"},
     {"weights", "dataset", "encoding", "tiles", "parameters", "devices", "compare", "captured_step"},
-    {"cat", "models", "losses", "sequence", "viewing", "distributed"},
+    {"cat", "models", "losses", "perceptual", "sequence", "viewing", "distributed"},
     {"gated_block"},
     {"ops"},
     {"runs"},
