@@ -279,6 +279,11 @@ class Settings(_Table):
         "What NaN and infinite pixels in the training frames do: stop the training, or be left out of it.",
         choices=("Error", "Mask"),
     )
+    verify_inputs: bool = _knob(
+        False,
+        "Verify Inputs",
+        "Look over the training frames as copycat check does: stop at errors, say what looks like a mistake.",
+    )
     align_ground_truth: bool = _knob(
         False,
         "Align Ground Truth",

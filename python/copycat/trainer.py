@@ -13,6 +13,7 @@ import torch
 
 from copycat import __version__, checkpoint
 from copycat.callbacks import CALLBACK_NAMES, Callback, Callbacks
+from copycat.check import Inspection
 from copycat.config import Settings, SettingsError
 from copycat.dataset import FramePair, Pair, find_frames
 from copycat.learner import TrainingError
@@ -90,11 +91,14 @@ def train(
     start = starting_point(settings)
     frames = find_frames(shots, settings.training_frames)
     settings.pairs_per_step(len(frames))  # refuses a batch that is too large before anything is read
+    inspection = Inspection(shots, settings) if settings.verify_inputs else None
+    if inspection:
+        inspection.refuse_errors()
     run, lock = _claim(Path(settings.data_directory).absolute(), run_name)
     try:
         write_json(run.provenance, _provenance(settings, shots, frames))
         with StopSignals() as signals, closing(SummaryWriter(run)) as summary:
-            trainer = Trainer(run, settings, frames, summary, resolved, signals, progress, backbone)
+            trainer = Trainer(run, settings, frames, summary, resolved, signals, progress, backbone, inspection)
             try:
                 return trainer.begin(start)
             finally:

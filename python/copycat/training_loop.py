@@ -16,6 +16,7 @@ from torch import Tensor
 
 from copycat import cat, checkpoint, ops, tiles
 from copycat.callbacks import Callbacks
+from copycat.check import Inspection
 from copycat.config import Settings
 from copycat.contact_sheet import contact_sheet, write_png
 from copycat.dataset import Dataset, FramePair, Pair, find_frames, load_dataset
@@ -64,6 +65,7 @@ class Trainer:
         signals: StopSignals,
         progress: Progress | None,
         backbone: Backbone | None = None,
+        inspection: Inspection | None = None,
     ) -> None:
         """Reads nothing yet; the caller holds the run's lock."""
         self.run = run
@@ -77,6 +79,7 @@ class Trainer:
         self._signals = signals
         self._progress = progress
         self._backbone = backbone
+        self._inspection = inspection
         self._started = time.monotonic()
         self._elapsed_before = 0.0
         self._warnings: list[str] = []
@@ -191,8 +194,14 @@ class Trainer:
                 raise _StoppedReadingError(stopped)
 
         self.full = load_dataset(
-            self.frames, settings, directory=self.run.directory, encodings=encodings, progress=told
+            self.frames,
+            settings,
+            directory=self.run.directory,
+            encodings=encodings,
+            progress=told,
+            inspection=self._inspection,
         )
+        inspected = self._inspection.finish().warnings if self._inspection else []
         self.header = cat.ModelHeader(
             model_size=settings.model_size,
             channels_in=self.full.input_channels,
@@ -211,6 +220,7 @@ class Trainer:
         for sentence in (
             warning,
             *self.full.warnings,
+            *(finding.sentence for finding in inspected),
             min(crop) < settings.crop_size
             and f"the frames are smaller than the Crop Size {settings.crop_size}: training on crops of "
             f"{crop[1]}x{crop[0]}",
