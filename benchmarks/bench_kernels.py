@@ -126,13 +126,29 @@ def crops(bench: Bench, batch: int) -> None:
         (" mirrored", PLAIN, {"flop": 1.0}),
         (" turned", PLAIN, {"turn": 1.0}),
         (" log", LOG, {}),
+        (" log graded", LOG, {"gain": 1.0, "contrast": 1.0, "saturation": 1.0}),
     ):
         rule = CropRule(crop=(size, size), seed=0, valid=valid.to(bench.device), **turns)
         numbers = (torch.tensor(n, device=bench.device).view(1, 3, 1, 1) for n in (encoding.mean, encoding.std))
         mean, std = numbers
+        rec_709 = torch.tensor([0.2126, 0.7152, 0.0722], device=bench.device).view(1, 3, 1, 1)
+        gain, contrast, saturation = (2 ** (2 * torch.rand(3, batch, 1, 1, 1, device=bench.device) - 1)).unbind()
 
-        def encode(stack: Tensor, label: str = label, mean: Tensor = mean, std: Tensor = std) -> Tensor:
+        def encode(
+            stack: Tensor,
+            label: str = label,
+            mean: Tensor = mean,
+            std: Tensor = std,
+            rec_709: Tensor = rec_709,
+            gain: Tensor = gain,
+            contrast: Tensor = contrast,
+            saturation: Tensor = saturation,
+        ) -> Tensor:
             x = stack.permute(0, 3, 1, 2).float()
+            if "graded" in label:
+                x = (x * gain - 0.18) * contrast + 0.18
+                grey = (x * rec_709).sum(1, keepdim=True)
+                x = grey + saturation * (x - grey)
             x = x.flip(3) if "mirrored" in label else torch.rot90(x, 1, (2, 3)) if "turned" in label else x
             x = x.sign() * torch.log1p(20 * x.abs()) if "log" in label else x
             return ((x - mean) / std).to(torch.bfloat16, memory_format=torch.channels_last)
@@ -155,6 +171,8 @@ def crops(bench: Bench, batch: int) -> None:
                 batch=batch,
                 input_encoding=encoding,
                 target_encoding=encoding,
+                input_layers=[(0, 1, 2)],
+                target_layers=[(0, 1, 2)],
                 dtype=torch.bfloat16,
             ),
             torch=lambda i: [encode(stack) for stack in cut(i)],

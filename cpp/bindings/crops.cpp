@@ -12,7 +12,7 @@ struct RuleArguments {
   py::object valid, centres, centre_offsets, step_tensor;
   int64_t step;
   uint64_t seed;
-  double centre_share, flip, flop, turn;
+  double centre_share, flip, flop, turn, gain, contrast, saturation;
   int64_t crops_per_pair, first_sample, total_samples;
 };
 
@@ -54,6 +54,9 @@ CropRule rule(const RuleArguments& arguments, const Pixels& bank, int64_t batch,
   result.flip = probability(arguments.flip, "flip");
   result.flop = probability(arguments.flop, "flop");
   result.turn = probability(arguments.turn, "turn");
+  result.gain = probability(arguments.gain, "gain");
+  result.contrast = probability(arguments.contrast, "contrast");
+  result.saturation = probability(arguments.saturation, "saturation");
   result.crops_per_pair = arguments.crops_per_pair;
   result.first_sample = arguments.first_sample;
   result.total_samples = arguments.total_samples;
@@ -121,10 +124,34 @@ CropPlane plane(const Tensor& bank, const Tensor& output, const Pixels& first, c
   return result;
 }
 
+// From the red, green and blue channel of every layer, one after the other.
+Layers layers(const std::vector<int64_t>& numbers, int64_t channels, const std::string& name) {
+  if (numbers.size() % 3 != 0 || numbers.size() > static_cast<size_t>(channels)) {
+    refuse(name, "must be the red, green and blue of layers within " + std::to_string(channels) +
+                     " channels, not " + std::to_string(numbers.size()) + " numbers");
+  }
+  Layers result{};
+  result.count = static_cast<int32_t>(numbers.size() / 3);
+  std::vector<bool> taken(static_cast<size_t>(channels), false);
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const int64_t channel = numbers[i];
+    if (channel < 0 || channel >= channels) {
+      refuse(name, "has the channel " + std::to_string(channel) + " of " + std::to_string(channels));
+    }
+    if (taken[static_cast<size_t>(channel)]) {
+      refuse(name, "has the channel " + std::to_string(channel) + " twice");
+    }
+    taken[static_cast<size_t>(channel)] = true;
+    result.channels[i / 3][i % 3] = static_cast<int8_t>(channel);
+  }
+  return result;
+}
+
 // Outputs are [batch, height, width, channels] without gaps.
 void sample_crops(const py::object& input_bank, const py::object& target_bank, const py::object& mask_bank,
                   const py::object& input_out, const py::object& target_out, const py::object& mask_out,
                   const std::vector<double>& input_encoding, const std::vector<double>& target_encoding,
+                  const std::vector<int64_t>& input_layers, const std::vector<int64_t>& target_layers,
                   const RuleArguments& arguments, int threads, uintptr_t stream) {
   const Tensor input = tensor(input_bank, "input_bank");
   const Tensor target = tensor(target_bank, "target_bank");
@@ -138,8 +165,10 @@ void sample_crops(const py::object& input_bank, const py::object& target_bank, c
   operation.rule = rule(arguments, first, operation.batch, device);
   operation.planes[0] = plane(input, output, first, device, arguments.crop);
   operation.planes[0].encoding = encoding(input_encoding, input.shape[3], "input_encoding");
+  operation.planes[0].layers = layers(input_layers, input.shape[3], "input_layers");
   operation.planes[1] = plane(target, tensor(target_out, "target_out"), first, device, arguments.crop);
   operation.planes[1].encoding = encoding(target_encoding, target.shape[3], "target_encoding");
+  operation.planes[1].layers = layers(target_layers, target.shape[3], "target_layers");
   operation.plane_count = 2;
   if (tensor(target_out, "target_out").shape[0] != operation.batch) refuse("target_out", "has another batch");
   if (!mask_bank.is_none()) {
@@ -178,20 +207,21 @@ void register_crops(py::module_& module) {
   py::class_<RuleArguments>(module, "CropRule")
       .def(py::init([](std::pair<int64_t, int64_t> crop, py::object valid, py::object centres,
                        py::object centre_offsets, py::object step_tensor, int64_t step, uint64_t seed,
-                       double centre_share, double flip, double flop, double turn, int64_t crops_per_pair,
-                       int64_t first_sample, int64_t total_samples) {
-             return RuleArguments{crop, valid,          centres,      centre_offsets, step_tensor,
-                                  step, seed,           centre_share, flip,           flop,
-                                  turn, crops_per_pair, first_sample, total_samples};
+                       double centre_share, double flip, double flop, double turn, double gain,
+                       double contrast, double saturation, int64_t crops_per_pair, int64_t first_sample,
+                       int64_t total_samples) {
+             return RuleArguments{crop,     valid,        centres,        centre_offsets, step_tensor,  step,
+                                  seed,     centre_share, flip,           flop,           turn,         gain,
+                                  contrast, saturation,   crops_per_pair, first_sample,   total_samples};
            }),
            py::kw_only(), py::arg("crop"), py::arg("valid"), py::arg("centres"), py::arg("centre_offsets"),
            py::arg("step_tensor"), py::arg("step"), py::arg("seed"), py::arg("centre_share"), py::arg("flip"),
-           py::arg("flop"), py::arg("turn"), py::arg("crops_per_pair"), py::arg("first_sample"),
-           py::arg("total_samples"));
+           py::arg("flop"), py::arg("turn"), py::arg("gain"), py::arg("contrast"), py::arg("saturation"),
+           py::arg("crops_per_pair"), py::arg("first_sample"), py::arg("total_samples"));
   module.def("sample_crops", &sample_crops, py::kw_only(), py::arg("input_bank"), py::arg("target_bank"),
              py::arg("mask_bank"), py::arg("input_out"), py::arg("target_out"), py::arg("mask_out"),
-             py::arg("input_encoding"), py::arg("target_encoding"), py::arg("rule"), py::arg("threads"),
-             py::arg("stream"));
+             py::arg("input_encoding"), py::arg("target_encoding"), py::arg("input_layers"),
+             py::arg("target_layers"), py::arg("rule"), py::arg("threads"), py::arg("stream"));
   module.def("crop_positions", &crop_positions, py::kw_only(), py::arg("frame_height"),
              py::arg("frame_width"), py::arg("out"), py::arg("rule"), py::arg("threads"), py::arg("stream"));
 }

@@ -13,7 +13,7 @@ struct CropRule {
   const int32_t* centres;        // [M,2] x, y, sorted by frame; null for none
   const int32_t* centre_starts;  // [N+1] where a frame's centres begin
   int32_t centre_count;
-  float centre_share, flip, flop, turn;  // probabilities
+  float centre_share, flip, flop, turn, gain, contrast, saturation;  // probabilities
   int64_t crops_per_pair;
   int64_t first_sample, total_samples;
   int64_t step;
@@ -35,8 +35,12 @@ struct Walk {
   int64_t start, down, right;
 };
 
+COPYCAT_HD uint64_t step_of(const CropRule& rule) {
+  return static_cast<uint64_t>(rule.step_at ? *rule.step_at : rule.step);
+}
+
 COPYCAT_HD Placement place(const CropRule& rule, int64_t index) {
-  const uint64_t step = static_cast<uint64_t>(rule.step_at ? *rule.step_at : rule.step);
+  const uint64_t step = step_of(rule);
   const uint64_t sample = static_cast<uint64_t>(rule.first_sample + index);
   const uint64_t frames = static_cast<uint64_t>(rule.frames);
   const uint64_t pair = (step * static_cast<uint64_t>(rule.total_samples) + sample) /

@@ -79,10 +79,12 @@ void run_on_cpu(const SampleCrops& operation, int threads) {
     encodings[p] = expand(plane.encoding, plane.source.channels, false);
     elements += static_cast<int64_t>(rule.width) * plane.source.channels;
   }
+  const bool may_grade = any_grade(operation);
   const auto work = [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end;) {
       const int64_t sample = index / rule.height;
       const Placement at = place(rule, sample);
+      const Grade grade = may_grade ? draw_grade(rule, sample) : Grade{1.0f, 1.0f, 1.0f};
       const int64_t last = least(end, (sample + 1) * rule.height);
       for (int p = 0; p < operation.plane_count; ++p) {
         const CropPlane& plane = operation.planes[p];
@@ -90,7 +92,8 @@ void run_on_cpu(const SampleCrops& operation, int threads) {
         const Walk way = walk(rule, at, source.row_stride, source.pixel_stride);
         const void* frame =
             offset<const void>(source.data, source.dtype, at.frame * source.count_stride + way.start);
-        const auto recode = rows.recode[static_cast<int>(source.dtype)][static_cast<int>(plane.output_dtype)];
+        const auto in = static_cast<int>(source.dtype), out = static_cast<int>(plane.output_dtype);
+        const bool is_graded = plane.layers.count > 0 && !changes_nothing(grade);
         // Where a row of the crop is one of the frame, and the first of its bytes in memory.
         const bool in_order = (way.right < 0 ? -way.right : way.right) == source.pixel_stride;
         const int64_t leftmost = way.right < 0 ? (rule.width - 1) * way.right : 0;
@@ -99,9 +102,14 @@ void run_on_cpu(const SampleCrops& operation, int threads) {
           const int64_t y = i - sample * rule.height;
           if (in_order && i + 1 < last)
             prefetch(offset(frame, source.dtype, (y + 1) * way.down + leftmost), bytes);
-          recode({offset(frame, source.dtype, y * way.down), rule.width, source.channels, way.right,
-                  source.channel_stride},
-                 encodings[p], offset(plane.output, plane.output_dtype, i * rule.width * source.channels));
+          const Row row{offset(frame, source.dtype, y * way.down), rule.width, source.channels, way.right,
+                        source.channel_stride};
+          void* output = offset(plane.output, plane.output_dtype, i * rule.width * source.channels);
+          if (is_graded) {
+            rows.grade[in][out](row, grade, plane.layers, encodings[p], output);
+          } else {
+            rows.recode[in][out](row, encodings[p], output);
+          }
         }
       }
       index = last;

@@ -5,6 +5,7 @@
 #include "crop_rule.h"
 #include "element.h"
 #include "encoding.h"
+#include "grade.h"
 
 namespace copycat {
 
@@ -18,21 +19,30 @@ struct Pixels {
 };
 
 // One of the pictures that a crop is cut from: where it comes from, how it is encoded, where it goes. The
-// output is [batch, height, width, channels] without gaps.
+// output is [batch, height, width, channels] without gaps. Its layers are graded before they are encoded.
 struct CropPlane {
   Pixels source;
   void* output;
   DType output_dtype;
   Encoding encoding;
+  Layers layers;
 };
 
-// All planes are cut at the same places.
+// All planes are cut at the same places and graded alike.
 struct SampleCrops {
   CropRule rule;
   int64_t batch;
   int32_t plane_count;
   CropPlane planes[3];  // input, target, mask
 };
+
+// Whether any sample of any batch is graded.
+inline bool any_grade(const SampleCrops& operation) {
+  const CropRule& rule = operation.rule;
+  int32_t layers = 0;
+  for (int p = 0; p < operation.plane_count; ++p) layers += operation.planes[p].layers.count;
+  return layers > 0 && (rule.gain > 0.0f || rule.contrast > 0.0f || rule.saturation > 0.0f);
+}
 
 // Which crops `SampleCrops` takes: output [batch,5], see write_placement.
 struct CropPositions {

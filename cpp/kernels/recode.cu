@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads, kLog ? (kInverse ? 2 : 3) : 4)
     rows.end_span = span + 1;
   }
   __syncthreads();
-  recode_rows<Out, kLog, kInverse>(source.dtype, rows, encoding);
+  recode_rows<Out, kLog, kInverse>(source.dtype, rows, encoding, NoGrading{});
 }
 
 template <typename Out>

@@ -41,10 +41,17 @@ struct Rows {
   int first_span, end_span;
 };
 
+// What is done to values before they are encoded: nothing.
+struct NoGrading {
+  template <typename In>
+  __device__ __forceinline__ void apply(const Rows&, const In*, int, int, float (&)[kRun]) const {}
+};
+
 // All threads of the block; warps take turns at the rows of a span, so that the channels' numbers stay in
 // registers.
-template <typename In, typename Out, bool kLog, bool kInverse>
-__device__ __forceinline__ void recode_spans(const Rows& rows, const SharedEncoding& encoding) {
+template <typename In, typename Out, bool kLog, bool kInverse, typename Grading>
+__device__ __forceinline__ void recode_spans(const Rows& rows, const SharedEncoding& encoding,
+                                             const Grading& grading) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const bool dense = rows.channel_stride == 1 && rows.right == rows.channels;
@@ -65,9 +72,8 @@ __device__ __forceinline__ void recode_spans(const Rows& rows, const SharedEncod
       multiply[i] = encoding.multiply[c];
       c = c + 1 == rows.channels ? 0 : c + 1;
     }
-    const auto convert = [&](In in, int i) {
+    const auto convert = [&](float value, int i) {
       Out out;
-      const float value = load(in);
       if (kInverse) {
         const float encoded = value * multiply[i] + offset[i];
         store(kLog ? signed_exp(encoded, scale[i], inverse_scale[i]) : encoded, out);
@@ -97,8 +103,13 @@ __device__ __forceinline__ void recode_spans(const Rows& rows, const SharedEncod
           c = c == rows.channels ? 0 : c;
         }
       }
+      float values[kRun];
 #pragma unroll
-      for (int i = 0; i < kRun; ++i) out[i] = convert(in[i], i);
+      for (int i = 0; i < kRun; ++i) values[i] = load(in[i]);
+      grading.apply(rows, static_cast<const In*>(rows.source) + y * rows.down + pixel * rows.right, channel,
+                    count, values);
+#pragma unroll
+      for (int i = 0; i < kRun; ++i) out[i] = convert(values[i], i);
       if (aligned && count == kRun) {
         store_run(out, to);
       } else {
@@ -112,20 +123,21 @@ __device__ __forceinline__ void recode_spans(const Rows& rows, const SharedEncod
 }
 
 // The source's type is the same for all threads of a launch, so that the branch costs next to nothing.
-template <typename Out, bool kLog, bool kInverse>
-__device__ __forceinline__ void recode_rows(DType type, const Rows& rows, const SharedEncoding& encoding) {
+template <typename Out, bool kLog, bool kInverse, typename Grading>
+__device__ __forceinline__ void recode_rows(DType type, const Rows& rows, const SharedEncoding& encoding,
+                                            const Grading& grading) {
   switch (type) {
     case DType::kFloat32:
-      recode_spans<float, Out, kLog, kInverse>(rows, encoding);
+      recode_spans<float, Out, kLog, kInverse>(rows, encoding, grading);
       break;
     case DType::kFloat16:
-      recode_spans<Half, Out, kLog, kInverse>(rows, encoding);
+      recode_spans<Half, Out, kLog, kInverse>(rows, encoding, grading);
       break;
     case DType::kBFloat16:
-      recode_spans<BFloat, Out, kLog, kInverse>(rows, encoding);
+      recode_spans<BFloat, Out, kLog, kInverse>(rows, encoding, grading);
       break;
     case DType::kUInt8:
-      recode_spans<uint8_t, Out, kLog, kInverse>(rows, encoding);
+      recode_spans<uint8_t, Out, kLog, kInverse>(rows, encoding, grading);
       break;
   }
 }

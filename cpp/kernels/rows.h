@@ -44,6 +44,9 @@ struct Row {
 struct RowKernels {
   const char* name;
   void (*recode[kInputTypes][kOutputTypes])(const Row& row, const BlockEncoding& encoding, void* output);
+  // Grades the layers, then encodes.
+  void (*grade[kInputTypes][kOutputTypes])(const Row& row, const Grade& grade, const Layers& layers,
+                                           const BlockEncoding& encoding, void* output);
   // `rows` rows that are `row_stride` elements apart become one of ceil(pixels / factor).
   void (*downsize[kInputTypes])(const Row& row, int rows, int64_t row_stride, int factor, void* output);
   // Joins the row's finite values into moments[channels].

@@ -1,4 +1,6 @@
 // Cuts the crops of a step on the GPU: input, target and mask in one launch.
+#include <type_traits>
+
 #include "recode_rows.cuh"
 
 namespace copycat {
@@ -34,13 +36,60 @@ __device__ __forceinline__ Rows crop_rows(const SampleCrops& operation, int p, c
   return rows;
 }
 
-template <typename Out, bool kLog>
-__global__ void __launch_bounds__(kThreads, kLog ? 3 : 4)
+// A sample's grade, and where the colours of a plane's channels are, in shared memory.
+struct Grading {
+  Grade grade;
+  float pivots[kMaxChannels];
+  int8_t layers[kMaxChannels][3];  // of a channel: its layer's red, green and blue, or -1
+
+  // Called by one warp; the block must be synchronised before use.
+  __device__ __forceinline__ void fill(const CropPlane& plane) {
+    const int c = static_cast<int>(threadIdx.x) % kWarp;
+    pivots[c] = pivot(plane.encoding.log_scale[c]);
+    layers[c][0] = -1;
+    for (int l = 0; l < plane.layers.count; ++l) {
+      const auto& layer = plane.layers.channels[l];
+      if (c != layer[0] && c != layer[1] && c != layer[2]) continue;
+      for (int k = 0; k < 3; ++k) layers[c][k] = layer[k];
+    }
+  }
+
+  // The first `count` values, which begin at a channel of a pixel. A luminance needs colours that other
+  // threads hold: these are read once more, from the nearest cache.
+  template <typename In>
+  __device__ __forceinline__ void apply(const Rows& rows, const In* pixel, int channel, int count,
+                                        float (&values)[kRun]) const {
+#pragma unroll
+    for (int i = 0; i < kRun; ++i) {
+      const auto& layer = layers[channel];
+      if (i < count && layer[0] >= 0) {
+        values[i] = graded(values[i], grade, pivots[channel]);
+        if (grade.saturation != 1.0f) {
+          const auto colour = [&](int c) {
+            return graded(load(pixel[c * rows.channel_stride]), grade, pivots[c]);
+          };
+          const float grey = luminance(colour(layer[0]), colour(layer[1]), colour(layer[2]));
+          values[i] = saturated(values[i], grey, grade.saturation);
+        }
+      }
+      ++channel;
+      pixel += channel == rows.channels ? rows.right : 0;
+      channel = channel == rows.channels ? 0 : channel;
+    }
+  }
+};
+
+template <typename Out, bool kLog, bool kGraded>
+__global__ void __launch_bounds__(kThreads, kGraded ? 2
+                                            : kLog  ? 3
+                                                    : 4)
     sample_crops_kernel(const __grid_constant__ SampleCrops operation, Division division) {
   __shared__ SharedEncoding encodings[3];
   __shared__ Rows rows[3];  // kept out of the registers, which the pixels need
+  __shared__ std::conditional_t<kGraded, Grading, NoGrading> gradings[3];
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   if (warp < operation.plane_count) {
+    if constexpr (kGraded) gradings[warp].fill(operation.planes[warp]);
     fill(encodings[warp], operation.planes[warp].encoding, operation.planes[warp].source.channels, false);
   } else if (threadIdx.x == 3 * kWarp) {
     const int64_t sample = blockIdx.x / static_cast<unsigned>(division.tiles);
@@ -52,11 +101,23 @@ __global__ void __launch_bounds__(kThreads, kLog ? 3 : 4)
       rows[p] = crop_rows(operation, p, at, sample, first_row, end_row);
     }
   }
+  if constexpr (kGraded) {
+    if (threadIdx.x == 4 * kWarp) {
+      const Grade grade = draw_grade(operation.rule, blockIdx.x / static_cast<unsigned>(division.tiles));
+      for (int p = 0; p < operation.plane_count; ++p) gradings[p].grade = grade;
+    }
+  }
   __syncthreads();
 #pragma unroll 1
   for (int p = 0; p < operation.plane_count; ++p) {
-    recode_rows<Out, kLog, false>(operation.planes[p].source.dtype, rows[p], encodings[p]);
+    recode_rows<Out, kLog, false>(operation.planes[p].source.dtype, rows[p], encodings[p], gradings[p]);
   }
+}
+
+template <typename Out>
+auto pick_kernel(bool log, bool graded) {
+  return log ? (graded ? sample_crops_kernel<Out, true, true> : sample_crops_kernel<Out, true, false>)
+             : (graded ? sample_crops_kernel<Out, false, true> : sample_crops_kernel<Out, false, false>);
 }
 
 __global__ void crop_positions_kernel(const __grid_constant__ CropPositions operation) {
@@ -79,12 +140,11 @@ void run_on_cuda(const SampleCrops& operation, int device, uintptr_t stream) {
   for (int p = 0; p < operation.plane_count; ++p) {
     log = log || any_log(operation.planes[p].encoding, operation.planes[p].source.channels);
   }
-  const auto pick = [log](auto plain, auto logarithmic) { return log ? logarithmic : plain; };
+  const bool graded = any_grade(operation);
   const DType type = operation.planes[0].output_dtype;
-  const auto kernel =
-      type == DType::kFloat32   ? pick(sample_crops_kernel<float, false>, sample_crops_kernel<float, true>)
-      : type == DType::kFloat16 ? pick(sample_crops_kernel<Half, false>, sample_crops_kernel<Half, true>)
-                                : pick(sample_crops_kernel<BFloat, false>, sample_crops_kernel<BFloat, true>);
+  const auto kernel = type == DType::kFloat32   ? pick_kernel<float>(log, graded)
+                      : type == DType::kFloat16 ? pick_kernel<Half>(log, graded)
+                                                : pick_kernel<BFloat>(log, graded);
   launch("sample_crops", kernel, blocks, kThreads, device, stream, operation, division);
 }
 

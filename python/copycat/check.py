@@ -6,69 +6,30 @@ An *error* is what a training would stop at, a *warning* what most likely is a m
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from copycat import compare
+from copycat.config import Settings
+from copycat.findings import Finding, Report, Severity
+from copycat.pixel_check import Look, Pixels, check_looks, frames_are, look, some_of, without_non_finite
 from copycat.sequence import (
     FrameInfo,
     ImageSequence,
     SequenceError,
     describe_size,
-    format_frames,
     parse_frames,
     read_frame,
     read_info,
     resolve_channels,
 )
 
-Severity = Literal["error", "warning", "note"]
-
 _SMALLEST = 16
 _MANY_PAIRS = 100
-# Shift, colour and grain are the same all over a sequence; so many of its frames are compared.
-_COMPARED = 12
-_LEAST_COLOUR = 0.02
-_LEAST_EXPLAINED = 0.5
-_LEAST_GRAIN = 0.003
-_GRAIN_RATIO = 2.5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found.
-
-    Attributes:
-        severity: "error", "warning" or "note".
-        sentence: what it is, with the file and the value.
-        file: the file or pattern it is about, "" for the whole data set.
-    """
-
-    severity: Severity
-    sentence: str
-    file: str = ""
-
-
-@dataclass
-class Report:
-    """All that was found, the gravest first, and how many pairs of frames were looked at."""
-
-    findings: list[Finding] = field(default_factory=list)
-    pairs: int = 0
-
-    @property
-    def errors(self) -> list[Finding]:
-        """What a training would stop at."""
-        return [finding for finding in self.findings if finding.severity == "error"]
-
-    def add(self, severity: Severity, file: str | Path, sentence: str) -> None:
-        """Adds a finding; the sentence begins with the file."""
-        self.findings.append(Finding(severity, f"{file}: {sentence}" if file else sentence, str(file)))
 
 
 class PairOfSequences(Protocol):
@@ -101,6 +62,10 @@ class _FramePair:
     target: Path
     mask: Path | None
 
+    @property
+    def files(self) -> tuple[Path, Path]:
+        return self.input, self.target
+
 
 @dataclass
 class _Wanted:
@@ -111,62 +76,112 @@ class _Wanted:
     mask_channel: str
 
 
-@dataclass
-class _Look:
-    """What the pixels of a frame pair tell, small enough to keep for all of them."""
+class Inspection:
+    """A look over a data set: at names and headers first, then at the pixels of its pairs, whoever reads them.
 
-    identical: bool = False
-    constant_input: bool = False
-    constant_target: bool = False
-    empty_mask: bool = False
-    not_finite: list[tuple[Path, str]] = field(default_factory=list)
-    shifts: list[compare.BlockShift] = field(default_factory=list)
-    cells: tuple[compare.Array, compare.Array] | None = None
-    grain: tuple[float, float] | None = None
+    Attributes:
+        report: what was found so far.
+    """
+
+    def __init__(self, pairs: Sequence[PairOfSequences], settings: Settings) -> None:
+        """Looks at names and headers; nothing is raised for what is wrong with them.
+
+        Args:
+            pairs: pairs of sequences.
+            settings: of the training: frames, channels, what non-finite pixels do.
+        """
+        self.report = Report()
+        self._settings = settings
+        self._channels: _Wanted | None = None
+        self._shots: list[_Shot] = []
+        self._looks: dict[tuple[Path, Path], Look] = {}
+        self._compared: set[tuple[Path, Path]] = set()
+        asked = settings.training_frames.strip()
+        try:
+            wanted = None if asked.lower() in ("", "all") else parse_frames(asked)
+        except SequenceError as error:
+            self.report.findings.append(Finding("error", str(error)))
+            return
+        self._shots = [shot for pair in pairs for shot in _match(pair, wanted, self.report)]
+        self.report.pairs = sum(len(shot.frames) for shot in self._shots)
+        channels = (settings.input_channels, settings.ground_truth_channels, settings.mask_channel)
+        with _readers() as pool:
+            self._channels = _check_headers(self._shots, channels, self.report, pool)
+        for shot in self._shots:
+            self._compared |= {shot.frames[i].files for i in some_of(len(shot.frames))}
+
+    def refuse_errors(self) -> None:
+        """Raises SequenceError with the first error's sentence, where there is an error."""
+        errors = self.report.errors
+        if errors:
+            more = f" (and {len(errors) - 1} more, which copycat check lists)" if len(errors) > 1 else ""
+            raise SequenceError(errors[0].sentence + more)
+
+    def look(self, source: Path, target: Path, source_part: Pixels, target_part: Pixels, empty_mask: bool) -> None:
+        """Looks at the pixels of a pair; may be called by several threads.
+
+        Args:
+            source, target: its Input and its Ground Truth file.
+            source_part, target_part: [H, W, C] what both files have data for, finite.
+            empty_mask: whether there is a mask, and it is 0 all over.
+        """
+        assert self._channels is not None
+        alike = self._channels.input == self._channels.target
+        seen = look(source_part, target_part, alike, alike and (source, target) in self._compared)
+        seen.empty_mask = empty_mask
+        self._looks[source, target] = seen
+
+    def read(self) -> None:
+        """Reads all pairs and looks at their pixels."""
+        pairs = [pair for shot in self._shots for pair in shot.frames] if self._channels else []
+        severity: Severity = "error" if self._settings.non_finite == "Error" else "warning"
+        with _readers() as pool:
+            for pair, task in zip(pairs, [pool.submit(self._read, pair) for pair in pairs], strict=True):
+                try:
+                    for path, sentence in task.result():
+                        self.report.add(severity, path, sentence)
+                except SequenceError as error:
+                    self.report.findings.append(Finding("error", str(error), str(pair.target)))
+
+    def _read(self, pair: _FramePair) -> list[tuple[Path, str]]:
+        """Looks at a pair; what is said of non-finite pixels. Every array of a frame's size is let go of on return."""
+        assert self._channels is not None
+        source, target = read_frame(pair.input, self._channels.input), read_frame(pair.target, self._channels.target)
+        x0, y0 = map(int, np.maximum(source.valid[:2], target.valid[:2]))
+        x1, y1 = map(int, np.minimum(source.valid[2:], target.valid[2:]))
+        if min(x1 - x0, y1 - y0) < _SMALLEST:
+            raise SequenceError(f"{pair.target}: its data window hardly meets that of its Input {pair.input}")
+        parts = source.pixels[y0:y1, x0:x1], target.pixels[y0:y1, x0:x1]
+        said = [(path, without_non_finite(part, x0, y0)) for path, part in zip(pair.files, parts, strict=True)]
+        self.look(*pair.files, *parts, empty_mask=_mask_is_empty(pair, self._channels))
+        return [(path, sentence) for path, sentence in said if sentence]
+
+    def finish(self) -> Report:
+        """The report with what the pixels told, the gravest first."""
+        for shot in self._shots:
+            looks = [(pair.number, self._looks[pair.files]) for pair in shot.frames if pair.files in self._looks]
+            check_looks(looks, shot.input, shot.target, shot.mask, self.report)
+        self.report.findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.severity))
+        return self.report
 
 
-def inspect_dataset(
-    pairs: Sequence[PairOfSequences],
-    *,
-    frames: str = "all",
-    input_channels: str = "rgb",
-    ground_truth_channels: str = "rgb",
-    mask_channel: str = "",
-    crop_size: int = 256,
-    multi_resolution: bool = True,
-    non_finite: str = "Error",
-    pixels: bool = True,
-) -> Report:
+def inspect_dataset(pairs: Sequence[PairOfSequences], settings: Settings, *, pixels: bool = True) -> Report:
     """Looks over a data set; nothing is raised for what is wrong with it.
 
     Args:
         pairs: pairs of sequences.
-        frames: ranges as in ``1001-1100x5,1200``, or "all": those that both sequences of a pair have.
-        input_channels: as ``resolve_channels`` reads them.
-        ground_truth_channels: the same of the Ground Truth.
-        mask_channel: channel of the mask sequence, or of the Ground Truth where there is none; "" = the first, or no
-            mask.
-        crop_size: side of the crops in pixels.
-        multi_resolution: whether the training begins with a quarter of the resolution.
-        non_finite: "Error" when a training stops at NaN, else they are a warning.
+        settings: of the training.
         pixels: whether pixels are read too; without them only names and headers are looked at.
     """
-    report = Report()
-    try:
-        wanted = None if frames.strip().lower() in ("", "all") else parse_frames(frames)
-    except SequenceError as error:
-        report.findings.append(Finding("error", str(error)))
-        return report
-    shots = [shot for pair in pairs for shot in _match(pair, wanted, report)]
-    report.pairs = sum(len(shot.frames) for shot in shots)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 2), "copycat-check") as pool:
-        channels = _check_headers(shots, (input_channels, ground_truth_channels, mask_channel), report, pool)
-        _check_amounts(shots, crop_size, multi_resolution, report)
-        if pixels and channels:
-            for shot in shots:
-                _check_pixels(shot, channels, "error" if non_finite == "Error" else "warning", report, pool)
-    report.findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.severity))
-    return report
+    inspection = Inspection(pairs, settings)
+    _check_amounts(inspection._shots, settings.crop_size, settings.use_multi_resolution_training, inspection.report)
+    if pixels:
+        inspection.read()
+    return inspection.finish()
+
+
+def _readers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(4, os.cpu_count() or 2), "copycat-check")
 
 
 def _match(pair: PairOfSequences, wanted: list[int] | None, report: Report) -> Iterator[_Shot]:
@@ -190,13 +205,13 @@ def _match(pair: PairOfSequences, wanted: list[int] | None, report: Report) -> I
     if wanted is not None:
         for one, frames in zip(sequences, there, strict=True):
             if missing := sorted(set(wanted) - set(frames)):
-                report.add("error", str(one), f"{_frames(missing)} missing")
+                report.add("error", str(one), f"{frames_are(missing)} missing")
         common = sorted(set(common) & set(wanted))
     else:
         if alone := sorted(set(there[1]) - set(there[0])):
-            report.add("warning", str(target), f"{_frames(alone)} without an Input in {source} and left out")
+            report.add("warning", str(target), f"{frames_are(alone)} without an Input in {source} and left out")
         if mask and (bare := sorted(set(there[0]) & set(there[1]) - set(there[2]))):
-            report.add("warning", str(mask[0]), f"{_frames(bare)} missing, so these pairs are left out")
+            report.add("warning", str(mask[0]), f"{frames_are(bare)} missing, so these pairs are left out")
     if not common:
         report.add("error", str(target), f"has no frame in common with {source}")
         return
@@ -204,10 +219,6 @@ def _match(pair: PairOfSequences, wanted: list[int] | None, report: Report) -> I
         _FramePair(f, source.path(f), target.path(f), shot.mask.path(f) if shot.mask else None) for f in common
     ]
     yield shot
-
-
-def _frames(frames: Sequence[int]) -> str:
-    return f"frame {frames[0]} is" if len(frames) == 1 else f"frames {format_frames(frames)} are"
 
 
 def _check_headers(
@@ -291,112 +302,9 @@ def _check_amounts(shots: Sequence[_Shot], crop_size: int, multi_resolution: boo
         )
 
 
-def _check_pixels(
-    shot: _Shot, channels: _Wanted, not_finite: Severity, report: Report, pool: ThreadPoolExecutor
-) -> None:
-    """Reads every frame of a shot and says what its pixels tell."""
-    count = len(shot.frames)
-    compared = {int(i) for i in np.linspace(0, count - 1, min(count, _COMPARED))} if count else set()
-    looks: list[tuple[int, _Look]] = []
-    tasks = [pool.submit(_look, pair, channels, i in compared) for i, pair in enumerate(shot.frames)]
-    for pair, task in zip(shot.frames, tasks, strict=True):
-        try:
-            looks.append((pair.number, task.result()))
-        except SequenceError as error:
-            report.findings.append(Finding("error", str(error), str(pair.target)))
-    for _, look in looks:
-        for path, sentence in look.not_finite:
-            report.add(not_finite, path, sentence)
-
-    def tell(severity: Severity, file: ImageSequence | None, test: Callable[[_Look], bool], what: str) -> None:
-        if frames := [number for number, look in looks if test(look)]:
-            report.add(severity, str(file), f"{_frames(frames)} {what}")
-
-    same: Severity = "warning" if all(look.identical for _, look in looks) else "note"
-    tell(same, shot.target, lambda look: look.identical, f"the same as in {shot.input}, pixel for pixel")
-    tell("warning", shot.input, lambda look: look.constant_input, "of one colour only")
-    tell("note", shot.target, lambda look: look.constant_target, "of one colour only")
-    tell("warning", shot.mask or shot.target, lambda look: look.empty_mask, "0 all over in the mask and not trained on")
-    _check_differences(shot, looks, report)
-
-
-def _look(pair: _FramePair, channels: _Wanted, compared: bool) -> _Look:
-    """Reads a pair of frames; every array of its size is let go of on return."""
-    look = _Look()
-    source, target = read_frame(pair.input, channels.input), read_frame(pair.target, channels.target)
-    window = (*np.maximum(source.valid[:2], target.valid[:2]), *np.minimum(source.valid[2:], target.valid[2:]))
-    x0, y0, x1, y1 = map(int, window)
-    if min(x1 - x0, y1 - y0) < _SMALLEST:
-        raise SequenceError(f"{pair.target}: its data window hardly meets that of its Input {pair.input}")
-    a, b = source.pixels[y0:y1, x0:x1], target.pixels[y0:y1, x0:x1]
-    for path, part in ((pair.input, a), (pair.target, b)):
-        fine = np.isfinite(part).all(axis=-1)
-        if not fine.all():
-            y, x = np.argwhere(~fine)[0]
-            bad = int(fine.size - np.count_nonzero(fine))
-            where = f"the first at x {x + x0}, y {y + y0} from the top left"
-            look.not_finite.append((path, f"{bad} {'pixel is' if bad == 1 else 'pixels are'} NaN or infinite, {where}"))
-            np.nan_to_num(part, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    look.empty_mask = _mask_is_empty(pair, channels)
-    look.constant_input, look.constant_target = bool((a == a[0, 0]).all()), bool((b == b[0, 0]).all())
-    alike = channels.input == channels.target
-    look.identical = alike and np.array_equal(a, b)
-    if compared and alike and not (look.identical or look.constant_input or look.constant_target):
-        grey = compare.luminance(a), compare.luminance(b)
-        look.shifts = compare.block_shifts(*grey)
-        look.cells = compare.colour_cells(a), compare.colour_cells(b)
-        look.grain = compare.grain(grey[0]), compare.grain(grey[1])
-    return look
-
-
 def _mask_is_empty(pair: _FramePair, channels: _Wanted) -> bool:
     if pair.mask is None and not channels.mask_channel:
         return False
     path = pair.mask or pair.target
     name = channels.mask_channel or read_info(path).channels[0]
     return not read_frame(path, [name]).pixels.any()
-
-
-def _check_differences(shot: _Shot, numbered: Sequence[tuple[int, _Look]], report: Report) -> None:
-    """What the frames of a shot differ in: place, colour, grain."""
-    looks = [look for _, look in numbered]
-    shift = compare.agreed_shift([block for look in looks for block in look.shifts])
-    advice = "; --align-ground-truth moves it back, frame by frame"
-    if shift is not None:
-        report.add(
-            "warning",
-            str(shot.target),
-            f"the Ground Truth seems shifted against the Input by {shift.dx:+.2f} pixels in x and {shift.dy:+.2f} in y"
-            f" (down is +), in {shift.confidence:.0%} of the places compared{advice}",
-        )
-    else:
-        found = [(number, compare.agreed_shift(look.shifts)) for number, look in numbered]
-        if alone := [(number, one) for number, one in found if one is not None]:
-            listed = ", ".join(f"{number} by {one.dx:+.2f}, {one.dy:+.2f}" for number, one in alone)
-            report.add(
-                "warning",
-                str(shot.target),
-                f"single frames seem shifted against the Input, by pixels in x and in y (down is +): {listed}{advice}",
-            )
-    cells = [look.cells for look in looks if look.cells is not None]
-    if cells and shift is None:
-        colour = compare.common_colour(np.concatenate([a for a, _ in cells]), np.concatenate([b for _, b in cells]))
-        if colour.size > _LEAST_COLOUR and colour.explained > _LEAST_EXPLAINED:
-            gain, offset = (", ".join(f"{v:.3f}" for v in values) for values in (colour.gain, colour.offset))
-            report.add(
-                "note",
-                str(shot.target),
-                f"the whole Ground Truth differs in colour from the Input (gain {gain}; offset {offset});"
-                " if that is not the effect, match it first",
-            )
-    grains = [look.grain for look in looks if look.grain is not None]
-    if grains:
-        before, after = np.median(np.array(grains), axis=0)
-        if max(before, after) > _LEAST_GRAIN and max(before, after) > _GRAIN_RATIO * min(before, after):
-            less = after < before
-            report.add(
-                "note",
-                str(shot.target),
-                f"the Ground Truth has {'less' if less else 'more'} grain than the Input"
-                f" ({after:.4f} and {before:.4f}); the model {'will learn that too' if less else 'cannot learn it'}",
-            )

@@ -106,6 +106,10 @@ _GPU_HINT = (
 )
 _USE_GPU_HINT = "Use the GPU where there is one; a machine without a GPU uses the CPU."
 _CALLBACK = "A function to call {when}, as module:function. {failure}"
+_GRADE_HINT = (
+    "How often a crop's {what} is multiplied by 0.5 to 2, in Input and Ground Truth alike. Channels that are not the "
+    "red, green and blue of a layer stay as they are."
+)
 _GPUS = ("Auto", "0", "1", "2", "3", "4", "5", "6", "7")
 _ABORTS = "An exception in it aborts the render."
 
@@ -275,6 +279,11 @@ class Settings(_Table):
         "What NaN and infinite pixels in the training frames do: stop the training, or be left out of it.",
         choices=("Error", "Mask"),
     )
+    verify_inputs: bool = _knob(
+        False,
+        "Verify Inputs",
+        "Look over the training frames as copycat check does: stop at errors, say what looks like a mistake.",
+    )
     align_ground_truth: bool = _knob(
         False,
         "Align Ground Truth",
@@ -316,6 +325,19 @@ class Settings(_Table):
     # -- the loss and what is done to the crops
     l1_weight: float = _knob(0.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6)
     l2_weight: float = _knob(1.0, "L2 Weight", "Weight of the mean squared error in the loss.", minimum=0, maximum=1e6)
+    perceptual_weight: float = _knob(
+        0.0,
+        "Perceptual Weight",
+        "Weight of the difference as the Perceptual Backbone sees it in the loss; for colour only.",
+        minimum=0,
+        maximum=1e6,
+    )
+    perceptual_backbone: str = _knob(
+        "",
+        "Perceptual Backbone",
+        "Weights of torchvision's VGG16 or VGG19, .safetensors or .pth, for Perceptual Weight.",
+        kind="file",
+    )
     difference_share: float = _knob(
         0.5,
         "Difference Share",
@@ -329,6 +351,15 @@ class Settings(_Table):
     flop_probability: float = _knob(0.0, "Flop Probability", "How often a crop is mirrored.", minimum=0, maximum=1)
     rotation_probability: float = _knob(
         0.0, "Rotation Probability", "How often a crop is turned by 90, 180 or 270 degrees.", minimum=0, maximum=1
+    )
+    gain_probability: float = _knob(
+        0.0, "Gain Probability", _GRADE_HINT.format(what="brightness"), minimum=0, maximum=1
+    )
+    contrast_probability: float = _knob(
+        0.0, "Contrast Probability", _GRADE_HINT.format(what="contrast"), minimum=0, maximum=1
+    )
+    saturation_probability: float = _knob(
+        0.0, "Saturation Probability", _GRADE_HINT.format(what="saturation"), minimum=0, maximum=1
     )
     # -- Python
     before_render: str = _knob(
@@ -359,8 +390,13 @@ class Settings(_Table):
             raise SettingsError("Initial Weights is Checkpoint, but Checkpoint File is empty")
         if bool(self.validation_input) != bool(self.validation_ground_truth):
             raise SettingsError("validation needs both Validation Input and Validation Ground Truth")
-        if self.l1_weight + self.l2_weight <= 0:
-            raise SettingsError("L1 Weight and L2 Weight are both 0: nothing would be learned")
+        if self.perceptual_weight and not self.perceptual_backbone:
+            raise SettingsError(
+                f"Perceptual Weight is {self.perceptual_weight:g}, but Perceptual Backbone is empty: name a file of "
+                "VGG16 or VGG19 weights"
+            )
+        if self.l1_weight + self.l2_weight + self.perceptual_weight <= 0:
+            raise SettingsError("L1 Weight, L2 Weight and Perceptual Weight are all 0: nothing would be learned")
 
     def pairs_per_step(self, pairs: int) -> int:
         """The batch size for a data set of ``pairs`` pairs.

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from copycat import compare, ops, sequence
+from copycat.check import Inspection
 from copycat.config import Settings
 from copycat.devices import free_memory
 from copycat.encoding import choose_encoding, encode
@@ -176,6 +177,7 @@ def load_dataset(
     directory: Path | None = None,
     encodings: tuple[ops.Encoding, ops.Encoding] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    inspection: Inspection | None = None,
 ) -> Dataset:
     """Reads frame pairs into banks, in threads, each frame straight into its place.
 
@@ -185,6 +187,7 @@ def load_dataset(
         directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
         encodings: input and target encoding of a model to continue; chosen from the data where None.
         progress: called with frames read and their number.
+        inspection: of the same pairs, shown the pixels of each.
 
     Raises:
         DatasetError: sizes or channels do not fit, or there are pixels that are not finite.
@@ -254,6 +257,11 @@ def load_dataset(
                 edge = math.ceil(max(abs(shift.dx), abs(shift.dy)))
                 if min(x1 - x0, y1 - y0) - 2 * edge >= _SMALLEST_FRAME:
                     valid[index] = x0 + edge, y0 + edge, x1 - edge, y1 - edge
+        if inspection:
+            x0, y0, x1, y1 = valid[index]
+            source_part, target_part = (place[name][y0:y1, x0:x1] for name in ("input", "target"))
+            empty_mask = bool(pair.mask or settings.mask_channel) and not place["mask"].any()
+            inspection.look(pair.input, pair.ground_truth, source_part, target_part, empty_mask)
 
     with ThreadPoolExecutor(_READERS) as pool:
         try:

@@ -75,16 +75,7 @@ def report_check(pairs: Sequence[Pair], settings: Settings, as_json: bool) -> bo
     """Prints what is wrong with a data set; True when a training on it with these settings would fail."""
     from copycat import check
 
-    report = check.inspect_dataset(
-        pairs,
-        frames=settings.training_frames,
-        input_channels=settings.input_channels,
-        ground_truth_channels=settings.ground_truth_channels,
-        mask_channel=settings.mask_channel,
-        crop_size=settings.crop_size,
-        multi_resolution=settings.use_multi_resolution_training,
-        non_finite=settings.non_finite,
-    )
+    report = check.inspect_dataset(pairs, settings)
     failing = any(finding.severity == "error" for finding in report.findings)
     if as_json:
         print(json.dumps([asdict(finding) for finding in report.findings], indent=1, default=str))

@@ -18,6 +18,8 @@ from copycat.encoding import loss_scale
 from copycat.errors import CopycatError
 from copycat.losses import Loss
 from copycat.parameters import FlatParameters
+from copycat.perceptual import Backbone, Perceptual
+from copycat.sequence import colour_layers
 
 _GRADIENT_LIMIT = 1.0
 _BETAS = (0.9, 0.99)
@@ -54,8 +56,18 @@ class Learner:
         device: torch.device,
         batch: int,
         weights: Mapping[str, Tensor] | None = None,
+        backbone: Backbone | None = None,
     ) -> None:
-        """Makes the network that ``header`` describes, from ``weights`` (a state dict) where given."""
+        """Makes the network that ``header`` describes.
+
+        Args:
+            header: size, channels and encodings.
+            settings: seed, loss and what is done to the crops.
+            device: where it trains.
+            batch: crops in a step.
+            weights: a state dict to start from.
+            backbone: for the perceptual part of the loss, where its weight is above 0.
+        """
         torch.manual_seed(settings.seed)
         self.network = header.network()
         if weights is not None:
@@ -64,8 +76,16 @@ class Learner:
         self.batch = self.micro_batch = batch
         self._settings = settings
         self._device = device
-        self._loss = Loss(settings.l1_weight, settings.l2_weight)
+        perceptual = None
+        if backbone is not None and settings.perceptual_weight:
+            perceptual = Perceptual(
+                backbone, header.channels_out, header.target_encoding, device, training_dtype(device)
+            )
+        self._loss = Loss(settings.l1_weight, settings.l2_weight, perceptual, settings.perceptual_weight)
         self._scale = loss_scale(header.target_encoding).to(device)
+        self._input_layers, self._target_layers = (
+            colour_layers(channels) for channels in (header.channels_in, header.channels_out)
+        )
         self._first_moment, self._second_moment = (torch.zeros_like(self.parameters.weights) for _ in range(2))
         # On the device, so that a recorded step counts on and is told its rate.
         self._updates = torch.zeros((), device=device)
@@ -141,6 +161,9 @@ class Learner:
             flip=settings.flip_probability,
             flop=settings.flop_probability,
             turn=settings.rotation_probability,
+            gain=settings.gain_probability,
+            contrast=settings.contrast_probability,
+            saturation=settings.saturation_probability,
             crops_per_pair=settings.crops_per_pair,
         )
 
@@ -168,6 +191,8 @@ class Learner:
                 batch=count,
                 input_encoding=data.input_encoding,
                 target_encoding=data.target_encoding,
+                input_layers=self._input_layers,
+                target_layers=self._target_layers,
                 mask_bank=data.mask_bank,
                 first_sample=first,
                 total_samples=self.batch,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from copycat.perceptual import Perceptual
+
 # Below this squared error (30 dB) a crop counts by its error and no longer by the logarithm: else the grain and coding
 # noise of the crops that need no change would outweigh a repair that is yet to be learned.
 _FLOOR = 1e-3
@@ -14,7 +16,9 @@ _FLOOR = 1e-3
 
 @dataclass(frozen=True)
 class Loss:
-    """The mean over the crops of the logarithm of each crop's error, a weighted sum of mean absolute and squared error.
+    """The mean over the crops of the logarithm of each crop's error.
+
+    The error is a weighted sum of mean absolute error, mean squared error and, with a backbone, perceptual difference.
 
     The logarithm keeps the few crops that are far off from outweighing all others: 0.7 dB on T1 over the squared error
     itself, and 5 dB outside of a paint-out (``docs/benchmarks.md``). The squared error finds small edits that a median
@@ -22,10 +26,14 @@ class Loss:
 
     Attributes:
         l1_weight, l2_weight: weights of the two means.
+        perceptual: the perceptual difference, None to leave it out.
+        perceptual_weight: its weight.
     """
 
     l1_weight: float
     l2_weight: float
+    perceptual: Perceptual | None = None
+    perceptual_weight: float = 0.0
 
     def __call__(self, output: Tensor, target: Tensor, scale: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """The loss of a batch.
@@ -47,6 +55,8 @@ class Loss:
             share = mask / (weight.view(-1, 1, 1, 1) + 1e-6)
             l1, l2 = (error.abs() * share).mean((1, 2, 3)), (error.square() * share).mean((1, 2, 3))
         crops = self.l1_weight * l1 + self.l2_weight * l2
+        if self.perceptual is not None:
+            crops = crops + self.perceptual_weight * self.perceptual(output, target, mask)
         objective = torch.log(crops + _FLOOR)
         if weight is not None:
             objective = objective * weight

@@ -13,9 +13,11 @@ import torch
 
 from copycat import __version__, checkpoint
 from copycat.callbacks import CALLBACK_NAMES, Callback, Callbacks
+from copycat.check import Inspection
 from copycat.config import Settings, SettingsError
 from copycat.dataset import FramePair, Pair, find_frames
 from copycat.learner import TrainingError
+from copycat.perceptual import load_backbone
 from copycat.runs import (
     Run,
     RunError,
@@ -85,14 +87,18 @@ def train(
         raise SettingsError("Data Directory is not set: say where checkpoints and contact sheets go")
     resolved = _callbacks(settings, callbacks, functions)
     check_view(settings.ocio_view)
+    backbone = load_backbone(settings.perceptual_backbone) if settings.perceptual_weight else None
     start = starting_point(settings)
     frames = find_frames(shots, settings.training_frames)
     settings.pairs_per_step(len(frames))  # refuses a batch that is too large before anything is read
+    inspection = Inspection(shots, settings) if settings.verify_inputs else None
+    if inspection:
+        inspection.refuse_errors()
     run, lock = _claim(Path(settings.data_directory).absolute(), run_name)
     try:
         write_json(run.provenance, _provenance(settings, shots, frames))
         with StopSignals() as signals, closing(SummaryWriter(run)) as summary:
-            trainer = Trainer(run, settings, frames, summary, resolved, signals, progress)
+            trainer = Trainer(run, settings, frames, summary, resolved, signals, progress, backbone, inspection)
             try:
                 return trainer.begin(start)
             finally:
@@ -138,6 +144,7 @@ def resume(
     _check_resumable(before, settings)
     resolved = _callbacks(settings, callbacks, functions)
     check_view(settings.ocio_view)
+    backbone = load_backbone(settings.perceptual_backbone) if settings.perceptual_weight else None
     lock = TrainerLock(run)
     try:
         # A run that was stopped before its first resume state begins anew.
@@ -148,7 +155,7 @@ def resume(
             StopSignals() as signals,
             closing(SummaryWriter(run, resume_step=state[0].step if state else 0)) as summary,
         ):
-            trainer = Trainer(run, settings, frames, summary, resolved, signals, progress)
+            trainer = Trainer(run, settings, frames, summary, resolved, signals, progress, backbone)
             try:
                 if state is None:
                     return trainer.begin(start)

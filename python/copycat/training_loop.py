@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from copycat import cat, checkpoint, ops, tiles
 from copycat.callbacks import Callbacks
+from copycat.check import Inspection
 from copycat.config import Settings
 from copycat.contact_sheet import contact_sheet, write_png
 from copycat.dataset import Dataset, FramePair, Pair, find_frames, load_dataset
@@ -23,6 +24,7 @@ from copycat.devices import choose_device, device_name, is_out_of_memory
 from copycat.errors import CopycatError
 from copycat.learner import Learner, TrainingError
 from copycat.pending_losses import PendingLosses
+from copycat.perceptual import Backbone, check_colour
 from copycat.runs import Run, RunError, SummaryWriter, answer_request, move_files, take_request
 from copycat.schedule import Schedule
 from copycat.sequence import ImageSequence, read_frame, read_info, resolve_channels
@@ -62,6 +64,8 @@ class Trainer:
         callbacks: Callbacks,
         signals: StopSignals,
         progress: Progress | None,
+        backbone: Backbone | None = None,
+        inspection: Inspection | None = None,
     ) -> None:
         """Reads nothing yet; the caller holds the run's lock."""
         self.run = run
@@ -74,6 +78,8 @@ class Trainer:
         self._callbacks = callbacks
         self._signals = signals
         self._progress = progress
+        self._backbone = backbone
+        self._inspection = inspection
         self._started = time.monotonic()
         self._elapsed_before = 0.0
         self._warnings: list[str] = []
@@ -143,7 +149,7 @@ class Trainer:
             self._read(start.encodings, start.header.residual)
         else:
             self._read(None, None)
-        self.learner = Learner(self.header, self.settings, self.device, self._batch, start.weights if start else None)
+        self.learner = self._new_learner(start.weights if start else None)
 
     def _restore(self, state: ResumeState, replanned: bool, finish: bool) -> None:
         position, header, vectors = state
@@ -152,7 +158,7 @@ class Trainer:
         self._read((header.input_encoding, header.target_encoding), header.residual)
         if self.header.data_hash != header.data_hash:
             self._warn("the training frames have changed since the run was started")
-        self.learner = Learner(self.header, self.settings, self.device, self._batch)
+        self.learner = self._new_learner()
         self.learner.restore(position.updates, vectors)
         self.learner.micro_batch = min(position.micro_batch or self._batch, self._batch)
         if position.best_psnr is not None:
@@ -164,10 +170,16 @@ class Trainer:
         if finish:
             self.schedule = self.schedule.finishing(self.step, self.elapsed)
 
+    def _new_learner(self, weights: Mapping[str, Tensor] | None = None) -> Learner:
+        return Learner(self.header, self.settings, self.device, self._batch, weights, self._backbone)
+
     def _read(self, encodings: tuple[ops.Encoding, ops.Encoding] | None, residual: tuple[int, ...] | None) -> None:
         """Reads the data set, and finds out what else will be needed."""
         settings = self.settings
         self.device, warning = choose_device(settings.use_gpu_if_available, settings.gpu_index)
+        if self._backbone:
+            info = read_info(self.frames[0].ground_truth)
+            check_colour(resolve_channels(settings.ground_truth_channels, info))
         self._preview: Path | None = None
         self._validation: tuple[FramePair, ...] = ()
         if settings.preview:
@@ -182,8 +194,14 @@ class Trainer:
                 raise _StoppedReadingError(stopped)
 
         self.full = load_dataset(
-            self.frames, settings, directory=self.run.directory, encodings=encodings, progress=told
+            self.frames,
+            settings,
+            directory=self.run.directory,
+            encodings=encodings,
+            progress=told,
+            inspection=self._inspection,
         )
+        inspected = self._inspection.finish().warnings if self._inspection else []
         self.header = cat.ModelHeader(
             model_size=settings.model_size,
             channels_in=self.full.input_channels,
@@ -202,6 +220,7 @@ class Trainer:
         for sentence in (
             warning,
             *self.full.warnings,
+            *(finding.sentence for finding in inspected),
             min(crop) < settings.crop_size
             and f"the frames are smaller than the Crop Size {settings.crop_size}: training on crops of "
             f"{crop[1]}x{crop[0]}",

@@ -51,6 +51,16 @@ Encoding some_encoding(bool log) {
   return encoding;
 }
 
+// As many layers as there is room for, blue first.
+Layers some_layers(int channels) {
+  Layers layers{};
+  layers.count = channels / 3;
+  for (int l = 0; l < layers.count; ++l) {
+    for (int k = 0; k < 3; ++k) layers.channels[l][k] = static_cast<int8_t>(3 * l + 2 - k);
+  }
+  return layers;
+}
+
 Pixels picture(void* data, DType type, int64_t count, int64_t height, int64_t width, int32_t channels) {
   return {data,     type, count, height, width, channels, height * width * channels, width * channels,
           channels, 1};
@@ -74,6 +84,10 @@ TEST(instruction_sets_agree_to_the_last_bit) {
               std::vector<uint8_t> bytes(
                   static_cast<size_t>(pixels * channels * size_of(static_cast<DType>(out))));
               kernels->recode[type][out](row, encoding, bytes.data());
+              result.insert(result.end(), bytes.begin(), bytes.end());
+              if (encoding.inverse) continue;
+              kernels->grade[type][out](row, {1.7f, 0.6f, 1.4f}, some_layers(channels), encoding,
+                                        bytes.data());
               result.insert(result.end(), bytes.begin(), bytes.end());
             }
           }
@@ -114,8 +128,8 @@ TEST(turned_crops_are_the_pixels_by_hand) {
   for (size_t i = 0; i < bank.size(); ++i) bank[i] = static_cast<float>(i);
   const int32_t valid[] = {0, 0, 7, 6, 1, 1, 7, 6};
   SampleCrops operation{};
-  operation.rule = {2,    6,    7,    3, 4, valid, nullptr, nullptr, 0, 0.0f,
-                    0.5f, 0.5f, 0.7f, 1, 0, 64,    5,       nullptr, 11};
+  operation.rule = {2,    6,    7, 3, 4, valid, nullptr, nullptr, 0, 0.0f,    0.5f,
+                    0.5f, 0.7f, 0, 0, 0, 1,     0,       64,      5, nullptr, 11};
   operation.batch = 64;
   operation.plane_count = 1;
   std::vector<float> output(64 * 3 * 4 * 3);
@@ -127,8 +141,8 @@ TEST(turned_crops_are_the_pixels_by_hand) {
     }
     return encoding;
   }();
-  operation.planes[0] = {picture(bank.data(), DType::kFloat32, 2, 6, 7, 3), output.data(), DType::kFloat32,
-                         plain};
+  operation.planes[0] = {
+      picture(bank.data(), DType::kFloat32, 2, 6, 7, 3), output.data(), DType::kFloat32, plain, {}};
   run_on_cpu(operation, 2);
   for (int64_t b = 0; b < 64; ++b) {
     const Placement at = place(operation.rule, b);
@@ -145,6 +159,65 @@ TEST(turned_crops_are_the_pixels_by_hand) {
       }
     }
   }
+}
+
+TEST(a_crop_is_graded_as_its_sample_was_drawn_and_a_matte_is_not) {
+  const auto bank = [](int32_t channels) {
+    std::vector<float> pixels(static_cast<size_t>(5 * 6 * channels));
+    for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(i % 17) / 8 - 0.5f;
+    return pixels;
+  };
+  std::vector<float> input = bank(5), target = bank(3), input_out(64 * 2 * 3 * 5), target_out(64 * 2 * 3 * 3);
+  const int32_t valid[] = {0, 0, 6, 5};
+  SampleCrops operation{};
+  operation.rule.frames = operation.rule.crops_per_pair = 1;
+  operation.rule.frame_height = 5;
+  operation.rule.frame_width = 6;
+  operation.rule.height = 2;
+  operation.rule.width = 3;
+  operation.rule.valid = valid;
+  operation.rule.gain = operation.rule.contrast = operation.rule.saturation = 0.5f;
+  operation.rule.total_samples = 64;
+  operation.rule.step = 3;
+  operation.batch = 64;
+  operation.plane_count = 2;
+  Encoding plain{};
+  for (float& std : plain.std) std = 1;
+  // Depth, blue, green, red and alpha; and a target whose channels are no colours.
+  const Layers layers{1, {{3, 2, 1}}};
+  operation.planes[0] = {picture(input.data(), DType::kFloat32, 1, 5, 6, 5), input_out.data(),
+                         DType::kFloat32, plain, layers};
+  operation.planes[1] = {
+      picture(target.data(), DType::kFloat32, 1, 5, 6, 3), target_out.data(), DType::kFloat32, plain, {}};
+  run_on_cpu(operation, 2);
+  int changed = 0;
+  for (int64_t b = 0; b < 64; ++b) {
+    const Placement at = place(operation.rule, b);
+    const Grade grade = draw_grade(operation.rule, b);
+    changed += changes_nothing(grade) ? 0 : 1;
+    for (int i = 0; i < 6; ++i) {
+      const int from = (at.y + i / 3) * 6 + at.x + i % 3;
+      const float* in = &input[static_cast<size_t>(from * 5)];
+      const float* out = &input_out[static_cast<size_t>((b * 6 + i) * 5)];
+      double colours[3], grey = 0;
+      const double weights[] = {0.2126, 0.7152, 0.0722};
+      for (int k = 0; k < 3; ++k) {
+        const double x = static_cast<double>(in[3 - k]) * static_cast<double>(grade.gain);
+        colours[k] = (x - 0.5) * static_cast<double>(grade.contrast) + 0.5;
+        grey += weights[k] * colours[k];
+      }
+      for (int k = 0; k < 3; ++k) {
+        NEAR(out[3 - k], grey + static_cast<double>(grade.saturation) * (colours[k] - grey), 4e-6);
+      }
+      EQUAL(out[0], in[0]);
+      EQUAL(out[4], in[4]);
+      for (int c = 0; c < 3; ++c) {
+        EQUAL(target_out[static_cast<size_t>((b * 6 + i) * 3 + c)],
+              target[static_cast<size_t>(from * 3 + c)]);
+      }
+    }
+  }
+  EQUAL(changed > 48 && changed < 64, true);  // 7 of 8
 }
 
 TEST(downsize_averages_what_exists_at_the_edges) {

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from copycat.check import Report, inspect_dataset
+from copycat.check import inspect_dataset
 from copycat.compare import agreed_shift, block_shifts, common_colour, grain, luminance, moved
+from copycat.config import Settings
+from copycat.findings import Report
 from copycat.sequence import write_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,7 +63,8 @@ def write_pairs(folder: Path, effect: Effect, frames: range = range(1001, 1004),
 
 
 def check(*pairs: Pair, **options: Any) -> Report:
-    return inspect_dataset(pairs, **{"crop_size": 64, **options})
+    pixels = options.pop("pixels", True)
+    return inspect_dataset(pairs, Settings(**{"crop_size": 64, **options}), pixels=pixels)
 
 
 def sentences(report: Report, severity: str) -> list[str]:
@@ -216,7 +219,7 @@ def test_missing_frames_are_named(tmp_path: Path) -> None:
     assert report.pairs == 3
     assert sentences(report, "error") == []
     assert "frame 1004 is without an Input" in sentences(report, "warning")[0]
-    report = check(pair, frames="1001-1004,1009")
+    report = check(pair, training_frames="1001-1004,1009")
     errors = sentences(report, "error")
     assert [error.startswith(pattern) for error, pattern in zip(errors, (pair.input, pair.ground_truth), strict=True)]
     assert "frames 1004,1009 are missing" in errors[0]
@@ -228,7 +231,7 @@ def test_missing_frames_are_named(tmp_path: Path) -> None:
     ("pair", "options", "message"),
     [
         (Pair("{0}/no.####.exr", "{0}/out.####.exr"), {}, "no file matches"),
-        (Pair("{0}/in.####.exr", "{0}/out.####.exr"), {"frames": "1-"}, "'1-' is no list of frames"),
+        (Pair("{0}/in.####.exr", "{0}/out.####.exr"), {"training_frames": "1-"}, "'1-' is no list of frames"),
         (Pair("{0}/in.####.exr", "{0}/out.####.exr"), {"input_channels": "rgba"}, "no channel or layer 'rgba'"),
         (Pair("{0}/in.####.exr", "{0}/out.####.exr"), {"ground_truth_channels": "Z"}, "no channel or layer 'Z'"),
         (Pair("{0}/in.####.exr", "{0}/out.####.exr"), {"mask_channel": "m"}, "has no channel 'm'; it has R, G, B"),
@@ -254,7 +257,7 @@ def test_frames_without_a_partner(tmp_path: Path) -> None:
 
 def test_two_single_files_are_a_pair(tmp_path: Path) -> None:
     write_pairs(tmp_path, painted)
-    report = check(Pair(str(tmp_path / "in.1001.exr"), str(tmp_path / "out.1001.exr")), frames="5")
+    report = check(Pair(str(tmp_path / "in.1001.exr"), str(tmp_path / "out.1001.exr")), training_frames="5")
     assert (report.pairs, report.findings) == (1, [])
 
 
@@ -350,10 +353,10 @@ def test_sizes_and_numbers_are_held_against_the_settings(tmp_path: Path) -> None
         "frames of 400 x 272 are smaller than the crop size 512" in sentences(check(pair, crop_size=512), "warning")[0]
     )
     assert "at a quarter of the resolution" in sentences(check(pair, crop_size=128), "note")[0]
-    assert sentences(check(pair, crop_size=128, multi_resolution=False), "note") == []
+    assert sentences(check(pair, crop_size=128, use_multi_resolution_training=False), "note") == []
     many = [pair] * 34
     assert "102 pairs are more than 100" in sentences(check(*many, pixels=False), "note")[0]
-    assert sentences(check(*many, pixels=False, multi_resolution=False), "note") == []
+    assert sentences(check(*many, pixels=False, use_multi_resolution_training=False), "note") == []
 
 
 def test_frames_too_small_to_train_on(tmp_path: Path) -> None:

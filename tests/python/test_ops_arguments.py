@@ -63,6 +63,16 @@ ONE_CENTRE = torch.zeros((1, 2), dtype=torch.int32)
         ({"flop": -0.5}, "flop must be 0 to 1, not -0.5"),
         ({"turn": float("nan")}, "turn must be 0 to 1, not nan"),
         ({"centre_share": 2.0}, "centre_share must be 0 to 1, not 2"),
+        ({"gain": 1.5}, "gain must be 0 to 1, not 1.5"),
+        ({"contrast": -1.0}, "contrast must be 0 to 1, not -1"),
+        ({"saturation": float("inf")}, "saturation must be 0 to 1, not inf"),
+        ({"input_layers": [(0, 1, 3)]}, "input_layers has the channel 3 of 3"),
+        ({"input_layers": [(0, 1, -1)]}, "input_layers has the channel -1 of 3"),
+        ({"target_layers": [(0, 1, 1)]}, "target_layers has the channel 1 twice"),
+        (
+            {"target_layers": [(0, 1, 2), (0, 1, 2)]},
+            "target_layers must be the red, green and blue of layers within 3 channels, not 6 numbers",
+        ),
         ({"crops_per_pair": 0}, "crops_per_pair must be at least 1, not 0"),
         ({"batch": 0}, r"must be at least 1, not 0"),
         ({"first_sample": 1, "total_samples": 2}, "total_samples is 2, but samples 1 to 2 are asked for"),
@@ -163,9 +173,9 @@ def operator_calls():
     valid = rectangles([0, 0, 30, 20], [0, 0, 30, 20])
     last = torch.zeros(2, 3, 8, 10).contiguous(memory_format=torch.channels_last)
     numbers = IDENTITY.numbers()
-    rule = ([8, 10], valid, None, None, 3, None, 1, [0.0, 0.5, 0.5, 0.0], [1, 0, 2])
+    rule = ([8, 10], valid, None, None, 3, None, 1, [0.0, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5], [1, 0, 2])
     return {
-        "sample_crops": (bank(), bank(), None, last, last.clone(), None, numbers, numbers, *rule),
+        "sample_crops": (bank(), bank(), None, last, last.clone(), None, numbers, numbers, [0, 1, 2], [], *rule),
         "crop_positions": (torch.zeros((2, 5), dtype=torch.int32), [20, 30], *rule),
         "downsize": (bank(), 2),
         "recode": (torch.zeros(1, 3, 5, 6), numbers, False, torch.bfloat16),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from copycat.sequence import SequenceError, resolve_channels
+from copycat.sequence import SequenceError, colour_layers, resolve_channels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +39,14 @@ def test_names_layers_and_short_forms(spec: str, channels: str) -> None:
 def test_case_tells_channels_apart_where_it_must() -> None:
     assert resolve_channels("r,R", ["R", "r"]) == ("r", "R")
     assert resolve_channels("rgb", ["r", "g", "b"]) == ("r", "g", "b")
+
+
+def test_layers_of_colour_are_complete_and_known_by_name() -> None:
+    assert colour_layers(("R", "G", "B")) == ((0, 1, 2),)
+    assert colour_layers(("A", "b", "g", "r", "depth.Z")) == ((3, 2, 1),)
+    assert colour_layers(("diffuse.R", "R", "diffuse.green", "G", "diffuse.B", "B")) == ((0, 2, 4), (1, 3, 5))
+    # A matte in red, two layers with a part each, and what is no colour at all.
+    assert colour_layers(("R", "A", "key.G", "key.B", "N.x", "N.y", "N.z", "Y")) == ()
 
 
 @pytest.mark.parametrize(

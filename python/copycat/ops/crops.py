@@ -12,6 +12,9 @@ from torch import Tensor
 from copycat.ops import native
 from copycat.ops.encoding import Encoding
 
+# The channels that are red, green and blue of one picture.
+Layer = tuple[int, int, int]
+
 
 @dataclass(frozen=True, eq=False)
 class CropRule:
@@ -19,6 +22,12 @@ class CropRule:
 
     Frames come in passes over the data set in a new order each time, without replacement; a batch as large as the data
     set takes every pair once. A crop is turned, then mirrored left-right (flop), then upside down (flip).
+
+    Gain ``x g``, contrast ``(x - p) c + p`` and saturation ``l + s (x - l)`` follow each other, each with its own
+    probability, on the values as they are in the file, before they are encoded; nothing is clipped. ``g``, ``c`` and
+    ``s`` are 0.5 to 2, their logarithm uniform, and the same for input and target. The pivot ``p`` is 0.18 where a
+    channel's encoding is logarithmic, else 0.5; ``l`` is the luminance with the weights of ITU-R BT.709. Only the
+    layers that `sample_crops` is told of change, and a layer is always red, green and blue.
 
     `valid`, `centres` and `centre_offsets` may lie on the CPU or on the output's device. On the CPU their values are
     checked by every call and, for a GPU, copied there, which a CUDA graph cannot hold. On a GPU nobody waits to look at
@@ -36,6 +45,7 @@ class CropRule:
         flip: probability of turning upside down.
         flop: probability of mirroring left-right.
         turn: probability of turning by 90, 180 or 270 degrees.
+        gain, contrast, saturation: probabilities of changing them.
         crops_per_pair: crops in a row that come from the same pair.
     """
 
@@ -48,6 +58,9 @@ class CropRule:
     flip: float = 0.0
     flop: float = 0.0
     turn: float = 0.0
+    gain: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
     crops_per_pair: int = 1
 
     def _at(self, step: int | Tensor, batch: int, first_sample: int, total_samples: int | None) -> tuple[object, ...]:
@@ -61,7 +74,7 @@ class CropRule:
             self.centre_offsets,
             *((0, step) if isinstance(step, Tensor) else (step, None)),
             self.seed - 2**64 if self.seed >= 2**63 else self.seed,  # torch's integers are signed
-            [self.centre_share, self.flip, self.flop, self.turn],
+            [self.centre_share, self.flip, self.flop, self.turn, self.gain, self.contrast, self.saturation],
             [self.crops_per_pair, first_sample, batch if total_samples is None else total_samples],
         )
 
@@ -75,6 +88,8 @@ def sample_crops(
     batch: int,
     input_encoding: Encoding,
     target_encoding: Encoding,
+    input_layers: Sequence[Layer] = (),
+    target_layers: Sequence[Layer] = (),
     mask_bank: Tensor | None = None,
     first_sample: int = 0,
     total_samples: int | None = None,
@@ -92,6 +107,8 @@ def sample_crops(
         batch: number of crops B.
         input_encoding: for the Ci channels.
         target_encoding: for the Co channels.
+        input_layers: which of the Ci channels gain, contrast and saturation change.
+        target_layers: which of the Co channels.
         mask_bank: ``[N, H, W, 1]``, cut alike but not encoded.
         first_sample: number of this call's first sample within the step, for one rank of several.
         total_samples: samples of the step over all ranks; `batch` when None.
@@ -123,6 +140,8 @@ def sample_crops(
         mask_out,
         input_encoding.numbers(),
         target_encoding.numbers(),
+        [channel for layer in input_layers for channel in layer],
+        [channel for layer in target_layers for channel in layer],
         *rule._at(step, batch, first_sample, total_samples),
     )
     return input_out, target_out, mask_out
@@ -206,7 +225,7 @@ def _native_rule(
         """The tensor where the kernel can see it; nobody waits for a copy to a GPU."""
         return None if tensor is None else native.capsule(tensor.to(device, non_blocking=device.type == "cuda"))
 
-    centre_share, flip, flop, turn = probabilities
+    centre_share, flip, flop, turn, gain, contrast, saturation = probabilities
     crops_per_pair, first_sample, total_samples = samples
     height, width = crop
     if centres is not None and not len(centres):
@@ -225,6 +244,9 @@ def _native_rule(
         flip=flip,
         flop=flop,
         turn=turn,
+        gain=gain,
+        contrast=contrast,
+        saturation=saturation,
         crops_per_pair=crops_per_pair,
         first_sample=first_sample,
         total_samples=total_samples,
@@ -240,6 +262,8 @@ def _sample_crops(
     mask_out: Tensor | None,
     input_encoding: Sequence[float],
     target_encoding: Sequence[float],
+    input_layers: Sequence[int],
+    target_layers: Sequence[int],
     *rule: Any,
 ) -> None:
     if (mask_bank is None) != (mask_out is None):
@@ -253,6 +277,8 @@ def _sample_crops(
         mask_out=native.pixels(mask_out),
         input_encoding=input_encoding,
         target_encoding=target_encoding,
+        input_layers=input_layers,
+        target_layers=target_layers,
         rule=_native_rule(input_out.device, *rule),
         **native.place(input_out),
     )
@@ -275,7 +301,7 @@ def _no_result(*_: object) -> None:
 native.register(
     "sample_crops(Tensor input_bank, Tensor target_bank, Tensor? mask_bank, Tensor(a!) input_out, "
     "Tensor(b!) target_out, Tensor(c!)? mask_out, float[] input_encoding, float[] target_encoding, "
-    f"{_RULE}) -> ()",
+    f"int[] input_layers, int[] target_layers, {_RULE}) -> ()",
     _sample_crops,
     _no_result,
 )

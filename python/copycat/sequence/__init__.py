@@ -4,7 +4,7 @@ Frames are numpy arrays ``[H, W, C]`` in the size of the display window, origin 
 holds: no colour is converted. Integer formats become 0..1.
 """
 
-from copycat.sequence.channels import resolve_channels
+from copycat.sequence.channels import colour_layers, resolve_channels
 from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo, Part, describe_size, read_info
 from copycat.sequence.pattern import ImageSequence, format_frames, parse_frames
@@ -19,6 +19,7 @@ __all__ = [
     "Part",
     "SequenceError",
     "Writer",
+    "colour_layers",
     "describe_size",
     "format_frames",
     "parse_frames",

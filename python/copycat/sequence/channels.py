@@ -48,6 +48,17 @@ def resolve_channels(spec: str, available: FrameInfo | Sequence[str]) -> tuple[s
     return tuple(found)
 
 
+def colour_layers(channels: Sequence[str]) -> tuple[tuple[int, int, int], ...]:
+    """Where the red, green and blue of each layer stand among ``channels``.
+
+    A layer that lacks one of them is left out: a lone red channel is as often a matte as it is light.
+    """
+    places: dict[str, dict[str, int]] = {}
+    for index, channel in enumerate(channels):
+        places.setdefault(_layer(channel), {})[_leaf(channel)] = index
+    return tuple((at["r"], at["g"], at["b"]) for at in places.values() if {"r", "g", "b"} <= at.keys())
+
+
 def _resolve_one(name: str, available: Sequence[str]) -> list[str]:
     channel = _match(name, available)
     if channel:
