@@ -170,13 +170,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=350, help="for the first two frames")
     parser.add_argument("--more", type=int, default=120, help="steps with the third")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the training with the third")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the training on the first two frames")
     parser.add_argument("--keep", type=Path, default=Path("build/suggest"))
     asked = parser.parse_args()
     chosen: dict[str, list[float]] = {}
     for name in asked.only:
         shot, folder = SHOTS[name], asked.keep / name
         task = prepare(name, asked.shots, folder)
-        first, worth = trainings(shot, task, folder, asked.steps, asked.more, asked.seeds)
+        first, worth = trainings(shot, task, folder, asked.steps, asked.more, asked.first_seed, asked.seeds)
         frames = sorted({*shot.candidates, *shot.held_out} - {*shot.at(0, 1)})
         found = measures(load(first, "cpu"), task, shot.at(0, 1), frames)
         row = {"two frames": _psnr(first), "random": float(np.mean(list(worth.values())))}
@@ -196,16 +197,16 @@ def main() -> None:
 
 
 def trainings(
-    shot: Shot, task: Task, folder: Path, steps: int, more: int, seeds: Sequence[int]
+    shot: Shot, task: Task, folder: Path, steps: int, more: int, first_seed: int, seeds: Sequence[int]
 ) -> tuple[Path, dict[int, float]]:
     """The model of the two ends, and the held-out PSNR with each candidate, the mean over the seeds."""
     ends = shot.at(0, 1)
-    first = trained(folder / "ends.cat", _on(task, ends), shot.variant, steps, 0)
+    first = trained(folder / f"ends_seed{first_seed}.cat", _on(task, ends), shot.variant, steps, first_seed)
     going_on = replace(shot.variant, rate=1e-3, stages=(0.0, 0.0, 1.0))
     worth = {}
     for frame in shot.candidates:
         with_it = _on(task, [*ends, frame])
-        paths = [folder / f"with_{frame}_seed{seed}.cat" for seed in seeds]
+        paths = [folder / f"with_{frame}_seed{first_seed}_{seed}.cat" for seed in seeds]
         made = [trained(p, with_it, going_on, more, s, first) for p, s in zip(paths, seeds, strict=True)]
         worth[frame] = float(np.mean([_psnr(path) for path in made]))
     return first, worth

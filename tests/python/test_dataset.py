@@ -14,7 +14,8 @@ import torch
 from conftest import FRAMES, Shot, graded, picture, write_shot
 from copycat import dataset as data_sets
 from copycat.config import Settings
-from copycat.dataset import Dataset, DatasetError, Pair, affine_residual, find_frames, load_dataset
+from copycat.dataset import Dataset, DatasetError, Pair, find_frames, load_dataset
+from copycat.difference import affine_residual
 from copycat.sequence import write_frame
 
 

@@ -22,6 +22,7 @@ LAYERS = (
     {
         "weights",
         "dataset",
+        "difference",
         "encoding",
         "tiles",
         "parameters",

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,18 @@ def test_the_runs_table(host: ofx_host.Host, directory: Path) -> None:
     assert "Total Steps: 400" in host.do("get", param="trainingInfo")["value"]
     host.do("set", param="dataDirectory", value=str(directory / "nowhere"))
     assert table(host) == []
+
+
+def test_warnings_of_the_active_run_are_said(host: ofx_host.Host, directory: Path) -> None:
+    about = header(400)["run"]
+    assert isinstance(about, dict)
+    with closing(SummaryWriter(Run(directory, "warned"))) as writer:
+        writer.append({"run": about | {"warnings": ["clean.1002.exr: moved back"]}}, step_record(1, 400))
+    with Display.edit(directory) as display:
+        display.active = "warned"
+    host.do("set", param="view", value="Loss Curve")
+    host.render(canvas())
+    assert host.last_message().endswith("; warning: clean.1002.exr: moved back")
 
 
 def test_live_updates_follow_a_run_that_trains_elsewhere(host: ofx_host.Host, directory: Path) -> None:

@@ -136,8 +136,10 @@ def describe(info: RunInfo | None) -> dict[str, Any]:
     reached = f"step {info.steps}" + (f" of {total}" if total else "")
     loss = f", loss {info.loss:.4g}" if info.loss is not None else ""
     reason = f": {info.reason}" if info.reason and info.state in ("failed", "killed") else ""
+    warnings = header.get("warnings")
+    warned = "".join(f"; warning: {sentence}" for sentence in warnings) if isinstance(warnings, list) else ""
     return {
-        "status": f"{info.run.name}: {info.state}, {reached}{loss}{reason}",
+        "status": f"{info.run.name}: {info.state}, {reached}{loss}{reason}{warned}",
         "training_info": "\n".join(lines) if header else "",
         "can_resume": info.run.resume_state.exists() and info.state != "training",
         "failed": info.state == "failed",
