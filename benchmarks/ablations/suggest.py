@@ -22,7 +22,7 @@ from copycat import cat
 from copycat.dataset import Pair
 from copycat.encoding import encode
 from copycat.inference import Model, load
-from copycat.next_frame import Familiar, features
+from copycat.next_frame import coverage_order, features
 from copycat.sequence import ImageSequence, format_frames, read_frame, write_frame
 
 from benchmarks.ablations.recipe import BASE, Task, Variant, fit, scores
@@ -137,18 +137,23 @@ def measures(model: Model, task: Task, painted: Sequence[int], frames: Sequence[
     cells = {frame: features(model, image) for frame, image in pixels.items()}
     painted_cells = torch.cat([cells[frame] for frame in painted])
     scale = (painted_cells.std(0) + 1e-6) * painted_cells.shape[1] ** 0.5
-    known = Familiar(painted_cells)
-    found: Measures = {name: {} for name in ("true error", "suggest", "features, mean", "mirror", "one pixel")}
+    names = ("true error", "suggest", "nearest cell, percentile", "nearest cell, mean", "mirror", "one pixel")
+    found: Measures = {name: {} for name in names}
+    means = {frame: one.mean(0) / scale for frame, one in cells.items()}
+    known = torch.stack([means[frame] for frame in painted])
+    # Only what is left to paint is ranked, but all frames are to be brought near.
+    order = coverage_order(torch.stack([means[frame] for frame in frames]), known)
+    place = {frames[index]: rank for rank, (index, _) in enumerate(order)}
     for frame in frames:
         image = pixels[frame]
         result, mirrored, moved = (
             encode(model(one), model.header.target_encoding)
             for one in (image, image[:, ::-1], np.roll(image, (1, 1), (0, 1)))
         )
-        found["suggest"][frame] = known.distance(cells[frame])
-        found["features, mean"][frame] = float(
-            torch.cdist(cells[frame] / scale, painted_cells / scale).amin(dim=1).mean()
-        )
+        found["suggest"][frame] = -float(place[frame])
+        nearest = torch.cdist(cells[frame] / scale, painted_cells / scale).amin(dim=1)
+        found["nearest cell, percentile"][frame] = float(nearest.quantile(0.95))
+        found["nearest cell, mean"][frame] = float(nearest.mean())
         found["mirror"][frame] = float(np.abs(result - mirrored[:, ::-1]).mean())
         found["one pixel"][frame] = float(np.abs(result - np.roll(moved, (-1, -1), (0, 1)))[2:, 2:].mean())
         only = replace(task, held_out=(frame,))

@@ -1,9 +1,9 @@
-"""Which frame of a shot to paint next: those least like the frames that a model was trained on, the least like first.
+"""Which frames of a shot to paint next: those that show most of what the painted frames do not.
 
-What is alike is asked of the network itself: each frame is cut into cells of 32 pixels, and the features in the middle
-of the network are compared with those of the nearest cell of a painted frame. The 95th percentile over the cells is the
-frame's score, so that something new counts although most of the picture is known. ``docs/benchmarks.md`` compares this
-with other measures, with uniform spacing and with a random choice.
+What is alike is asked of the network itself: a frame is described by the mean of the features in the middle of the
+network, and the frame to paint is the one that brings all frames of the shot nearest to a painted one (facility
+location, chosen greedily: Nemhauser, Wolsey, Fisher 1978). A frame that is merely odd helps itself alone and comes
+late. ``docs/benchmarks.md`` compares this with other measures, with uniform spacing and with a random choice.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from copycat.sequence import ImageSequence, read_frames_parallel, read_info, res
 
 _CHECKPOINT = re.compile(r"(?P<run>.+)_(?:[0-9]+|best)\.cat")
 _LOOK_AHEAD = 2
-_QUANTILE = 0.95
-_ROWS = 512
+_GREEDY = 50  # frames after which the order is no longer worth its cost
 
 
 class SuggestionError(CopycatError):
@@ -42,8 +41,8 @@ class Suggestion:
 
     Attributes:
         frame: its number.
-        score: how far its features are from those of the painted frames, in standard deviations of theirs. Larger is
-            less known; scores of one model can be compared.
+        score: how much nearer, on average, the frames looked at come to a painted one when it is painted after those
+            suggested before it; in standard deviations of the painted frames' features.
         painted: whether the model was trained on it.
     """
 
@@ -63,9 +62,9 @@ def suggest(
     warn: Callable[[str], None] | None = None,
     **knobs: Any,
 ) -> list[Suggestion]:
-    """Ranks the frames of a plate by how little a model knows of what they show.
+    """Ranks the frames of a plate by how much of what a model does not know they show.
 
-    Paint the first that is not painted, train again, and ask again: the frames that come next are often its neighbours.
+    Paint the first one, or the first few: each is chosen as if those before it were painted.
 
     Args:
         model: a .cat, or a Model.
@@ -78,7 +77,7 @@ def suggest(
         warn: told what the user should know.
 
     Returns:
-        Every frame looked at, the largest score first.
+        Every frame looked at, the one to paint next first.
 
     Raises:
         SuggestionError: it is not known what the model was trained on.
@@ -105,14 +104,18 @@ def suggest(
         for frame in read_frames_parallel(paths, channels, look_ahead=_LOOK_AHEAD):
             yield features(model, frame.pixels, tile_size=settings.tile_size, warn=warn)
 
-    known = Familiar(torch.cat(list(cells(known_paths))))
-    found = []
+    known_cells = list(cells(known_paths))
+    # Of the cells of all painted frames, so that what varies a lot within them counts less.
+    scale = (torch.cat(known_cells).std(0) + 1e-6) * known_cells[0].shape[1] ** 0.5
+    described = []
     paths = [source.path(number) for number in numbers]
     for number, path, looked_at in zip(numbers, paths, cells(paths), strict=True):
-        found.append(Suggestion(number, known.distance(looked_at), number in painted))
+        described.append(looked_at.mean(0) / scale)
         if progress:
-            progress(FrameReport(number, len(found), len(numbers), path))
-    return sorted(found, key=lambda one: -one.score)
+            progress(FrameReport(number, len(described), len(numbers), path))
+    known = torch.stack([one.mean(0) / scale for one in known_cells])
+    order = coverage_order(torch.stack(described), known)
+    return [Suggestion(numbers[index], score, numbers[index] in painted) for index, score in order]
 
 
 def features(
@@ -142,19 +145,33 @@ def features(
     return torch.cat(caught)
 
 
-class Familiar:
-    """The cells of the painted frames, to which others are compared."""
+def coverage_order(frames: Tensor, known: Tensor) -> list[tuple[int, float]]:
+    """The order in which frames bring all of them nearest to a known one.
 
-    def __init__(self, cells: Tensor) -> None:
-        """Takes the features of all of them, [cells, D]."""
-        self._scale = (cells.std(0) + 1e-6) * cells.shape[1] ** 0.5
-        self._cells = cells / self._scale
+    Args:
+        frames: [N, D] what describes each frame.
+        known: [K, D] the same of the painted frames.
 
-    def distance(self, cells: Tensor) -> float:
-        """The 95th percentile, over the cells of a frame, of the root mean square distance to the nearest one."""
-        parts = (cells / self._scale).split(_ROWS)
-        nearest = torch.cat([torch.cdist(part, self._cells).amin(dim=1) for part in parts])
-        return float(nearest.quantile(_QUANTILE))
+    Returns:
+        For each of the N frames its index and how much the mean distance to the nearest known frame falls when it
+        becomes known too, after those before it; the largest first.
+    """
+
+    def distances(others: Tensor) -> Tensor:
+        # Exactly 0 between equal frames.
+        return torch.cdist(frames, others, compute_mode="donot_use_mm_for_euclid_dist")
+
+    left, between = distances(known).amin(dim=1), distances(frames)
+    order: list[tuple[int, float]] = []
+    waiting = list(range(len(frames)))
+    while waiting:
+        gains = (left[:, None] - between).clamp(min=0).mean(0)
+        ranked = sorted(waiting, key=gains.__getitem__, reverse=True)
+        for index in ranked if len(order) >= _GREEDY else ranked[:1]:
+            order.append((index, float(gains[index])))
+            waiting.remove(index)
+            left = torch.minimum(left, between[:, index])
+    return order
 
 
 def trained_frames(model: Model, plate: ImageSequence) -> tuple[set[int], list[Path]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +13,32 @@ import torch
 from conftest import FRAMES, Outcome, Shot, Train, picture, random_model, write_shot
 from copycat import inference
 from copycat.dataset import Pair
-from copycat.next_frame import Familiar, SuggestionError, features, suggest, trained_frames
+from copycat.next_frame import SuggestionError, coverage_order, features, suggest, trained_frames
 from copycat.sequence import ImageSequence, SequenceError, write_frame
+from hypothesis import given
+from hypothesis import strategies as st
 
 RGB = ("R", "G", "B")
 CPU = torch.device("cpu")
 
 
-def test_the_score_is_the_distance_to_the_nearest_painted_cell_in_standard_deviations() -> None:
-    random = np.random.default_rng(0)
-    painted = random.normal(3, [2.0, 0.5], (400, 2)).astype(np.float32)
-    scaled = painted / painted.std(0, ddof=1)
-    known = Familiar(torch.from_numpy(painted))
-    assert known.distance(torch.from_numpy(painted[:50])) == pytest.approx(0, abs=1e-2)
-    # 90 of 100 cells are known: the 95th percentile is of the ten that are not.
-    away = np.concatenate([painted[:90], np.full((10, 2), [3.0, 13.0], np.float32)])
-    nearest = np.linalg.norm((away[-1] / painted.std(0, ddof=1) - scaled) / np.sqrt(2), axis=1).min()
-    assert known.distance(torch.from_numpy(away)) == pytest.approx(float(nearest), rel=1e-3)
+def test_the_first_frame_is_the_one_that_brings_all_nearest_to_a_painted_one() -> None:
+    # Frames on a line; 0 is painted. 10 is odd, but 4 stands for 3, 4 and 5.
+    frames = torch.tensor([[0.0], [3.0], [4.0], [5.0], [10.0]])
+    order = coverage_order(frames, torch.tensor([[0.0]]))
+    assert [index for index, _ in order] == [2, 4, 1, 3, 0]
+    # With 4: 3, 4, 5, 10 come nearer by 2, 4, 4, 4. Then 10 by 6; 3 and 5 by 1; the painted one by nothing.
+    assert [score for _, score in order] == pytest.approx([14 / 5, 6 / 5, 1 / 5, 1 / 5, 0])
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=70), st.floats(-100, 100, width=32))
+def test_every_frame_is_ranked_once_and_scores_fall(places: list[float], painted: float) -> None:
+    frames = torch.tensor(places)[:, None]
+    order = coverage_order(frames, torch.tensor([[painted]]))
+    assert sorted(index for index, _ in order) == list(range(len(places)))
+    scores = [score for _, score in order]
+    assert all(before >= after - 1e-4 for before, after in pairwise(scores))
+    assert sum(scores[:50]) <= float((frames - painted).abs().mean()) + 1e-3
 
 
 def test_the_features_are_means_of_cells_of_32_pixels(tmp_path: Path, tiny: None) -> None:
