@@ -3,6 +3,7 @@
 ``python -m benchmarks.common_tasks t1`` (or t2) trains with each seed in two threads, renders the held-out frames with
 ``copycat infer``, and prints the scores, the CPU time of the training's whole process tree and the exact commands.
 What no option names is the default. ``flicker`` is that of five consecutive frames (``benchmarks.flicker``).
+``--seconds`` limits the wall time of the training instead, for a GPU; ``benchmarks.peers`` runs other tools like this.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,30 +27,58 @@ from benchmarks.score import flicker8, score
 from benchmarks.tasks import NEIGHBOURS, build, build_frames
 
 BUDGET = {"t1": 600.0, "t2": 300.0}
-# Start-up counts as CPU time too, so a little less than the budget is asked for.
+# Start-up counts too, so a little less than the budget is asked for.
 RESERVE = 14.0
 KNOBS = "--model-size Small --crop-size 128 --image-interval 1000 --checkpoint-interval 100000"
 THREADS = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
 
 
-def run(task: Path, budget: float, seed: int, knobs: str, out: Path) -> dict[str, float]:
-    """Trains and renders once; returns the scores, the steps and the CPU seconds."""
-    minutes = (budget - RESERVE) / 2 / 60
+def run(task: Path, budget: float, seconds: float | None, seed: int, knobs: str, out: Path) -> dict[str, float]:
+    """Trains and renders once; returns the scores, the steps and the seconds that the training took.
+
+    Args:
+        task: what ``build`` made.
+        budget: CPU-seconds of the training.
+        seconds: wall seconds of the training, instead of the budget.
+        seed: of the training.
+        knobs: options of copycat train.
+        out: an empty directory.
+
+    Raises:
+        RuntimeError: the training took more than it may.
+    """
+    minutes = (seconds - RESERVE if seconds else (budget - RESERVE) / 2) / 60
     train = [sys.executable, "-m", "copycat", "train", str(task / "train/src"), str(task / "train/dst")]
     train += ["--data-directory", str(out), "--run-name", "run", "--minutes", f"{minutes:.3f}", "--seed", str(seed)]
     train += shlex.split(knobs)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     _call(train)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - began
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     model = max(out.glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
-    _call([sys.executable, "-m", "copycat", "infer", str(model), str(task / "test/src"), str(out / "made/%04d.png")])
-    if cpu > budget:
-        raise RuntimeError(f"the training took {cpu:.0f} CPU-seconds, more than the {budget:.0f} allowed")
+    taken, allowed = (wall, seconds) if seconds else (cpu, budget)
+    if taken > allowed:
+        raise RuntimeError(f"the training took {taken:.0f} seconds, more than the {allowed:.0f} allowed")
+
+    def render(frames: Path, made: Path) -> None:
+        _call([sys.executable, "-m", "copycat", "infer", str(model), str(frames), str(made / "%04d.png")])
+
+    steps = float(model.stem.split("_")[-1])
+    return {**scores(task, out, render), "steps": steps, "cpu_seconds": cpu, "wall_seconds": wall}
+
+
+def scores(task: Path, out: Path, render: Callable[[Path, Path], None]) -> dict[str, float]:
+    """Renders the held-out frames and the neighbours, and scores them.
+
+    Args:
+        task: what ``build`` made.
+        out: where to render to.
+        render: is given a directory of frames and one for its results, which get the frames' names.
+    """
     neighbours = build_frames(task.name, NEIGHBOURS[task.name], task / "neighbours")
-    _call([sys.executable, "-m", "copycat", "infer", str(model), str(neighbours / "src"), str(out / "run/%04d.png")])
-    scores = score(out / "made", task / "test") | {"flicker": flicker8(out / "run", neighbours)}
-    return {**scores, "steps": float(model.stem.split("_")[-1]), "cpu_seconds": cpu}
+    render(task / "test/src", out / "made")
+    render(neighbours / "src", out / "run")
+    return score(out / "made", task / "test") | {"flicker": flicker8(out / "run", neighbours)}
 
 
 def _call(command: list[str]) -> None:
@@ -60,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("task", choices=("t1", "t2"))
     parser.add_argument("--budget", type=float, help="CPU-seconds of the training (T1 600, T2 300)")
+    parser.add_argument("--seconds", type=float, help="wall seconds of the training instead")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--knobs", default=KNOBS, help="options of copycat train")
     parser.add_argument("--json", type=Path, help="also write the rows here")
@@ -70,16 +102,18 @@ def main() -> None:
     rows = []
     for seed in asked.seeds:
         with tempfile.TemporaryDirectory(prefix="copycat-task-") as out:
-            rows.append(run(task, budget, seed, asked.knobs, Path(out)))
-        print(_row(f"seed {seed}", rows[-1]), flush=True)
+            rows.append(run(task, budget, asked.seconds, seed, asked.knobs, Path(out)))
+        print(line(f"seed {seed}", rows[-1]), flush=True)
     mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    print(_row("mean", mean))
-    print(f"{asked.task}, {budget:.0f} CPU-seconds, 2 threads, {platform.processor() or platform.machine()}")
+    print(line("mean", mean))
+    limit = f"{asked.seconds:.0f} wall seconds" if asked.seconds else f"{budget:.0f} CPU-seconds, 2 threads"
+    print(f"{asked.task}, {limit}, {platform.processor() or platform.machine()}")
     if asked.json:
-        asked.json.write_text(json.dumps({"task": asked.task, "budget": budget, "rows": rows, "mean": mean}, indent=1))
+        asked.json.write_text(json.dumps({"task": asked.task, "limit": limit, "rows": rows, "mean": mean}, indent=1))
 
 
-def _row(name: str, values: dict[str, float]) -> str:
+def line(name: str, values: dict[str, float]) -> str:
+    """One line of figures."""
     return f"{name:8}" + "".join(f"  {key} {value:.4g}" for key, value in values.items())
 
 

@@ -2,6 +2,8 @@
 # Builds copycat with its CUDA kernels, runs the tests that need a GPU, all benchmarks and the sanitizers, in one go and
 # under 25 minutes; every step has a time limit, and one that fails holds up no other.
 #   bash benchmarks/run_on_gpu.sh [FOLDER FOR THE RESULTS]
+# With PEERS=FOLDER, where emlcpfx and tpc2233 are clones of these authors' tunet, it runs after the build nothing but the
+# common tasks, 120 s of training for copycat and for each peer, under 25 minutes too; TASKS=t1 takes only one of the two.
 # Needs no network. Python ($PYTHON, 3.11 or newer) must have torch with CUDA and the packages that are checked for below;
 # nvcc must be on PATH or named by CUDACXX. What it installs goes into a virtual environment in the results' folder.
 set -uo pipefail
@@ -26,12 +28,19 @@ python=$results/venv/bin/python
   > "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/outer.pth"
 export PATH=$results/venv/bin:$PATH
 missing=$("$python" - <<'CHECK'
+import os
 from importlib.util import find_spec
 needed = {
     "torch": "torch", "numpy": "numpy", "OpenImageIO": "OpenImageIO", "fileseq": "Fileseq", "safetensors": "safetensors",
     "typer": "typer", "rich": "rich", "scikit_build_core": "scikit-build-core", "pybind11": "pybind11", "pytest": "pytest",
     "hypothesis": "hypothesis", "pytest_timeout": "pytest-timeout",
 }
+if os.environ.get("PEERS"):
+    needed |= {
+        "av": "av", "skvideo": "scikit-video", "cv2": "opencv-python-headless", "skimage": "scikit-image",
+        "psutil": "psutil", "torchvision": "torchvision", "lpips": "lpips", "albumentations": "albumentations",
+        "yaml": "PyYAML",
+    }
 print(" ".join(package for module, package in needed.items() if find_spec(module) is None))
 CHECK
 )
@@ -49,6 +58,24 @@ done
 step build 240 "$python" -m pip install --quiet --no-index --no-build-isolation --no-deps -e . \
   -Ccmake.define.COPYCAT_CUDA=ON -Ccmake.define.COPYCAT_OFX=OFF -Cbuild-dir="$results/build"
 "$python" -c 'from copycat import ops; print(ops.build_info()); assert ops.cuda_available()' || exit 1
+
+finish() {
+  echo "== ${#failed[@]} steps failed: ${failed[*]:-none}; results in $results; $SECONDS s" | tee "$results/summary.txt"
+  exit $((${#failed[@]} > 0))
+}
+
+if [ -n "${PEERS:-}" ]; then
+  for task in ${TASKS:-t1 t2}; do
+    step "copycat-$task" 200 "$python" -m benchmarks.common_tasks "$task" --seconds 120 --seeds 0 \
+      --knobs "--model-size Medium --crop-size 256" --json "$results/copycat-$task.json"
+    for tool in emlcpfx tpc2233; do
+      step "$tool-$task" 200 "$python" -m benchmarks.peers "$task" --tool "$tool" --sources "$PEERS/$tool" \
+        --seconds 120 --device cuda --out "$results/peers" --json "$results/$tool-$task.json"
+    done
+  done
+  finish
+fi
+echo "PEERS is not set: the peers do not run"
 
 tests=(tests/python/test_ops.py tests/python/test_ops_build.py tests/python/test_captured_step.py)
 step tests 260 "$python" -m pytest -m gpu -o timeout=250 "${tests[@]}"
@@ -72,5 +99,4 @@ else
   failed+=(sanitizers)
 fi
 
-echo "== ${#failed[@]} steps failed: ${failed[*]:-none}; results in $results; $SECONDS s" | tee "$results/summary.txt"
-[ ${#failed[@]} -eq 0 ]
+finish
