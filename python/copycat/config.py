@@ -635,6 +635,7 @@ _COPYCAT_EXTRAS = (
         "Adds an Inference node with the newest checkpoint of the active run.",
         on=HOSTED,
     ),
+    _extra("openProgress", "Open Progress", "button", "CopyCat", "Opens the Progress page in the browser.", on=OFX),
     _extra(
         "view",
         "View",
@@ -646,7 +647,6 @@ _COPYCAT_EXTRAS = (
         on=OFX,
         choices=("Input", "Preview", "Contact Sheet", "Loss Curve"),
     ),
-    _extra("openProgress", "Open Progress", "button", "Progress", "Opens the Progress page in the browser.", on=OFX),
     _extra(
         "runTable",
         "Runs",
