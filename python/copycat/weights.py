@@ -74,10 +74,13 @@ def starting_point(settings: Settings) -> StartingPoint | None:
             )
         return StartingPoint(f"{settings.checkpoint_file}: its weights", header, weights, shipped=False)
     files = {name: _SHIPPED / f"{work}_{name}.cat".lower().replace(" ", "_") for name in ROWS}
-    if not files[size].exists():
-        there = " and ".join(name for name, path in files.items() if path.exists()) or "no Model Size"
+    there = [name for name, path in files.items() if path.exists()]
+    if not there:
+        raise SettingsError(f"Initial Weights {work} are not part of this version; use None or Checkpoint")
+    if size not in there:
         raise SettingsError(
-            f"Initial Weights {work} exist for {there} in this version, not for {size}; use another Model Size, or None"
+            f"Initial Weights {work} exist for {' and '.join(there)} in this version, not for {size}; "
+            "use another Model Size, or None"
         )
     return StartingPoint(f"Initial Weights {work}", *cat.load(files[size]), shipped=True)
 

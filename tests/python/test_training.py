@@ -13,7 +13,7 @@ import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import FRAMES, Shot, graded, losses, picture, random_model, summary, write_shot
-from copycat import cat, inference, learner, trainer
+from copycat import cat, inference, learner, trainer, weights
 from copycat.dataset import Pair
 from copycat.errors import CopycatError
 from copycat.runs import Run, find_run, read_info, read_json
@@ -428,15 +428,15 @@ def test_a_checkpoint_gives_the_initial_weights(train: Train) -> None:
     [
         ({"checkpoint_file": "{}/none.cat"}, "none.cat: the model file does not exist"),
         ({}, "Checkpoint File is empty"),
-        (
-            {"initial_weights": "Deblur", "model_size": "Large"},
-            "in this version, not for Large; use another",
-        ),
+        ({"initial_weights": "Deblur"}, "Initial Weights Deblur are not part of this version"),
         ({"checkpoint_file": "{}/alpha.cat"}, "its weights map R,G,B -> A, the data set R,G,B -> R,G,B"),
         ({"checkpoint_file": "{}/large.cat"}, "is a Large model, but Model Size is Small"),
     ],
 )
-def test_initial_weights_that_do_not_fit(train: Train, tmp_path: Path, knobs: dict[str, str], sentence: str) -> None:
+def test_initial_weights_that_do_not_fit(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, str], sentence: str
+) -> None:
+    monkeypatch.setattr(weights, "_SHIPPED", tmp_path)
     random_model(tmp_path / "alpha.cat", channels_out=("A",))
     random_model(tmp_path / "large.cat", size="Large")
     with pytest.raises(CopycatError, match=sentence.replace(".", r"\.")):
