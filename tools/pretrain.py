@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -24,9 +25,8 @@ from copycat.devices import choose_device
 from copycat.encoding import LOG_SCALE
 from copycat.learner import Learner
 from copycat.ops import Encoding
-from copycat.runs import write_whole
 from copycat.schedule import Schedule
-from safetensors.torch import save
+from copycat.viewing import srgb
 
 PATCH = 160
 CROP = 128
@@ -82,11 +82,8 @@ def main() -> None:
 
 def write(path: Path, header: cat.ModelHeader, learner: Learner, step: int) -> None:
     """Writes the average of the weights as a .cat of bfloat16."""
-    average = learner.parameters.average_by_name()
-    weights = {name: value.detach().bfloat16().cpu().contiguous() for name, value in average.items()}
-    said = {"copycat": cat.ModelHeader(**{**header.__dict__, "step": step}).to_json()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, save(weights, said))
+    cat.save(path, replace(header, step=step), learner.parameters.average_by_name(), torch.bfloat16)
 
 
 def read_photos(photos: Path, masks: Path | None) -> list[Photo]:
@@ -132,7 +129,7 @@ def patches(photos: list[Photo], make: Callable[..., Sample], random: np.random.
 
 
 def _coded(linear: np.ndarray, logarithmic: bool) -> np.ndarray:
-    coded = np.log1p(LOG_SCALE * linear) / np.log1p(LOG_SCALE) if logarithmic else _to_display(linear)
+    coded = np.log1p(LOG_SCALE * linear) / np.log1p(LOG_SCALE) if logarithmic else srgb(linear).clip(0, 1)
     return coded.astype(np.float32)
 
 
@@ -144,11 +141,6 @@ def _normalised(bank: np.ndarray) -> Encoding:
 
 def _to_linear(code: np.ndarray) -> np.ndarray:
     return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def _to_display(linear: np.ndarray) -> np.ndarray:
-    x = np.clip(linear, 0, 1)
-    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
 
 
 def _cut(photo: Photo, side: int, random: np.random.Generator, least: float) -> tuple[np.ndarray, np.ndarray | None]:

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from copycat import __version__, ops
@@ -126,15 +127,16 @@ def _is_of(encoding: ops.Encoding, channels: int) -> bool:
     return finite and {len(values) for values in lists} == {channels} and min(encoding.std) > 0
 
 
-def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor]) -> None:
+def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
     """Writes a .cat, whole or not at all.
 
     Args:
         path: the file.
         header: what it says.
         weights: state dict of the network, float32, on any device.
+        dtype: to store them in.
     """
-    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = {name: tensor.detach().to(dtype).cpu().contiguous() for name, tensor in weights.items()}
     write_whole(Path(path), safetensors.torch.save(tensors, {"copycat": header.to_json()}))
 
 
