@@ -56,14 +56,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     make = SAMPLES[asked.task]
     data = patches(photos, make, random)
-    header = cat.ModelHeader(
-        model_size=asked.size,
-        channels_in=data.input_channels,
-        channels_out=data.target_channels,
-        residual=data.residual,
-        input_encoding=data.input_encoding,
-        target_encoding=data.target_encoding,
-    )
+    header = data.model_header(asked.size)
     learner = Learner(header, settings, device, BATCH)
     plan = Schedule(0, asked.minutes * 60, multi_resolution=False)
     began, step = time.process_time(), 0

@@ -169,14 +169,7 @@ def fit(
     full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings)
     shipped = starting_point(settings)
     weights = start[1] if start else shipped.weights if shipped else None
-    header = cat.ModelHeader(
-        model_size=settings.model_size,
-        channels_in=full.input_channels,
-        channels_out=full.target_channels,
-        residual=full.residual,
-        input_encoding=full.input_encoding,
-        target_encoding=full.target_encoding,
-    )
+    header = full.model_header(settings.model_size)
     batch = settings.pairs_per_step(len(full)) * settings.crops_per_pair
     learner = Learner(header, settings, torch.device("cpu"), batch, weights)
     data, step = full, 0
@@ -198,7 +191,7 @@ def fit(
             rate = plan.learning_rate(step, done) / schedule.LEARNING_RATE * variant.rate
             learner.learn(data, step, rate, print)
             step += 1
-    return replace(header, step=step, data_hash=full.data_hash), learner.parameters.average_by_name()
+    return replace(header, step=step), learner.parameters.average_by_name()
 
 
 def scores(network: Network, header: cat.ModelHeader, task: Task) -> dict[str, float]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from copycat import compare, ops, sequence
+from copycat import cat, compare, ops, sequence
 from copycat.check import Inspection
 from copycat.config import Settings
 from copycat.devices import free_memory
@@ -92,6 +92,18 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def model_header(self, model_size: str) -> cat.ModelHeader:
+        """What a model of this data set says of itself before it is trained."""
+        return cat.ModelHeader(
+            model_size=model_size,
+            channels_in=self.input_channels,
+            channels_out=self.target_channels,
+            residual=self.residual,
+            input_encoding=self.input_encoding,
+            target_encoding=self.target_encoding,
+            data_hash=self.data_hash,
+        )
 
     def at_level(self, level: int) -> Dataset:
         """The data set downsized from level 1 to ``level`` by area averages."""

@@ -202,16 +202,9 @@ class Trainer:
             inspection=self._inspection,
         )
         inspected = self._inspection.finish().warnings if self._inspection else []
-        self.header = cat.ModelHeader(
-            model_size=settings.model_size,
-            channels_in=self.full.input_channels,
-            channels_out=self.full.target_channels,
-            residual=self.full.residual if residual is None else residual,
-            input_encoding=self.full.input_encoding,
-            target_encoding=self.full.target_encoding,
-            settings=settings.to_dict(),
-            data_hash=self.full.data_hash,
-        )
+        self.header = replace(self.full.model_header(settings.model_size), settings=settings.to_dict())
+        if residual is not None:
+            self.header = replace(self.header, residual=residual)
         for path, channels in self._other_files():
             missing = [name for name in channels if name not in read_info(path).channels]
             if missing:
