@@ -306,6 +306,7 @@ typedef struct OfxTimeLineSuiteV1 {
 #define kOfxParamPropPageChild "OfxParamPropPageChild"
 #define kOfxPluginPropParamPageOrder "OfxPluginPropParamPageOrder"
 #define kOfxParamPropStringMode "OfxParamPropStringMode"
+#define kNatronOfxParamStringSublabelName "NatronOfxParamStringSublabelName"
 #define kOfxParamPropStringFilePathExists "OfxParamPropStringFilePathExists"
 #define kOfxParamStringIsSingleLine "OfxParamStringIsSingleLine"
 #define kOfxParamStringIsMultiLine "OfxParamStringIsMultiLine"

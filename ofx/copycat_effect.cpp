@@ -18,6 +18,12 @@ std::string with_frame(const std::string& frames, OfxTime time) {
   return frames.empty() || frames == "all" ? frame : frames + "," + frame;
 }
 
+// "Training_1: training, step 100" is too long for a node.
+std::string without_run(const std::string& status) {
+  const std::size_t end = status.find(": ");
+  return end == std::string::npos ? status : status.substr(end + 2);
+}
+
 Json about_run(const char* what, const Parameters& parameters, OfxTime time) {
   Json request = Json::object();
   request.set("do", what).set("settings", parameters.settings(time));
@@ -125,6 +131,8 @@ class CopyCatEffect final : public Effect {
     if (status.has("run_table")) instance.parameters.set_text("runTable", status["run_table"].text(), time);
     if (status.has("can_resume"))
       instance.parameters.set_enabled("resumeTraining", status["can_resume"].boolean());
+    instance.parameters.show_on_node(without_run(status["failed"].boolean() ? "" : status["status"].text()),
+                                     time);
     post_status(instance, status);
   }
 

@@ -19,6 +19,13 @@ const Suite* fetch(const char* name, int version) {
 // openfx-runner ends its own process when it is asked for a version that it does not have.
 bool has_second_versions() { return host_properties().text(kOfxPropName) != "openfx-driver"; }
 
+// The text as a printf format that needs no arguments, since Natron 2.5 formats without them.
+std::string as_format(const std::string& text) {
+  std::string format;
+  for (const char letter : text) format.append(letter == '%' ? 2 : 1, letter);
+  return format;
+}
+
 }  // namespace
 
 void set_host(OfxHost* host) {
@@ -113,12 +120,14 @@ Properties effect_properties(OfxImageEffectHandle effect) {
 
 bool is_in_background() { return host_properties().integer(kOfxImageEffectHostPropIsBackground) != 0; }
 
+bool is_natron() { return host_properties().text(kOfxPropName) == "fr.inria.Natron"; }
+
 OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std::string& text) {
-  // Never the text as the format: a path may hold a percent sign.
+  const std::string format = as_format(text);
   if (suites().persistent && suites().persistent->message)
-    return suites().persistent->message(effect, type, "org.copycat", "%s", text.c_str());
+    return suites().persistent->message(effect, type, "org.copycat", format.c_str());
   if (suites().message && suites().message->message)
-    return suites().message->message(effect, type, "org.copycat", "%s", text.c_str());
+    return suites().message->message(effect, type, "org.copycat", format.c_str());
   return kOfxStatReplyDefault;
 }
 
@@ -132,10 +141,10 @@ void set_persistent_message(OfxImageEffectHandle effect, const char* type, const
     // Nothing can stay on the node. What went wrong must be told all the same; how far a run is need not pop
     // up.
     if (!text.empty() && std::strcmp(type, kOfxMessageMessage) != 0) show_message(effect, type, text);
-  } else if (text.empty()) {
+  } else if (text.empty() || (is_natron() && std::strcmp(type, kOfxMessageMessage) == 0)) {
     suites().persistent->clearPersistentMessage(effect);
   } else {
-    suites().persistent->setPersistentMessage(effect, type, "org.copycat", "%s", text.c_str());
+    suites().persistent->setPersistentMessage(effect, type, "org.copycat", as_format(text).c_str());
   }
 }
 

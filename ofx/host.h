@@ -62,13 +62,16 @@ Properties effect_properties(OfxImageEffectHandle effect);
 // Whether nobody sits in front of the host: a farm, a command line.
 bool is_in_background();
 
+// Natron has its own ways with messages and a line below a node's name.
+bool is_natron();
+
 // Shows a message now. Returns the host's status, which answers a question with ReplyYes or ReplyNo.
 OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std::string& text);
 
 bool has_persistent_messages();
 
 // Puts the text on the node until it is replaced; empty text removes it. A host without such messages shows
-// errors and warnings once.
+// errors and warnings once. Natron opens a dialog for every other text: it gets none, see show_on_node.
 void set_persistent_message(OfxImageEffectHandle effect, const char* type, const std::string& text);
 
 // The host's progress bar while it exists; works without one.

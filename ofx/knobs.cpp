@@ -75,7 +75,8 @@ void describe_value(const Properties& p, const Knob& knob, const std::string& gp
       break;
     default:
       p.set(kOfxParamPropStringMode, string_mode(knob));
-      p.set(kOfxParamPropStringFilePathExists, 0);
+      // No file is written to: hosts open the dialog for what exists.
+      p.set(kOfxParamPropStringFilePathExists, 1);
       p.set(kOfxParamPropDefault, std::strcmp(knob.name, "gpuName") == 0 ? gpu_name.c_str() : knob.text);
   }
 }
@@ -137,6 +138,13 @@ void define_parameters(OfxParamSetHandle params, const KnobTable& table, const s
     describe_value(p, knob, gpu_name);
   }
   if (!grouped) define_pages(params, table);
+  if (!is_natron()) return;
+  const Properties p(define(params, kOfxParamTypeString, kNatronOfxParamStringSublabelName));
+  p.set(kOfxParamPropDefault, "");
+  p.set(kOfxParamPropSecret, 1);
+  p.set(kOfxParamPropPersistant, 0);
+  p.set(kOfxParamPropAnimates, 0);
+  p.set(kOfxParamPropEvaluateOnChange, 0);
 }
 
 OfxParamHandle Parameters::find(const char* name) const {
@@ -209,6 +217,10 @@ bool Parameters::is_on(const char* name, OfxTime time) const {
 void Parameters::set_text(const char* name, const std::string& text, OfxTime time) const {
   const OfxParamHandle param = find(name);
   if (param && this->text(name, time) != text) suites().parameter->paramSetValue(param, text.c_str());
+}
+
+void Parameters::show_on_node(const std::string& text, OfxTime time) const {
+  if (is_natron()) set_text(kNatronOfxParamStringSublabelName, text, time);
 }
 
 void Parameters::set_enabled(const char* name, bool enabled) const {

@@ -57,6 +57,8 @@ class Parameters {
 
   // Only in InstanceChanged. An unchanged text is not set again.
   void set_text(const char* name, const std::string& text, OfxTime time) const;
+  // Only in InstanceChanged: how far a run is, in Natron's line below the node's name. Others show messages.
+  void show_on_node(const std::string& text, OfxTime time) const;
   void set_enabled(const char* name, bool enabled) const;
 
  private:

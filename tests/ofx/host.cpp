@@ -257,8 +257,13 @@ void record(const char* kind, const char* type, const std::string& text) {
   the_host().messages.push_back(std::move(message));
 }
 
+// Natron 2.5 formats without the arguments, so that a message may have none: its only conversion is %%.
 std::string formatted(const char* format, va_list arguments) {
-  if (std::strcmp(format, "%s") != 0) violations().push_back(std::string("user text as a format: ") + format);
+  for (const char* at = std::strchr(format, '%'); at; at = std::strchr(at + 2, '%')) {
+    if (at[1] == '%') continue;
+    violations().push_back(std::string("a message that needs arguments: ") + format);
+    break;
+  }
   char text[4096];
   std::vsnprintf(text, sizeof text, format, arguments);
   return text;

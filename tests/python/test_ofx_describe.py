@@ -92,6 +92,7 @@ def check_value(knob: Knob, row: dict[str, Any]) -> None:
     modes = {"file": "FilePath", "directory": "DirectoryPath"}
     if knob.kind in modes:
         assert row["OfxParamPropStringMode"] == [f"OfxParamStringIs{modes[knob.kind]}"]
+        assert row["OfxParamPropStringFilePathExists"] == [1]
 
 
 def test_pages_stand_in_the_product_s_order(host: ofx_host.Host) -> None:

@@ -197,6 +197,26 @@ def test_the_runs_table(host: ofx_host.Host, directory: Path) -> None:
     assert table(host) == []
 
 
+@pytest.mark.parametrize("name", ["fr.inria.Natron", "uk.co.thefoundry.nuke"])
+def test_natron_shows_the_status_below_the_node_s_name(tmp_path: Path, directory: Path, name: str) -> None:
+    natron = name == "fr.inria.Natron"
+    below = "NatronOfxParamStringSublabelName"
+    with ofx_host.Host(tmp_path, REAL, name=name, pages=0) as host:
+        params = host.do("describe", plugin="CopyCat")["params"]
+        assert (below in [row["name"] for row in params]) == natron
+        host.create("CopyCat", dataDirectory=str(directory))
+        host.do("change", param="createInference")  # starts the worker
+        host.messages()
+        assert host.do("change", param="epochs", value=10)["status"] == 0
+        # A text that is no warning would open a dialog in Natron at every change of a knob.
+        texts = [message["text"] for message in host.messages() if message["type"] == "OfxMessageMessage"]
+        if natron:
+            assert not texts
+            assert host.do("get", param=below)["value"].startswith("finished, step 400 ")
+        else:
+            assert texts[-1].startswith("first: finished, step 400 ")
+
+
 def test_warnings_of_the_active_run_are_said(host: ofx_host.Host, directory: Path) -> None:
     about = header(400)["run"]
     assert isinstance(about, dict)
