@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 CPP := $(shell find cpp ofx tests/cpp tests/ofx -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test test-long test-gpu setup setup-demo setup-test lint cpp-test python-test format docs clean
+.PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test lint cpp-test python-test format docs clean
 
 demo: setup-demo
 	$(BIN)/python -m examples.demo
@@ -19,6 +19,10 @@ test-long: setup-test
 # Fails where there is no GPU.
 test-gpu: setup-test
 	$(BIN)/python -m pytest -m gpu
+
+# make test-natron NATRON=/opt/Natron/NatronRenderer
+test-natron: setup-test
+	NATRON="$(NATRON)" $(BIN)/python -m pytest -m natron
 
 # torch comes first, so that nothing else chooses another build of it.
 $(VENV)/torch:
@@ -58,7 +62,7 @@ cpp-test:
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
 python-test:
-	$(BIN)/python -m pytest -m "not long and not gpu"
+	$(BIN)/python -m pytest -m "not long and not gpu and not natron"
 
 format:
 	$(BIN)/ruff check --fix -q .
