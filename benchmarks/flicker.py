@@ -21,24 +21,29 @@ _WINDOW = 5
 
 
 class Frame(NamedTuple):
-    """One of a run of consecutive frames, each [H, W, C] with peak 255, channels in any but one order."""
+    """A frame of the Input, its result and the truth, each [H, W, C] with peak 255, channels in any but one order."""
 
     plate: np.ndarray
     made: np.ndarray
     truth: np.ndarray
 
 
-def flicker(frames: Iterable[Frame]) -> float:
+def neighbours(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Frame numbers that follow each other, of ascending ones with gaps."""
+    return [(a, b) for a, b in pairwise(numbers) if b == a + 1]
+
+
+def flicker(pairs: Iterable[tuple[Frame, Frame]]) -> float:
     """Mean over neighbours t, t + 1, still pixels and channels of ``|(made - truth)(t + 1) - (made - truth)(t)|``.
 
     Args:
-        frames: two or more consecutive ones. A pixel counts where both the plate and the truth are still.
+        pairs: consecutive frames. A pixel counts where both the plate and the truth are still.
 
     Returns:
         In 8-bit code values, peak 255; NaN where nothing is still.
     """
     total, count = 0.0, 0
-    for before, after in pairwise(frames):
+    for before, after in pairs:
         still = _still(before.plate, after.plate) & _still(before.truth, after.truth)
         change = _error(after) - _error(before)
         total += float(np.abs(change[still]).sum())

@@ -31,7 +31,7 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks.common_tasks import BUDGET, line, scores
+from benchmarks.common_tasks import BUDGET, line, options, scores
 from benchmarks.tasks import build
 
 TOOLS = ("emlcpfx", "emlcpfx-paintout", "tpc2233")
@@ -156,21 +156,17 @@ def infer(command: list[str], sources: Path, frames: Path, made: Path) -> None:
 def main() -> None:
     """Prints the scores of one tool on one task."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("task", choices=("t1", "t2"))
+    options(parser)
     parser.add_argument("--tool", choices=TOOLS, required=True)
     parser.add_argument("--sources", type=Path, required=True, help="the clone of its repository")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that runs it")
-    parser.add_argument("--budget", type=float, help="CPU-seconds of the training (T1 600, T2 300)")
-    parser.add_argument("--seconds", type=float, help="wall seconds of the training instead")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--frames", type=Path, default=Path("build/tasks"), help="where the task is built")
     parser.add_argument("--out", type=Path, default=Path("build/peers"), help="for models, logs and frames")
     asked = parser.parse_args()
     sources = asked.sources.resolve()
     if not (sources / "train.py").exists():
         parser.error(f"--sources {asked.sources}: there is no train.py")
-    task = build(asked.task, asked.frames.resolve())
+    task = build(asked.task, asked.frames.resolve(), asked.shots)
     out = asked.out.resolve() / f"{asked.tool}-{asked.task}"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)

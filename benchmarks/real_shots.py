@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -31,7 +30,7 @@ from copycat.contact_sheet import write_png
 from copycat.sequence import ImageSequence, format_frames, read_frame
 from copycat.viewing import srgb
 
-from benchmarks.flicker import Frame, flicker
+from benchmarks.flicker import Frame, flicker, neighbours
 from benchmarks.shots import RGB, SHOTS, Shot
 
 KNOBS = "--model-size Small --crop-size 128 --image-interval 1000 --checkpoint-interval 100000"
@@ -125,8 +124,7 @@ def covered(shot: Shot, made: ImageSequence) -> Scores:
 
 def mean_flicker(shot: Shot, frame: Callable[[int], Frame]) -> float:
     """Mean flicker over the held-out frames that are neighbours."""
-    neighbours = [(a, b) for a, b in pairwise(shot.held_out) if b == a + 1]
-    return float(np.nanmean([flicker((frame(a), frame(b))) for a, b in neighbours]))
+    return float(np.nanmean([flicker([(frame(a), frame(b))]) for a, b in neighbours(shot.held_out)]))
 
 
 def work(out: Path, shot: Shot, knobs: Sequence[str]) -> tuple[ImageSequence, float]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from benchmarks.flicker import Frame, flicker
+from benchmarks.flicker import Frame, flicker, neighbours
 
 
 def psnr8(made: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
@@ -23,10 +23,10 @@ def score(made: Path, test: Path) -> dict[str, float]:
 
     Args:
         made: directory with ``%04d.png``.
-        test: directory with ``dst`` and, for T1, ``mask``.
+        test: directory with ``dst`` and, where the work is in one place, ``mask``.
 
     Returns:
-        ``psnr``, ``psnr_in8`` (without an 8-pixel frame), ``ssim`` and, with masks, ``crosses`` and ``outside``.
+        ``psnr``, ``psnr_in8`` (without an 8-pixel frame), ``ssim`` and, with masks, ``inside`` and ``outside``.
     """
     rows: dict[str, list[float]] = {}
 
@@ -47,18 +47,21 @@ def score(made: Path, test: Path) -> dict[str, float]:
             outside = ~inside
             outside[:8] = outside[-8:] = False
             outside[:, :8] = outside[:, -8:] = False
-            note("crosses", psnr8(image, truth, inside))
+            note("inside", psnr8(image, truth, inside))
             note("outside", psnr8(image, truth, outside))
     return {name: float(np.mean(values)) for name, values in rows.items()}
 
 
 def flicker8(made: Path, run: Path) -> float:
-    """Flicker of a run of consecutive frames, in 8-bit code values.
+    """Flicker of those frames that are neighbours, in 8-bit code values.
 
     Args:
         made: directory with ``%04d.png``; ``run / "src"`` itself tells what doing nothing flickers.
         run: directory with the ``src`` and ``dst`` of nothing but these frames.
     """
-    folders = (run / "src", made, run / "dst")
-    names = sorted(path.name for path in (run / "dst").glob("*.png"))
-    return flicker(Frame(*(cv2.imread(str(folder / name)) for folder in folders)) for name in names)
+
+    def frame(number: int) -> Frame:
+        return Frame(*(cv2.imread(str(folder / f"{number:04d}.png")) for folder in (run / "src", made, run / "dst")))
+
+    numbers = sorted(int(path.stem) for path in (run / "dst").glob("*.png"))
+    return flicker((frame(a), frame(b)) for a, b in neighbours(numbers))

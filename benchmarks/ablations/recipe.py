@@ -3,7 +3,7 @@
 ``python -m benchmarks.ablations.recipe t1 --budget 120`` trains every variant of the table below with the package's
 own parts for so many CPU-seconds of one thread (CPU time, so that a busy machine changes nothing but the waiting) and
 prints PSNR on the held-out frames. ``--only NAME`` picks variants, ``--seeds`` repeats them. The other tasks are the
-real shots of ``benchmarks.shots`` (``--shots SHOTS``): there ``crosses`` is inside of what is to be repaired.
+real shots of ``benchmarks.shots`` (``--shots SHOTS``). ``inside`` is inside of what is to be repaired.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def scores(network: Network, header: cat.ModelHeader, task: Task) -> dict[str, f
         if task.mask:
             path = task.mask.path(frame)
             mask = read_frame(path, read_info(path).channels[:1]).pixels[..., 0] > 0.5
-            found |= {"crosses": psnr8(made8, truth8, mask), "outside": psnr8(made8, truth8, ~mask)}
+            found |= {"inside": psnr8(made8, truth8, mask), "outside": psnr8(made8, truth8, ~mask)}
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
     return {name: float(np.mean(values)) for name, values in rows.items()}
@@ -230,14 +230,14 @@ def main() -> None:
     parser.add_argument("--shots", type=Path, help="directory with the real shots")
     asked = parser.parse_args()
     task = Task.of(asked.task, asked.frames, asked.shots)
-    print(f"| {asked.task} | CPU-seconds of one thread | steps | PSNR | crosses | outside |")
+    print(f"| {asked.task} | CPU-seconds of one thread | steps | PSNR | inside | outside |")
     print("|---|---|---|---|---|---|")
     for name, budget in product(asked.only, asked.budget):
         rows = [train(task, VARIANTS[name], budget, seed) for seed in asked.seeds]
         mean = {key: np.mean([row[key] for row in rows]) for key in rows[0]}
         cells = [
             f"{budget:.0f} | {mean['steps']:.0f}",
-            *(f"{mean[k]:.2f}" if k in mean else "" for k in ("psnr", "crosses", "outside")),
+            *(f"{mean[k]:.2f}" if k in mean else "" for k in ("psnr", "inside", "outside")),
         ]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 

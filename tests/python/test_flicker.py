@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from benchmarks.flicker import Frame, flicker
+from benchmarks.flicker import Frame, flicker, neighbours
 
 
 def still_picture() -> np.ndarray:
@@ -15,26 +17,26 @@ def still_picture() -> np.ndarray:
 def test_a_constant_error_does_not_flicker() -> None:
     plate = still_picture()
     run = [Frame(plate, plate + 5, plate + 1) for _ in range(3)]
-    assert flicker(run) == 0
+    assert flicker(pairwise(run)) == 0
 
 
 def test_an_error_that_comes_and_goes_flickers_by_its_size() -> None:
     plate = still_picture()
     made = [plate, plate + 6, plate, plate + 6]
-    assert flicker(Frame(plate, m, plate) for m in made) == pytest.approx(6)
+    assert flicker(pairwise(Frame(plate, m, plate) for m in made)) == pytest.approx(6)
 
 
 def test_half_of_the_picture_counts_by_half() -> None:
     plate = still_picture()
     blinking = plate.copy()
     blinking[:, :30] += 8
-    assert flicker([Frame(plate, plate, plate), Frame(plate, blinking, plate)]) == pytest.approx(4)
+    assert flicker([(Frame(plate, plate, plate), Frame(plate, blinking, plate))]) == pytest.approx(4)
 
 
 def test_light_that_the_truth_changes_is_no_flicker() -> None:
     plate = still_picture()
     lit = plate + 1
-    assert flicker([Frame(plate, plate, plate), Frame(lit, lit, lit)]) == 0
+    assert flicker([(Frame(plate, plate, plate), Frame(lit, lit, lit))]) == 0
 
 
 def test_what_moves_is_left_out() -> None:
@@ -43,7 +45,7 @@ def test_what_moves_is_left_out() -> None:
     after[:, :20] = 200
     made = after.copy()
     made[:, :20] = 120  # wrong by 80 where the plate moves, right elsewhere
-    assert flicker([Frame(before, before, before), Frame(after, made, after)]) == 0
+    assert flicker([(Frame(before, before, before), Frame(after, made, after))]) == 0
 
 
 def test_grain_of_the_plate_counts_as_still_and_nothing_still_has_no_flicker() -> None:
@@ -51,7 +53,11 @@ def test_grain_of_the_plate_counts_as_still_and_nothing_still_has_no_flicker() -
     grainy = [np.full((60, 60, 3), 100.0) + random.normal(0, 2.0, (60, 60, 3)) for _ in range(2)]
     clean = np.full((60, 60, 3), 100.0)
     # Passing the plate on as it is flickers as its grain does: the mean of |N(0, 2 sqrt 2)| is 2 sqrt 2 sqrt(2 / pi).
-    found = flicker(Frame(g, g, clean) for g in grainy)
+    found = flicker(pairwise(Frame(g, g, clean) for g in grainy))
     assert found == pytest.approx(4 / np.sqrt(np.pi), rel=0.05)
     bright = clean + 50
-    assert np.isnan(flicker([Frame(clean, clean, clean), Frame(bright, bright, bright)]))
+    assert np.isnan(flicker([(Frame(clean, clean, clean), Frame(bright, bright, bright))]))
+
+
+def test_frames_beside_a_gap_are_no_neighbours() -> None:
+    assert neighbours([1, 2, 4, 5, 6, 9]) == [(1, 2), (4, 5), (5, 6)]

@@ -1,0 +1,63 @@
+"""A real shot as a common task, on pictures of a few pixels."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from copycat.contact_sheet import write_png
+from copycat.sequence import write_frame
+
+from benchmarks.common_tasks import scores
+from benchmarks.shots import RGB
+from benchmarks.tasks import build
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Frames of 40x32 with a square that is to be painted out; the clean plate is a grey of 0.18."""
+    clean = np.full((32, 40, 3), 0.18, np.float32)
+    square = np.zeros_like(clean)
+    square[10:20, 12:24] = 1
+    for frame in (1001, 1002, 1003, 1005, 1006):
+        for name, pixels in (("clean", clean), ("plate", np.maximum(clean, square))):
+            write_frame(tmp_path / f"shots/paintout_table/{name}.{frame}.exr", pixels, RGB, dtype="half")
+        write_png(tmp_path / f"shots/paintout_table/patch.{frame}.png", square)
+    return tmp_path / "shots"
+
+
+def test_a_real_shot_becomes_pictures_as_displayed(tmp_path: Path, shots: Path) -> None:
+    task = build("paintout", tmp_path, shots)
+    names = {path.relative_to(task).as_posix() for path in task.rglob("*.png")}
+    frames = [("train", 1001), ("train", 1006), ("test", 1002), ("test", 1003), ("test", 1005)]
+    assert names == {f"{split}/{side}/{f}.png" for split, f in frames for side in ("src", "dst", "mask")}
+    source, target, mask = (cv2.imread(str(task / f"test/{side}/1002.png")) for side in ("src", "dst", "mask"))
+    assert np.all(target == 118)  # 0.18 through the sRGB curve is 0.4614
+    assert np.all(source[10:20, 12:24] == 255)
+    assert np.all(mask[10:20, 12:24] == 255)
+    assert mask.sum() == 10 * 12 * 3 * 255
+
+
+def test_it_is_scored_inside_and_outside_of_the_patch_and_at_its_own_neighbours(tmp_path: Path, shots: Path) -> None:
+    task = build("paintout", tmp_path, shots)
+
+    def blink(frames: Path, made: Path) -> None:
+        shutil.copytree(frames, made)
+        brighter = cv2.imread(str(made / "1003.png"))
+        brighter[:16] += np.where(brighter[:16] < 200, 6, 0).astype(np.uint8)
+        cv2.imwrite(str(made / "1003.png"), brighter)
+
+    nothing = scores(task, tmp_path / "nothing", shutil.copytree)
+    assert nothing["inside"] == pytest.approx(20 * np.log10(255 / (255 - 118)))
+    assert nothing["outside"] > 100
+    assert nothing["flicker"] == 0
+    # 1002 and 1003 are the only neighbours; of 32 x 40 pixels 16 x 40 - 6 x 12 became brighter.
+    assert scores(task, tmp_path / "blink", blink)["flicker"] == pytest.approx(6 * (640 - 72) / 1280)
+
+
+def test_a_real_shot_wants_to_know_where_the_shots_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="paintout is a real shot"):
+        build("paintout", tmp_path)
