@@ -22,9 +22,15 @@ from copycat.viewing import srgb
 
 from benchmarks.shots import RGB, SHOTS
 
+# OpenCV blurs a little differently without AVX-512 (the second) and without AVX2 (the third): of 12 million values of T1,
+# 28 differ by one between those two.
 SHA256 = {
-    "t1": "9c50ec64c0c9732c073763e33cb6ea94ab69733f945177f7b25690811294870f",
-    "t2": "7a8f05db1865c7ea52b5665e5d6537db138dedad9d34770ee5995619fc1315cf",
+    "t1": (
+        "9c50ec64c0c9732c073763e33cb6ea94ab69733f945177f7b25690811294870f",
+        "f041b595811c3cbb86d6206e42f09ad1af63678ba004ad36378b3c692672afc9",
+        "6f2174630dbf3a46a3366e2a030ee3e0c6d7ea3a3e4a895efe1a4713b0cd2acb",
+    ),
+    "t2": ("7a8f05db1865c7ea52b5665e5d6537db138dedad9d34770ee5995619fc1315cf",),
 }
 TRAINING = {"t1": (0, 33, 66, 98, 131), "t2": (0, 12, 24, 36, 49)}
 HELD_OUT = {"t1": (9, 20, 48, 57, 80, 90, 110, 122), "t2": (4, 8, 16, 20, 30, 33, 42, 46)}
@@ -65,7 +71,7 @@ def _build_clip(task: str, root: Path) -> None:
         split = "train" if frame in TRAINING[task] else "test"
         _write_sample(root / split, frame, source, target, mask)
         digest.update(_to8(source if task == "t1" else target).tobytes())
-    if digest.hexdigest() != SHA256[task]:
+    if digest.hexdigest() not in SHA256[task]:
         raise RuntimeError(f"{task}: these are not the published frames (SHA-256 {digest.hexdigest()}); use OpenCV 5.0")
 
 

@@ -1,6 +1,7 @@
 """What an artist does with both effects in Natron; run by NatronRenderer for ``test_natron.py``.
 
-The folder in COPYCAT_SESSION holds ``plate`` and ``clean`` (.####.exr); the pictures, as .pfm, and ``told.json`` are left there.
+The folder in COPYCAT_SESSION holds ``plate`` and ``clean`` (.####.exr); the pictures (.pfm) and ``told.json`` are left
+there.
 """
 
 import inspect
