@@ -22,8 +22,8 @@ from copycat.viewing import srgb
 
 from benchmarks.shots import RGB, SHOTS
 
-# OpenCV blurs a little differently without AVX-512 (the second) and without AVX2 (the third): of 12 million values of T1,
-# 28 differ by one between those two.
+# OpenCV blurs a little differently without AVX-512 (the second) and without AVX2 (the third): of 12 million values of
+# T1, 28 differ by one between those two.
 SHA256 = {
     "t1": (
         "9c50ec64c0c9732c073763e33cb6ea94ab69733f945177f7b25690811294870f",
