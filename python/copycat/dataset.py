@@ -27,6 +27,7 @@ from copycat.devices import free_memory
 from copycat.difference import difference_centres
 from copycat.encoding import choose_encoding
 from copycat.errors import CopycatError
+from copycat.pixel_check import without_non_finite
 
 _READERS = max(2, min(8, os.cpu_count() or 2))
 _SMALLEST_FRAME = 16
@@ -251,13 +252,12 @@ def load_dataset(
         for name in ("input", "target"):
             digest.update(np.ascontiguousarray(place[name]).view(np.uint8).data)
         digests[index] = digest.digest()
-        finite = [np.isfinite(place[name]).all(axis=-1, keepdims=True) for name in ("input", "target")]
         if "mask" in place:
+            finite = [np.isfinite(place[name]).all(axis=-1, keepdims=True) for name in ("input", "target")]
             place["mask"][...] = _mask(pair, settings, infos[index]) * finite[0] * finite[1]
-        for name, fine, file in zip(("input", "target"), finite, (pair.input, pair.ground_truth), strict=True):
-            if count := int(fine.size - fine.sum()):
-                bad[index] = f"{file}: {count} pixels are NaN or infinite"
-                place[name][...] = np.where(fine, place[name], 0)
+        for name, file in (("input", pair.input), ("target", pair.ground_truth)):
+            if said := without_non_finite(place[name], 0, 0):
+                bad[index] = f"{file}: {said}"
         if settings.align_ground_truth:
             source_part, target_part = (place[name][y0:y1, x0:x1] for name in ("input", "target"))
             wanted = target_part.astype(np.float32)

@@ -167,7 +167,7 @@ def test_non_finite_pixels_are_found_counted_and_masked(shot: Shot) -> None:
     spoiled[10:12, 5:8, 1] = np.nan
     spoiled[40, 40] = -np.inf
     write_frame(shot.folder / "plate.1003.exr", spoiled, ("R", "G", "B"))
-    with pytest.raises(DatasetError, match=r"plate\.1003\.exr: 7 pixels are NaN or infinite"):
+    with pytest.raises(DatasetError, match=r"plate\.1003\.exr: 7 pixels are NaN or infinite, the first at x 5, y 10"):
         load(shot)
     data = load(shot, non_finite="Mask")
     assert torch.isfinite(data.input_bank).all()

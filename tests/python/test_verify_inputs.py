@@ -103,5 +103,5 @@ def test_pixels_that_are_not_finite_stop_it(train: Train, shot: Shot) -> None:
     spoiled = picture(1002)
     spoiled[3, 4] = np.nan
     write_frame(shot.folder / "clean.1002.exr", spoiled, RGB)
-    with pytest.raises(dataset.DatasetError, match=r"clean\.1002\.exr: 1 pixels are NaN"):
+    with pytest.raises(dataset.DatasetError, match=r"clean\.1002\.exr: 1 pixel is NaN"):
         train(verify_inputs=True)
