@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import Train, losses
 from copycat import cat, weights
-from copycat.config import SettingsError
+from copycat.config import Settings, SettingsError
 
 from tools import pretrain
 
@@ -67,3 +67,19 @@ def test_a_training_starts_from_what_the_tool_made(
         train(initial_weights="Deblur", model_size="Medium")
     with pytest.raises(SettingsError, match="Initial Weights Deblur map R,G,B -> R,G,B, the data set R,G,B -> R"):
         train(initial_weights="Deblur", ground_truth_channels="R")
+
+
+def test_shipped_weights_can_be_started_from() -> None:
+    there = {path.name for path in weights._SHIPPED.glob("*.cat")}
+    assert "deblur_small.cat" in there
+    for work in ("Deblur", "Upscale", "Human Matting"):
+        for size in ("Small", "Medium", "Large"):
+            settings = Settings(initial_weights=work, model_size=size)
+            if f"{work}_{size}.cat".lower().replace(" ", "_") in there:
+                start = weights.starting_point(settings)
+                assert start is not None
+                assert start.shipped
+                start.check_channels(("R", "G", "B"), ("A",) if work == "Human Matting" else ("R", "G", "B"))
+            else:
+                with pytest.raises(SettingsError, match=r"Initial Weights .* this version"):
+                    weights.starting_point(settings)
