@@ -12,7 +12,7 @@ import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import Outcome, Shot, environment, picture, random_model, write_shot
-from copycat import inference, tiles
+from copycat import devices, inference, tiles
 from copycat.inference import InferenceError, Model
 from copycat.models import Network
 from copycat.sequence import read_frame, write_frame
@@ -123,13 +123,19 @@ def test_an_image_of_other_channels(model: Model, shape: tuple[int, ...]) -> Non
         model(np.zeros(shape, np.float32))
 
 
-def test_half_precision_is_close(model: Model) -> None:
+def test_half_precision_is_close(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: True)
     half = Model(model.path, CPU, half_precision=True)
     image = picture(1)
     whole = model(image)
     assert half.dtype == torch.bfloat16
     assert half(image).dtype == np.float32
     assert 0 < np.abs(half(image) - whole).mean() < 0.03 * np.abs(whole).mean()
+
+
+def test_half_precision_is_not_emulated(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: False)
+    assert Model(model.path, CPU, half_precision=True).dtype == torch.float32
 
 
 def test_load_says_what_it_loaded(model: Model) -> None:
