@@ -58,11 +58,8 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 def half_dtype(device: torch.device) -> torch.dtype:
     """The dtype of Optimize for Speed and Memory: float32 on a CPU that only emulates bfloat16."""
-    if device.type == "cpu" and not _cpu_has_bfloat16():
-        return torch.float32
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        return torch.float16
-    return torch.bfloat16
+    dtype = training_dtype(device)
+    return torch.float16 if device.type == "cuda" and dtype == torch.float32 else dtype
 
 
 def free_memory() -> int:
