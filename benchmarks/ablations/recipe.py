@@ -104,6 +104,8 @@ VARIANTS = {
     "Initial Weights Human Matting": _with(initial_weights="Human Matting"),
     "Medium": _with(model_size="Medium"),
     "Large": _with(model_size="Large"),
+    "Medium, rate 1.3e-3": replace(_with(model_size="Medium"), rate=1.3e-3),
+    "Large, rate 1e-3": replace(_with(model_size="Large"), rate=1e-3),
 }
 
 

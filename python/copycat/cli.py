@@ -20,8 +20,8 @@ from rich.console import Console
 from copycat import __version__
 from copycat.config import InferenceSettings, Knob, ProgressSettings, Settings, SettingsError, choice_label
 from copycat.errors import CopycatError
+from copycat.process import keep_memory, wait_politely
 from copycat.progress import training_display
-from copycat.threads import wait_politely
 
 if TYPE_CHECKING:
     from copycat.dataset import Pair
@@ -392,6 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: of the command line, by default the process's.
     """
     wait_politely()
+    keep_memory()
     try:
         app(_join_pairs(sys.argv[1:] if arguments is None else arguments), prog_name="copycat")
     except CopycatError as error:

@@ -36,7 +36,7 @@ LAYERS = (
     {"gated_block"},
     {"ops"},
     {"runs"},
-    {"config", "threads", "_core"},
+    {"config", "process", "_core"},
     {"errors"},
     {""},  # the package itself: its version
 )

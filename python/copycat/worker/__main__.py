@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from copycat.threads import wait_politely
+from copycat.process import keep_memory, wait_politely
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
     # A host opens files without the close-on-exec flag; none of them is the worker's business.
     os.closerange(descriptor + 1, max(os.sysconf("SC_OPEN_MAX"), 4096))
     wait_politely()
+    keep_memory()
     from copycat.worker.server import serve
 
     serve(descriptor)

@@ -17,6 +17,7 @@ from typing import Any
 
 from copycat import __version__
 from copycat.errors import CopycatError
+from copycat.process import give_memory_back
 from copycat.worker.buffers import Buffers
 from copycat.worker.overview import Overview
 from copycat.worker.protocol import PROTOCOL, Channel, ProtocolError
@@ -24,6 +25,7 @@ from copycat.worker.rendering import Loader, Renderer
 from copycat.worker.training import Trainings
 
 _BEAT_SECONDS = 1.0
+_REST_BEATS = 10  # without a request, after which the host is to have the memory
 _REQUESTS_AT_ONCE = 8
 _END_SECONDS = 3.0
 
@@ -119,10 +121,14 @@ class Server:
             request.cancelled.set()
 
     def _beat(self) -> None:
+        idle = _REST_BEATS
         while True:
             time.sleep(_BEAT_SECONDS)
             if self._open:
                 self._send({"alive": True})
+                idle = 0
+            elif (idle := idle + 1) == _REST_BEATS:
+                give_memory_back()
 
     def _send(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the plugin is gone: the loop finds out
