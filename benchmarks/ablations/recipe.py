@@ -170,7 +170,9 @@ def fit(
     encodings = (start[0].input_encoding, start[0].target_encoding) if start else None
     full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings)
     shipped = starting_point(settings)
-    weights = start[1] if start else shipped.weights if shipped else None
+    weights = start[1] if start else None
+    if shipped:
+        weights = shipped.weights_for(full.input_channels, full.target_channels)
     header = full.model_header(settings.model_size)
     batch = settings.pairs_per_step(len(full)) * settings.crops_per_pair
     learner = Learner(header, settings, torch.device("cpu"), batch, weights)

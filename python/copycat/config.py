@@ -221,8 +221,8 @@ class Settings(_Table):
     initial_weights: str = _knob(
         "None",
         "Initial Weights",
-        "What the network starts from: nothing, a checkpoint, or weights trained for a kind of work. Deblur (Small) "
-        "gives other work from RGB to RGB a start too.",
+        "What the network starts from: nothing, a checkpoint, or weights trained for a kind of work. Deblur "
+        "gives all other work a start too, mattes among it.",
         choices=("None", "Checkpoint", "Deblur", "Upscale", "Human Matting"),
     )
     checkpoint_file: str = _knob(

@@ -6,7 +6,7 @@ in tiles equals the frame rendered whole. The last layer starts at zero: an untr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -137,3 +137,24 @@ class Network(nn.Module):
 
 def _blocks(channels: int, count: int) -> GatedBlocks:
     return GatedBlocks(*(GatedBlock(channels) for _ in range(count)))
+
+
+def for_channels(weights: Mapping[str, Tensor], inputs: Sequence[int], outputs: Sequence[int]) -> dict[str, Tensor]:
+    """The weights of a network with other channels; what is taken over computes as before.
+
+    Args:
+        weights: a state dict of :class:`Network`.
+        inputs: for each input channel of the other network, the one of this that it takes the place of, or -1.
+        outputs: the same of its output channels; those with -1 start at zero, as in an untrained network.
+    """
+
+    def picked(tensor: Tensor, channels: Sequence[int], dim: int) -> Tensor:
+        parts = [tensor.narrow(dim, 4 * max(i, 0), 4) * (i >= 0) for i in channels]  # four pixels to a cell
+        return torch.cat(parts, dim)
+
+    return {
+        **weights,
+        "head.weight": picked(weights["head.weight"], inputs, 1),
+        "tail.weight": picked(weights["tail.weight"], outputs, 0),
+        "tail.bias": picked(weights["tail.bias"], outputs, 0),
+    }

@@ -141,15 +141,17 @@ class Trainer:
     # -- getting ready ------------------------------------------------------------------------------------------------
 
     def _make(self, start: StartingPoint | None) -> None:
-        if start:
-            first = self.frames[0]
-            channels_in = resolve_channels(self.settings.input_channels, read_info(first.input))
-            channels_out = resolve_channels(self.settings.ground_truth_channels, read_info(first.ground_truth))
-            start.check_channels(channels_in, channels_out)
-            self._read(start.encodings, start.header.residual)
-        else:
+        if start is None:
             self._read(None, None)
-        self.learner = self._new_learner(start.weights if start else None)
+            self.learner = self._new_learner()
+            return
+        first = self.frames[0]
+        weights = start.weights_for(
+            resolve_channels(self.settings.input_channels, read_info(first.input)),
+            resolve_channels(self.settings.ground_truth_channels, read_info(first.ground_truth)),
+        )
+        self._read(start.encodings, start.residual)
+        self.learner = self._new_learner(weights)
 
     def _restore(self, state: ResumeState, replanned: bool, finish: bool) -> None:
         position, header, vectors = state

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from copycat import cat, ops
 from copycat.config import Settings, SettingsError
-from copycat.models import ROWS
+from copycat.models import ROWS, for_channels
 
 _SHIPPED = Path(__file__).parent / "initial_weights"
 
@@ -38,22 +38,34 @@ class StartingPoint:
         """Input and target encoding that the weights need, None where any will do."""
         return None if self.shipped else (self.header.input_encoding, self.header.target_encoding)
 
-    def check_channels(self, channels_in: tuple[str, ...], channels_out: tuple[str, ...]) -> None:
-        """Refuses a data set with other channels.
+    @property
+    def residual(self) -> tuple[int, ...] | None:
+        """For each output channel the input channel it starts from, None where the data set says it."""
+        return None if self.shipped else self.header.residual
+
+    def weights_for(self, channels_in: tuple[str, ...], channels_out: tuple[str, ...]) -> Mapping[str, Tensor]:
+        """The weights for a data set with these channels.
+
+        Those that the package ships are features of pictures in general: channels whose names they do not know start
+        as in an untrained network.
 
         Raises:
-            SettingsError: the message gives both.
+            SettingsError: a checkpoint has other channels, or shipped weights know none of the Input's.
         """
-        header = self.header
-        fits = (len(header.channels_in), len(header.channels_out)) == (len(channels_in), len(channels_out))
-        if self.shipped:
-            starts = tuple(channels_in.index(name) if name in channels_in else -1 for name in channels_out)
-            fits = fits and starts == header.residual
-        if not fits:
+        own, starts = self.header, _places(channels_out, channels_in)
+        if (len(own.channels_in), len(own.channels_out)) == (len(channels_in), len(channels_out)) and (
+            not self.shipped or own.residual == starts
+        ):
+            return self.weights
+        inputs, outputs = _places(channels_in, own.channels_in), _places(channels_out, own.channels_out)
+        if not self.shipped or max(inputs) < 0:
             raise SettingsError(
-                f"{self.name} map {_arrow(header.channels_in, header.channels_out)}, "
+                f"{self.name} map {_arrow(own.channels_in, own.channels_out)}, "
                 f"the data set {_arrow(channels_in, channels_out)}"
             )
+        # What is added to the Input is no start for what is not, and the other way round.
+        alike = ((own.residual[place] >= 0) == (start >= 0) for place, start in zip(outputs, starts, strict=True))
+        return for_channels(self.weights, inputs, [p if same else -1 for p, same in zip(outputs, alike, strict=True)])
 
 
 def starting_point(settings: Settings) -> StartingPoint | None:
@@ -83,6 +95,10 @@ def starting_point(settings: Settings) -> StartingPoint | None:
             "use another Model Size, or None"
         )
     return StartingPoint(f"Initial Weights {work}", *cat.load(files[size]), shipped=True)
+
+
+def _places(names: tuple[str, ...], among: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(among.index(name) if name in among else -1 for name in names)
 
 
 def _arrow(channels_in: tuple[str, ...], channels_out: tuple[str, ...]) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import Train, losses
-from copycat import cat, weights
+from copycat import cat, ops, weights
 from copycat.config import Settings, SettingsError
+from copycat.models import Network
 
 from tools import pretrain
 
@@ -65,8 +66,32 @@ def test_a_training_starts_from_what_the_tool_made(
     assert header.input_encoding != cat.read_header(made).input_encoding
     with pytest.raises(SettingsError, match="exist for Small in this version, not for Medium"):
         train(initial_weights="Deblur", model_size="Medium")
-    with pytest.raises(SettingsError, match="Initial Weights Deblur map R,G,B -> R,G,B, the data set R,G,B -> R"):
-        train(initial_weights="Deblur", ground_truth_channels="R")
+    red = train(epochs=1, initial_weights="Deblur", ground_truth_channels="R")
+    assert cat.read_header(red.checkpoint or "").residual == (0,)
+    with pytest.raises(SettingsError, match="Initial Weights Deblur map R,G,B -> R,G,B, the data set Z -> A"):
+        weights.StartingPoint("Initial Weights Deblur", header, shipped, shipped=True).weights_for(("Z",), ("A",))
+
+
+def test_shipped_weights_start_work_with_other_channels() -> None:
+    encoding = ops.Encoding((0.0,) * 3, (0.5,) * 3, (0.2,) * 3)
+    header = cat.ModelHeader("Small", ("R", "G", "B"), ("R", "G", "B"), (0, 1, 2), encoding, encoding)
+    generator = torch.Generator().manual_seed(1)
+    random = {n: torch.randn(w.shape, generator=generator) / 9 for n, w in header.network().state_dict().items()}
+    start = weights.StartingPoint("random weights", header, random, shipped=True)
+    x = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    def made(channels_in: tuple[str, ...], channels_out: tuple[str, ...], image: torch.Tensor) -> torch.Tensor:
+        residual = tuple(channels_in.index(name) if name in channels_in else -1 for name in channels_out)
+        network = Network("Small", len(channels_in), residual)
+        network.load_state_dict(start.weights_for(channels_in, channels_out))
+        with torch.no_grad():
+            return network(image)
+
+    rgb = made(("R", "G", "B"), ("R", "G", "B"), x[:, :3])
+    assert float((rgb - x[:, :3]).abs().mean()) > 0.01  # they do something
+    # Other channels come and go: what is known computes as before, and what is not starts from the Input or at zero.
+    mixed = made(("Z", "R", "G", "B"), ("B", "A", "Z"), x[:, [3, 0, 1, 2]])
+    torch.testing.assert_close(mixed, torch.stack([rgb[:, 2], torch.zeros_like(x[:, 0]), x[:, 3]], dim=1))
 
 
 def test_shipped_weights_can_be_started_from() -> None:
@@ -79,7 +104,8 @@ def test_shipped_weights_can_be_started_from() -> None:
                 start = weights.starting_point(settings)
                 assert start is not None
                 assert start.shipped
-                start.check_channels(("R", "G", "B"), ("A",) if work == "Human Matting" else ("R", "G", "B"))
+                outputs = ("A",) if work == "Human Matting" else ("R", "G", "B")
+                assert start.weights_for(("R", "G", "B"), outputs) is start.weights
             else:
                 with pytest.raises(SettingsError, match=r"Initial Weights .* this version"):
                     weights.starting_point(settings)
