@@ -2,8 +2,9 @@
 
 ``python -m tools.pretrain deblur PHOTOS OUT.cat --size Small --minutes 60`` trains on patches of the photographs in
 PHOTOS (searched for .jpg below it), which are made soft, small or put before other photographs at random. Human Matting
-needs ``--masks``: pictures of the same names as the photographs, white where a person is. Stopped with Ctrl-C it writes
-what it has. The weights are written as bfloat16, which is what the network computes with.
+needs ``--masks``: pictures of the same names as the photographs, white where a person is. ``--start`` goes on from
+other weights. Stopped with Ctrl-C it writes what it has. The weights are written as bfloat16, which is what the
+network computes with.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from copycat.learner import Learner
 from copycat.ops import Encoding
 from copycat.schedule import Schedule
 from copycat.viewing import srgb
+from copycat.weights import StartingPoint
 
 PATCH = 160
 CROP = 128
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--masks", type=Path, help="directory with NAME.png for photographs of people")
     parser.add_argument("--size", default="Small", choices=("Small", "Medium", "Large"))
+    parser.add_argument("--start", type=Path, help="weights to go on from, of the same size; other work's will do")
     parser.add_argument("--minutes", type=float, default=60.0)
     asked = parser.parse_args()
     photos = read_photos(asked.photos, asked.masks if asked.task == "human_matting" else None)
@@ -57,7 +60,11 @@ def main() -> None:
     make = SAMPLES[asked.task]
     data = patches(photos, make, random)
     header = data.model_header(asked.size)
-    learner = Learner(header, settings, device, BATCH)
+    weights = None
+    if asked.start:
+        known = StartingPoint(str(asked.start), *cat.load(asked.start), shipped=True)
+        weights = known.weights_for(header.channels_in, header.channels_out)
+    learner = Learner(header, settings, device, BATCH, weights)
     plan = Schedule(0, asked.minutes * 60, multi_resolution=False)
     began, step = time.process_time(), 0
     with contextlib.suppress(KeyboardInterrupt):

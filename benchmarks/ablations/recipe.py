@@ -17,7 +17,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from copycat import cat, losses, parameters, schedule, tiles
+from copycat import cat, learner, losses, parameters, schedule, tiles
 from copycat.config import Settings
 from copycat.dataset import Pair, find_frames, load_dataset
 from copycat.learner import Learner
@@ -40,6 +40,7 @@ class Variant:
         knobs: fields of Settings.
         rate: learning rate; decay: share of the time at the end in which it falls to zero.
         average: decay of the weights' moving average.
+        betas: of AdamW.
         log: whether the logarithm of a crop's error is trained on, or the error itself.
         floor: of the logarithm.
         stages: shares of the time at the levels 4, 2 and 1.
@@ -51,6 +52,7 @@ class Variant:
     rate: float = schedule.LEARNING_RATE
     decay: float = schedule.DECAY_SHARE
     average: float = parameters.AVERAGE_DECAY
+    betas: tuple[float, float] = learner.BETAS
     log: bool = True
     floor: float = 1e-3
     stages: tuple[float, float, float] = (0.1, 0.2, 0.7)
@@ -80,6 +82,8 @@ VARIANTS = {
     "decay in the last 60 %": replace(BASE, decay=0.6),
     "average 0.98": replace(BASE, average=0.98),
     "average 0.995": replace(BASE, average=0.995),
+    "AdamW's second beta 0.999": replace(BASE, betas=(0.9, 0.999)),
+    "AdamW's second beta 0.95": replace(BASE, betas=(0.9, 0.95)),
     "a quarter of the crops at differences": _with(difference_share=0.25),
     "three quarters at differences": _with(difference_share=0.75),
     "no crops at differences": _with(difference_share=0.0),
@@ -175,13 +179,14 @@ def fit(
         weights = shipped.weights_for(full.input_channels, full.target_channels)
     header = full.model_header(settings.model_size)
     batch = settings.pairs_per_step(len(full)) * settings.crops_per_pair
-    learner = Learner(header, settings, torch.device("cpu"), batch, weights)
+    trained = Learner(header, settings, torch.device("cpu"), batch, weights)
     data, step = full, 0
     plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)
     finishing = False
     with (
         mock.patch.object(losses, "_FLOOR", variant.floor),
         mock.patch.object(parameters, "AVERAGE_DECAY", variant.average),
+        mock.patch.object(learner, "BETAS", variant.betas),
         mock.patch.object(losses.torch, "log", torch.log if variant.log else lambda error: error),
     ):
         while (elapsed := float(step) if by_steps else _cpu_seconds() - began) < budget:
@@ -193,9 +198,9 @@ def fit(
             if data.level != level:
                 data = full.at_level(level)
             rate = plan.learning_rate(step, done) / schedule.LEARNING_RATE * variant.rate
-            learner.learn(data, step, rate, print)
+            trained.learn(data, step, rate, print)
             step += 1
-    return replace(header, step=step), learner.parameters.average_by_name()
+    return replace(header, step=step), trained.parameters.average_by_name()
 
 
 def scores(network: Network, header: cat.ModelHeader, task: Task) -> dict[str, float]:

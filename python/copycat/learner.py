@@ -22,7 +22,7 @@ from copycat.perceptual import Backbone, Perceptual
 from copycat.sequence import colour_layers
 
 _GRADIENT_LIMIT = 1.0
-_BETAS = (0.9, 0.99)
+BETAS = (0.9, 0.99)
 _WEIGHT_DECAY = 0.01
 
 
@@ -222,8 +222,8 @@ class Learner:
             # A step with a non-finite loss or gradient is skipped on the device, without waiting for it.
             found_inf=(~torch.isfinite(norm + loss)).float(),
             amsgrad=False,
-            beta1=_BETAS[0],
-            beta2=_BETAS[1],
+            beta1=BETAS[0],
+            beta2=BETAS[1],
             lr=self._rate,
             weight_decay=_WEIGHT_DECAY,
             eps=1e-8,

@@ -56,6 +56,12 @@ def test_a_training_starts_from_what_the_tool_made(
     monkeypatch.setattr(sys, "argv", ["pretrain", "deblur", str(photos), str(made), "--minutes", "0.05"])
     pretrain.main()
     assert cat.read_header(made).step > 0
+    more = tmp_path / "human_matting_small.cat"
+    command = f"pretrain human_matting {photos} {more} --masks {photos}/masks --start {made} --minutes 0.02"
+    monkeypatch.setattr(sys, "argv", command.split())
+    pretrain.main()
+    assert cat.read_header(more).residual == (-1,)
+    assert torch.allclose(cat.load(more)[1]["head.weight"], cat.load(made)[1]["head.weight"], atol=0.05)
     shipped = cat.load(made)[1]
     assert all(tensor.dtype == torch.float32 for tensor in shipped.values())
     result = train(epochs=1, initial_weights="Deblur")
