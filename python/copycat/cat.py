@@ -11,7 +11,7 @@ those that the package ships), under the names of :class:`copycat.models.Network
 ``channelsOut``         names of the output channels in order
 ``residual``            for each output channel, the input channel it starts from, or -1
 ``inputEncoding``       value encoding and normalisation of the input channels (log_scale, mean, std)
-``targetEncoding``      the same of the output channels
+``targetEncoding``      the same of the output channels, and which of them are mattes, kept within 0 and 1 (matte)
 ``level``               downsampling level (4, 2, 1) that was being trained
 ``step``, ``loss``      step and last loss
 ``settings``            every knob of the training
@@ -124,7 +124,8 @@ def _is_of(encoding: ops.Encoding, channels: int) -> bool:
     """Whether an encoding is one of so many channels and can be inverted."""
     lists = (encoding.log_scale, encoding.mean, encoding.std)
     finite = all(math.isfinite(value) for values in lists for value in values)
-    return finite and {len(values) for values in lists} == {channels} and min(encoding.std) > 0
+    fits = {len(values) for values in lists} == {channels} and len(encoding.matte) in (0, channels)
+    return finite and fits and min(encoding.std) > 0
 
 
 def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> None:

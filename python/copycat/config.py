@@ -326,6 +326,13 @@ class Settings(_Table):
     # -- the loss and what is done to the crops
     l1_weight: float = _knob(0.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6)
     l2_weight: float = _knob(1.0, "L2 Weight", "Weight of the mean squared error in the loss.", minimum=0, maximum=1e6)
+    matte: str = _knob(
+        "Auto",
+        "Matte",
+        "Whether the Ground Truth is coverage: results then stay within 0 and 1, and what reaches beyond is no error. "
+        "Auto: where it lies within 0 and 1 and is mostly one or the other.",
+        choices=("Auto", "On", "Off"),
+    )
     perceptual_weight: float = _knob(
         0.0,
         "Perceptual Weight",

@@ -25,7 +25,7 @@ from copycat.check import Inspection
 from copycat.config import Settings
 from copycat.devices import free_memory
 from copycat.difference import difference_centres
-from copycat.encoding import choose_encoding
+from copycat.encoding import choose_encoding, mattes
 from copycat.errors import CopycatError
 from copycat.pixel_check import without_non_finite
 
@@ -293,7 +293,9 @@ def load_dataset(
         source_encoding = choose_encoding(input_bank, where, input_channels, linear)
         own = choose_encoding(target_bank, where, target_channels, target_infos[0].linear)
         # A channel that starts from the Input's must be in the Input's units.
-        encodings = (source_encoding, _merge(own, source_encoding, residual))
+        target_encoding = _merge(own, source_encoding, residual)
+        target_encoding = replace(target_encoding, matte=mattes(target_bank, where, target_encoding, settings.matte))
+        encodings = (source_encoding, target_encoding)
     centres, offsets = difference_centres(banks["input"], banks["target"], valid, encodings, settings.seed)
     return Dataset(
         pairs=tuple(pairs),

@@ -54,6 +54,8 @@ def _model_facts(path: Path) -> dict[str, object]:
         "level": f"1/{header.level}",
         "loss": header.loss,
         "value encoding": "signed log" if any(header.input_encoding.log_scale) else "as in the file",
+        "mattes": ", ".join(c for c, m in zip(header.channels_out, header.target_encoding.matte, strict=False) if m)
+        or "none",
         "data hash": header.data_hash[:16],
         "settings": dict(header.settings),
     }

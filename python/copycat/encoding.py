@@ -18,6 +18,8 @@ from copycat import ops
 
 LOG_SCALE = 20.0
 _LEAST_STD = 1e-4
+# So near to 0 or 1 a matte means them: what 8 bits and lossy files make of them.
+_NEARLY = 1 / 255
 
 
 def choose_encoding(bank: Tensor, valid: Tensor, channels: Sequence[str], linear: bool) -> ops.Encoding:
@@ -44,6 +46,44 @@ def is_matte(channel: str) -> bool:
     """Whether a channel's name says that it is coverage and not light."""
     last = channel.rsplit(".", 1)[-1].lower()
     return last in ("a", "alpha", "mask", "matte", "key", "coverage")
+
+
+def mattes(bank: Tensor, valid: Tensor, encoding: ops.Encoding, asked: str) -> tuple[bool, ...]:
+    """Which channels of a Ground Truth are mattes, as :class:`copycat.ops.Encoding` has it.
+
+    Args:
+        bank: [N, H, W, C] frames.
+        valid: [N, 4] int32 rectangles that hold data.
+        encoding: of the channels.
+        asked: On takes all, Off none; Auto those that no logarithm stands for, that lie within 0 and 1, and that are
+            one or the other in at least half of the pixels.
+    """
+
+    def looks_like_one(channel: int) -> bool:
+        if encoding.log_scale[channel]:
+            return False
+        values = _sample(bank, valid, channel)
+        distance = np.minimum(np.abs(values), np.abs(values - 1))
+        inside = (values > -_NEARLY) & (values < 1 + _NEARLY)
+        return bool(inside.all()) and bool(np.mean(distance <= _NEARLY) >= 0.5)
+
+    channels = range(len(encoding.log_scale))
+    found = tuple(asked == "On" or (asked == "Auto" and looks_like_one(channel)) for channel in channels)
+    return found if any(found) else ()
+
+
+def matte_limits(encoding: ops.Encoding) -> tuple[Tensor, Tensor] | None:
+    """What is 0 and what is 1 to a matte, normalised, [1, C, 1, 1] each; infinite for what is no matte.
+
+    Returns:
+        Values up to the first are as good as 0, from the second on as good as 1. None where there is no matte.
+    """
+    if not encoding.matte:
+        return None
+    ends = torch.tensor([_NEARLY, 1 - _NEARLY]).view(2, 1, 1, 1).expand(2, len(encoding.matte), 1, 1)
+    low, high = ops.normalize(ends.contiguous(), encoding).unsqueeze(1)
+    matte = torch.tensor(encoding.matte).view(1, -1, 1, 1)
+    return torch.where(matte, low, -math.inf), torch.where(matte, high, math.inf)
 
 
 def encode(pixels: np.ndarray, encoding: ops.Encoding) -> np.ndarray:

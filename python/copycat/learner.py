@@ -14,7 +14,7 @@ from copycat import captured_step, cat, ops
 from copycat.config import Settings
 from copycat.dataset import Dataset
 from copycat.devices import is_out_of_memory, training_dtype
-from copycat.encoding import loss_scale
+from copycat.encoding import loss_scale, matte_limits
 from copycat.errors import CopycatError
 from copycat.losses import Loss
 from copycat.parameters import FlatParameters
@@ -81,7 +81,14 @@ class Learner:
             perceptual = Perceptual(
                 backbone, header.channels_out, header.target_encoding, device, training_dtype(device)
             )
-        self._loss = Loss(settings.l1_weight, settings.l2_weight, perceptual, settings.perceptual_weight)
+        limits = matte_limits(header.target_encoding)
+        self._loss = Loss(
+            settings.l1_weight,
+            settings.l2_weight,
+            perceptual,
+            settings.perceptual_weight,
+            None if limits is None else (limits[0].to(device), limits[1].to(device)),
+        )
         self._scale = loss_scale(header.target_encoding).to(device)
         self._input_layers, self._target_layers = (
             colour_layers(channels) for channels in (header.channels_in, header.channels_out)

@@ -28,12 +28,15 @@ class Loss:
         l1_weight, l2_weight: weights of the two means.
         perceptual: the perceptual difference, None to leave it out.
         perceptual_weight: its weight.
+        matte_limits: as :func:`copycat.encoding.matte_limits` gives them, on the device. An output beyond a matte's 0
+            or 1 is no error where the target is just that, as it is rendered as such.
     """
 
     l1_weight: float
     l2_weight: float
     perceptual: Perceptual | None = None
     perceptual_weight: float = 0.0
+    matte_limits: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, output: Tensor, target: Tensor, scale: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """The loss of a batch.
@@ -47,6 +50,10 @@ class Loss:
             What is differentiated (scalar), and what is shown: ``[error, mean absolute, mean squared]``, detached.
         """
         error = (output - target) * scale
+        if self.matte_limits is not None:
+            low, high = self.matte_limits
+            beyond = ((target <= low) & (output < target)) | ((target >= high) & (output > target))
+            error = error.masked_fill(beyond, 0)
         if mask is None:
             weight: Tensor | None = None
             l1, l2 = error.abs().mean((1, 2, 3)), error.square().mean((1, 2, 3))

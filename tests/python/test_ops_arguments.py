@@ -160,10 +160,17 @@ def test_a_crop_that_fits_passes_the_check():
 
 
 def test_encodings_travel_as_plain_lists():
-    encoding = Encoding((0.0, 20.0), (0.5, 1.5), (1.0, 2.0))
+    encoding = Encoding((0.0, 20.0), (0.5, 1.5), (1.0, 2.0), (True, False))
     assert Encoding.from_dict(encoding.to_dict()) == encoding
-    assert encoding.to_dict() == {"log_scale": [0.0, 20.0], "mean": [0.5, 1.5], "std": [1.0, 2.0]}
-    assert encoding.select([1]) == Encoding((20.0,), (1.5,), (2.0,))
+    assert encoding.to_dict() == {
+        "log_scale": [0.0, 20.0],
+        "mean": [0.5, 1.5],
+        "std": [1.0, 2.0],
+        "matte": [True, False],
+    }
+    older = {name: values for name, values in encoding.to_dict().items() if name != "matte"}
+    assert Encoding.from_dict(older) == Encoding((0.0, 20.0), (0.5, 1.5), (1.0, 2.0))
+    assert encoding.select([1]) == Encoding((20.0,), (1.5,), (2.0,), (False,))
     with pytest.raises(KeyError):
         Encoding.from_dict({"log_scale": [0.0]})
 

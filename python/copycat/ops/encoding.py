@@ -18,11 +18,13 @@ class Encoding:
         log_scale: per channel, 0 or more.
         mean: per channel, of e(x).
         std: per channel, of e(x), above 0.
+        matte: per channel, whether values lie within 0 and 1, where the inverse keeps them; empty for none.
     """
 
     log_scale: tuple[float, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    matte: tuple[bool, ...] = ()
 
     @classmethod
     def identity(cls, channels: int) -> Encoding:
@@ -31,16 +33,18 @@ class Encoding:
 
     @classmethod
     def from_dict(cls, numbers: dict[str, Any]) -> Encoding:
-        """The inverse of `to_dict`; raises KeyError when a list is missing."""
-        return cls(*(tuple(float(value) for value in numbers[name]) for name in ("log_scale", "mean", "std")))
+        """The inverse of `to_dict`; raises KeyError when a list of numbers is missing."""
+        log_scale, mean, std = (tuple(map(float, numbers[name])) for name in ("log_scale", "mean", "std"))
+        return cls(log_scale, mean, std, tuple(map(bool, numbers.get("matte", ()))))
 
-    def to_dict(self) -> dict[str, list[float]]:
+    def to_dict(self) -> dict[str, list[float] | list[bool]]:
         """Plain lists, for a file's header."""
         return {name: list(values) for name, values in asdict(self).items()}
 
     def select(self, indices: Sequence[int]) -> Encoding:
         """The encoding of the given channels, in the given order."""
-        return Encoding(*(tuple(values[i] for i in indices) for values in (self.log_scale, self.mean, self.std)))
+        log_scale, mean, std = (tuple(values[i] for i in indices) for values in (self.log_scale, self.mean, self.std))
+        return Encoding(log_scale, mean, std, tuple(self.matte[i] for i in indices) if self.matte else ())
 
     def numbers(self) -> list[float]:
         """All in one list, as operators take them: log_scale, mean, std."""

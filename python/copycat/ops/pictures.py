@@ -60,8 +60,11 @@ def normalize(x: Tensor, encoding: Encoding, dtype: torch.dtype = torch.float32)
 
 
 def denormalize(y: Tensor, encoding: Encoding, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The inverse of `normalize`, with the same arguments, result and errors."""
+    """The inverse of `normalize`, with the same arguments, result and errors; mattes are kept within 0 and 1."""
     result: Tensor = torch.ops.copycat.recode(y, encoding.numbers(), True, dtype)
+    for channel, matte in enumerate(encoding.matte):
+        if matte:
+            result[:, channel].clamp_(0, 1)
     return result
 
 
