@@ -20,6 +20,7 @@ _HOME = {
     "load": "copycat.inference",
     "infer": "copycat.inference",
     "suggest": "copycat.next_frame",
+    "export": "copycat.exporter",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from copycat.config import Settings as Settings
     from copycat.dataset import Pair as Pair
     from copycat.errors import CopycatError as CopycatError
+    from copycat.exporter import export as export
     from copycat.inference import infer as infer
     from copycat.inference import load as load
     from copycat.next_frame import suggest as suggest

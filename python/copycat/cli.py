@@ -1,4 +1,4 @@
-"""The command line: ``copycat train | resume | infer | suggest | info | runs | check``, and what hosts and pages need.
+"""The command line: ``copycat train | resume | infer | suggest | export | info | runs | check``, and what hosts need.
 
 Exit status: 0 finished, or stopped on request; 130 Ctrl-C and 143 SIGTERM, both after saving; 2 wrong usage; else 1
 with one sentence on standard error.
@@ -279,6 +279,18 @@ def suggest(
     from copycat.describe import report_suggestions
 
     report_suggestions(model, plate, frames, ground_truth_frames, as_json, **knobs)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="The trained model, a .cat file.")],
+    output: Annotated[Path, typer.Argument(help="File to write: .pt for TorchScript, .onnx for ONNX.")],
+) -> None:
+    """Write a model as a program for other hosts: TorchScript (Nuke's CatFileCreator) or ONNX."""
+    from copycat import cat, exporter
+
+    written, header = exporter.export(model, output), cat.read_header(model)
+    print(f"{written}: {','.join(header.channels_in)} -> {','.join(header.channels_out)}")
 
 
 @app.command()

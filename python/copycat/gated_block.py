@@ -26,10 +26,10 @@ def gate(x: Tensor) -> Tensor:
     Returns:
         [B, C, H, W].
     """
-    if _has_kernel(x, x.shape[1] // 2):
+    channels = int(x.shape[1]) // 2  # int(): while a graph is being recorded, a constant of it
+    if _has_kernel(x, channels):
         return _Gate.apply(x)  # type: ignore[no-any-return, no-untyped-call]
-    u, v = x.chunk(2, dim=1)
-    return u * v
+    return x[:, :channels] * x[:, channels:]
 
 
 def residual_sum(x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def residual_norm(
     if branch is not None and scale is not None:
         x = torch.addcmul(x, branch, scale)
     pixels = x.permute(0, 2, 3, 1)
-    return x, F.layer_norm(pixels, pixels.shape[-1:], weight, bias, NORM_EPSILON).permute(0, 3, 1, 2)
+    return x, F.layer_norm(pixels, (int(x.shape[1]),), weight, bias, NORM_EPSILON).permute(0, 3, 1, 2)
 
 
 def _has_kernel(x: Tensor, channels: int) -> bool:

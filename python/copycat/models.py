@@ -118,8 +118,23 @@ class Network(nn.Module):
         """[B, channels_in, H, W] float -> [B, len(residual), H, W] float32."""
         height, width = x.shape[-2:]
         padded = F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
-        y = F.pixel_unshuffle(padded, 2).to(self.head.weight.dtype, memory_format=torch.channels_last)
-        y = self.head(y)
+        cells = F.pixel_unshuffle(padded, 2).to(self.head.weight.dtype, memory_format=torch.channels_last)
+        y = F.pixel_shuffle(self.body(cells), 2)[..., :height, :width].float()
+        if self.residual == tuple(range(x.shape[1])):
+            return x + y
+        base = torch.stack([x[:, i] if i >= 0 else torch.zeros_like(x[:, 0]) for i in self.residual], dim=1)
+        return base + y
+
+    def body(self, cells: Tensor) -> Tensor:
+        """The part with weights, between unshuffling pixels into cells of 2x2 and shuffling them back.
+
+        Args:
+            cells: [B, 4 * channels_in, H / 2, W / 2] in the dtype of the weights; H and W are multiples of the stride.
+
+        Returns:
+            [B, 4 * len(residual), H / 2, W / 2].
+        """
+        y = self.head(cells)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             y = encoder(y)
@@ -128,11 +143,8 @@ class Network(nn.Module):
         y = self.middle(y)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             y = decoder(F.pixel_shuffle(up(y), 2) + skips.pop())
-        y = F.pixel_shuffle(self.tail(y), 2)[..., :height, :width].float()
-        if self.residual == tuple(range(x.shape[1])):
-            return x + y
-        base = torch.stack([x[:, i] if i >= 0 else torch.zeros_like(x[:, 0]) for i in self.residual], dim=1)
-        return base + y
+        out: Tensor = self.tail(y)
+        return out
 
 
 def _blocks(channels: int, count: int) -> GatedBlocks:

@@ -169,7 +169,7 @@ def test_every_knob_is_an_option_under_its_name_and_alias(command: str, settings
     assert "--frames" in options
 
 
-@pytest.mark.parametrize("command", ["train", "resume", "infer", "info", "runs", "check"])
+@pytest.mark.parametrize("command", ["train", "resume", "infer", "export", "info", "runs", "check"])
 def test_every_command_explains_itself(command: str, copycat: Copycat) -> None:
     status, out, _ = copycat(command, "--help")
     assert status == 0
@@ -250,6 +250,19 @@ def test_info_of_models_and_images(copycat: Copycat, shot: Shot, tmp_path: Path)
     assert re.search(r"size\s+64x64", out)
     facts = json.loads(copycat("info", "--json", model)[1])
     assert (facts["step"], facts["model size"]) == (100, "Small")
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.onnx"])
+def test_export(name: str, tmp_path: Path, tiny: None) -> None:
+    random_model(tmp_path / "m.cat", ("R", "G", "B"), ("A",))
+    assert run_copycat("export", "m.cat", name, cwd=tmp_path) == (0, f"{name}: R,G,B -> A\n", "")
+    assert (tmp_path / name).stat().st_size > 10_000
+
+
+def test_export_as_something_else_is_a_sentence(copycat: Copycat, tmp_path: Path) -> None:
+    model = random_model(tmp_path / "m.cat")
+    status, _, err = copycat("export", model, "m.txt")
+    assert (status, err) == (1, "error: m.txt: ends neither in .pt (TorchScript) nor in .onnx (ONNX)\n")
 
 
 def test_runs_lists_what_was_trained(copycat: Copycat, shot: Shot) -> None:

@@ -17,7 +17,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"describe", "runs_table", "progress", "ofx_install", "worker", "dashboard"},
-    {"trainer", "training_loop", "training_report", "inference", "next_frame", "export"},
+    {"trainer", "training_loop", "training_report", "inference", "next_frame", "exporter"},
     {"learner", "pending_losses", "callbacks", "checkpoint", "contact_sheet", "schedule", "signals", "validation"},
     {
         "weights",

@@ -1,0 +1,241 @@
+"""A model as TorchScript and ONNX: equal to copycat's own inference, free in size, and of plain operators alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import environment, random_model
+from copycat import cat, devices, exporter, ops
+from copycat.encoding import LOG_SCALE, is_matte
+from copycat.errors import CopycatError
+from copycat.exporter import ExportError
+from copycat.inference import Model
+
+CPU = torch.device("cpu")
+RGB = ("R", "G", "B")
+# Name, channels in and out, whether scene-linear: values from -0.1 to 60, else from 0 to 1.
+MODELS = {
+    "display": (RGB, RGB, False),
+    "log": (RGB, RGB, True),
+    "matte": (RGB, ("A",), True),
+    "depth": ((*RGB, "Z"), (*RGB, "A"), True),
+}
+SIZES = ((1, 5, 3), (1, 16, 16), (1, 17, 31), (2, 37, 45), (1, 64, 103), (3, 16, 200))
+# Times 1 + |value|: float32 sums in another order, and what the signed log's inverse makes of it (measured: 3.3e-6).
+TOLERANCE = 1e-5
+
+# What a program may be made of: all are in torch 1.12, with the same arguments.
+OPERATORS = """
+    _convolution abs add addcmul cat contiguous div exp gt index_select layer_norm log1p mul neg pad permute
+    pixel_shuffle pixel_unshuffle remainder sign size slice sub where zeros_like
+"""
+
+# torch says so of every program that a test loads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.load:DeprecationWarning")
+
+
+def model_of(path: Path, name: str) -> Path:
+    """A .cat with random weights and another normalisation for each channel; mattes stay as they are."""
+    channels_in, channels_out, linear = MODELS[name]
+    header, weights = cat.load(random_model(path, channels_in, channels_out))
+
+    def encoding(channels: tuple[str, ...]) -> ops.Encoding:
+        scales = tuple(LOG_SCALE if linear and not is_matte(channel) else 0.0 for channel in channels)
+        spread = 1.2 if linear else 0.25
+        count = range(len(channels))
+        return ops.Encoding(scales, tuple(0.3 + 0.1 * i for i in count), tuple(spread + 0.1 * i for i in count))
+
+    encodings = {"input_encoding": encoding(channels_in), "target_encoding": encoding(channels_out)}
+    cat.save(path, dataclasses.replace(header, **encodings), weights)
+    return path
+
+
+def images(name: str) -> list[torch.Tensor]:
+    """One batch of each size, in the values that a model is for; many dark ones, a few highlights."""
+    channels_in, _, linear = MODELS[name]
+    random = torch.Generator().manual_seed(3)
+    noise = [torch.rand(batch, len(channels_in), h, w, generator=random) for batch, h, w in SIZES]
+    return [60.1 * image**6 - 0.1 if linear else image for image in noise]
+
+
+def assert_equal(made: list[torch.Tensor], model: Path, given: list[torch.Tensor]) -> None:
+    own = Model(model, CPU)
+    for image, result in zip(given, made, strict=True):
+        expected = own(image)
+        assert expected.std() > 0.01
+        assert (result.shape, result.dtype) == (expected.shape, torch.float32)
+        assert ((result - expected).abs() / (1 + expected.abs())).max() <= TOLERANCE, tuple(image.shape)
+
+
+RUN_TORCHSCRIPT = """
+import sys, torch
+program = torch.jit.load(sys.argv[1])
+torch.save([program(image) for image in torch.load(sys.argv[2])], sys.argv[3])
+assert not any(name.startswith("copycat") for name in sys.modules)
+"""
+
+
+def run_torchscript(program: Path, given: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What a process makes of images that knows torch alone."""
+    before, after = program.with_suffix(".in"), program.with_suffix(".out")
+    torch.save(given, before)
+    command = [sys.executable, "-c", RUN_TORCHSCRIPT, str(program), str(before), str(after)]
+    done = subprocess.run(command, env=environment(), text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return list(torch.load(after))
+
+
+def run_onnx(program: Path, given: list[torch.Tensor]) -> list[torch.Tensor]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(program, options, providers=["CPUExecutionProvider"])
+    return [torch.from_numpy(session.run(["output"], {"input": image.numpy()})[0]) for image in given]
+
+
+RUN = {".pt": run_torchscript, ".onnx": run_onnx}
+
+
+@pytest.mark.parametrize("suffix", RUN)
+@pytest.mark.parametrize("name", MODELS)
+def test_it_equals_inference_at_every_size(name: str, suffix: str, tmp_path: Path, tiny: None) -> None:
+    model = model_of(tmp_path / "m.cat", name)
+    written = exporter.export(model, tmp_path / f"m{suffix}")
+    assert written == tmp_path / f"m{suffix}"
+    assert_equal(RUN[suffix](written, images(name)), model, images(name))
+
+
+@pytest.mark.parametrize("suffix", RUN)
+def test_a_real_network(suffix: str, tmp_path: Path, one_thread: None) -> None:
+    model = model_of(tmp_path / "m.cat", "log")
+    written = exporter.export(model, tmp_path / f"m{suffix}")
+    assert_equal(RUN[suffix](written, images("log")), model, images("log"))
+
+
+# -- what a host may do with a TorchScript program ------------------------------------------------------------------
+
+
+@pytest.fixture
+def program(tmp_path: Path, tiny: None) -> Any:
+    """Takes four channels, makes four, one of which starts from none."""
+    return torch.jit.load(exporter.export(model_of(tmp_path / "m.cat", "depth"), tmp_path / "m.pt"))
+
+
+def operators(block: Any) -> Iterator[str]:
+    for node in block.nodes():
+        yield node.kind()
+        for inner in node.blocks():
+            yield from operators(inner)
+
+
+def test_its_operators_are_those_of_torch_1_12(program: Any) -> None:
+    found = {kind for kind in operators(program.inlined_graph) if not kind.startswith("prim::")}
+    assert found <= {f"aten::{name}" for name in OPERATORS.split()}
+    assert "aten::layer_norm" in found
+
+
+def test_it_computes_where_and_in_which_dtype_its_host_wants(program: Any) -> None:
+    image = images("depth")[2]
+    single, double = program(image), program.double()(image.double())
+    assert double.dtype == torch.float64
+    assert ((single - double).abs() / (1 + double.abs())).max() <= TOLERANCE
+    assert "Device = prim::Constant" not in str(program.inlined_graph)
+
+
+def test_it_keeps_nothing_for_gradients(program: Any) -> None:
+    assert not program(images("depth")[0]).requires_grad
+    assert not program.training
+
+
+# -- what the files say ---------------------------------------------------------------------------------------------
+
+FACTS = {
+    "run": "random",
+    "modelSize": "Small",
+    "channelsIn": "R,G,B,Z",
+    "channelsOut": "R,G,B,A",
+    "step": "100",
+}
+
+
+def test_the_files_say_what_they_are(tmp_path: Path, tiny: None) -> None:
+    import copycat
+
+    model = model_of(tmp_path / "m.cat", "depth")
+    facts = {"copycat": copycat.__version__} | FACTS
+    extra = {exporter.FACTS_FILE: ""}
+    torch.jit.load(exporter.export(model, tmp_path / "m.pt"), _extra_files=extra)
+    assert json.loads(extra[exporter.FACTS_FILE]) == facts
+    made = onnx.load(exporter.export(model, tmp_path / "m.onnx"))
+    assert {entry.key: entry.value for entry in made.metadata_props} == facts
+    assert (made.producer_name, made.producer_version) == ("copycat", copycat.__version__)
+    assert [(s.domain, s.version) for s in made.opset_import] == [("", exporter.ONNX_OPERATOR_SET)]
+    for side in (*made.graph.input, *made.graph.output):
+        sizes = [size.dim_param or size.dim_value for size in side.type.tensor_type.shape.dim]
+        assert sizes == ["batch", 4, "height", "width"]
+
+
+def test_a_loaded_model_is_exported_as_its_file_is(
+    tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    import copycat
+
+    monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: True)
+    model = copycat.load(model_of(tmp_path / "m.cat", "display"), "cpu", half_precision=True)
+    assert model.dtype == torch.bfloat16
+    for suffix, run in RUN.items():
+        assert_equal(
+            run(copycat.export(model, tmp_path / f"m{suffix}"), images("display")), model.path, images("display")
+        )
+    assert not [str(warning.message) for warning in recwarn]
+
+
+# -- what can go wrong ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["m", "m.cat", "m.pth", "m.pt.zip"])
+def test_another_name_is_refused(name: str, tmp_path: Path) -> None:
+    model = model_of(tmp_path / "model.cat", "display")
+    with pytest.raises(ExportError, match=rf"{name}: ends neither in \.pt \(TorchScript\) nor in \.onnx \(ONNX\)"):
+        exporter.export(model, tmp_path / name)
+    assert list(tmp_path.iterdir()) == [model]
+
+
+def test_the_cat_is_never_overwritten(tmp_path: Path, tiny: None) -> None:
+    model = model_of(tmp_path / "m.pt", "display")
+    (tmp_path / "link.onnx").symlink_to(model)
+    before = model.read_bytes()
+    for path in (model, tmp_path / "link.onnx"):
+        with pytest.raises(ExportError, match=r"would overwrite the \.cat"):
+            exporter.export(model, path)
+    assert model.read_bytes() == before
+
+
+def test_without_the_package_onnx(tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    model = model_of(tmp_path / "m.cat", "display")
+    with pytest.raises(ExportError, match=r"needs the package onnx: pip install 'copycat-vfx\[export\]'"):
+        exporter.export(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == [model]
+    exporter.export(model, tmp_path / "m.pt")
+
+
+def test_what_was_there_stays_when_the_model_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(b"before")
+    with pytest.raises(CopycatError, match=r"m\.cat: the model file does not exist"):
+        exporter.export(tmp_path / "m.cat", tmp_path / "m.pt")
+    assert (tmp_path / "m.pt").read_bytes() == b"before"
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, tiny: None) -> None:
+    with pytest.raises(CopycatError, match=r"nowhere/m\.pt: cannot be written: No such file or directory"):
+        exporter.export(model_of(tmp_path / "m.cat", "display"), tmp_path / "nowhere/m.pt")
