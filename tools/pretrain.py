@@ -121,7 +121,7 @@ def patches(photos: list[Photo], make: Callable[..., Sample], random: np.random.
         target_channels=names if colour else ("A",),
         residual=(0, 1, 2) if colour else (-1,),
         input_encoding=encodings[0],
-        target_encoding=encodings[0] if colour else encodings[1],
+        target_encoding=encodings[0] if colour else replace(encodings[1], matte=(True,)),
         linear=logarithmic,
         level=1,
         data_hash="",

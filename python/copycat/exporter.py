@@ -8,6 +8,7 @@ network's stride and their inverses are inside. It consists of torch's (or ONNX'
 # No annotations from the future here: TorchScript reads them.
 import io
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -71,11 +72,17 @@ class _Values(nn.Module):
     log_scale: Tensor
     mean: Tensor
     std: Tensor
+    least: Tensor
+    most: Tensor
 
     def __init__(self, encoding: ops.Encoding) -> None:
         super().__init__()
-        for name, numbers in encoding.to_dict().items():
-            self.register_buffer(name, torch.tensor(numbers).view(1, -1, 1, 1))
+        matte = encoding.matte or (False,) * len(encoding.std)
+        numbers = {name: getattr(encoding, name) for name in ("log_scale", "mean", "std")}
+        numbers["least"] = [0.0 if one else -math.inf for one in matte]
+        numbers["most"] = [1.0 if one else math.inf for one in matte]
+        for name, values in numbers.items():
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         logged = torch.sign(x) * torch.log1p(self.log_scale * torch.abs(x))
@@ -85,7 +92,7 @@ class _Values(nn.Module):
         y = y * self.std + self.mean
         # ONNX has no expm1; what is lost is far below what the network's own rounding changes.
         linear = torch.sign(y) * (torch.exp(torch.abs(y)) - 1) / self.log_scale
-        return torch.where(self.log_scale > 0, linear, y)
+        return torch.minimum(torch.maximum(torch.where(self.log_scale > 0, linear, y), self.least), self.most)
 
 
 class _Program(nn.Module):

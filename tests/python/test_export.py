@@ -36,8 +36,8 @@ TOLERANCE = 1e-5
 
 # What a program may be made of: all are in torch 1.12, with the same arguments.
 OPERATORS = """
-    _convolution abs add addcmul cat contiguous div exp gt index_select layer_norm log1p mul neg pad permute
-    pixel_shuffle pixel_unshuffle remainder sign size slice sub where zeros_like
+    _convolution abs add addcmul cat contiguous div exp gt index_select layer_norm log1p maximum minimum mul neg pad
+    permute pixel_shuffle pixel_unshuffle remainder sign size slice sub where zeros_like
 """
 
 # torch says so of every program that a test loads.
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.load:DeprecationWarn
 
 
 def model_of(path: Path, name: str) -> Path:
-    """A .cat with random weights and another normalisation for each channel; mattes stay as they are."""
+    """A .cat with random weights and another normalisation for each channel; no logarithm stands for mattes."""
     channels_in, channels_out, linear = MODELS[name]
     header, weights = cat.load(random_model(path, channels_in, channels_out))
 
@@ -55,7 +55,10 @@ def model_of(path: Path, name: str) -> Path:
         count = range(len(channels))
         return ops.Encoding(scales, tuple(0.3 + 0.1 * i for i in count), tuple(spread + 0.1 * i for i in count))
 
-    encodings = {"input_encoding": encoding(channels_in), "target_encoding": encoding(channels_out)}
+    target = encoding(channels_out)
+    if name == "matte":
+        target = dataclasses.replace(target, matte=(True,))
+    encodings = {"input_encoding": encoding(channels_in), "target_encoding": target}
     cat.save(path, dataclasses.replace(header, **encodings), weights)
     return path
 
