@@ -6,11 +6,9 @@ with one sentence on standard error.
 
 from __future__ import annotations
 
-import enum
-import inspect
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -18,8 +16,9 @@ import typer
 from rich.console import Console
 
 from copycat import __version__
-from copycat.config import InferenceSettings, Knob, ProgressSettings, Settings, SettingsError, choice_label
+from copycat.config import InferenceSettings, ProgressSettings, Settings, SettingsError
 from copycat.errors import CopycatError
+from copycat.knob_options import with_knobs
 from copycat.process import keep_memory, wait_politely
 from copycat.progress import training_display
 
@@ -36,11 +35,9 @@ app = typer.Typer(
 )
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-_OPTION_NAMES = {"training_frames": ("--frames", "--training-frames"), "tile_overlap": ("--tile-overlap",)}
 # typer has no option that takes two values and can be given often: main() joins them with what no argument can hold.
 _PAIR_SEPARATOR = "\0"
 
-KnobTable = type[Settings] | type[InferenceSettings] | type[ProgressSettings]
 _PAIRS = Annotated[
     list[str] | None,
     typer.Option(
@@ -50,83 +47,6 @@ _PAIRS = Annotated[
     ),
 ]
 _ENDED = {"finished": 0, "stopped": 0, "interrupted": 130, "terminated": 143}
-
-
-def knob_options(settings: KnobTable, skip: tuple[str, ...] = ()) -> list[inspect.Parameter]:
-    """One keyword parameter for each knob that the command line shows; None where the user did not give it."""
-    parameters = []
-    for knob in settings.knobs():
-        assert knob.field is not None
-        if "cli" not in knob.shown_on or knob.field in skip:
-            continue
-        parameters.append(
-            inspect.Parameter(
-                knob.field,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[_option_type(knob) | None, _option(knob)],
-            )
-        )
-    return parameters
-
-
-def _option_type(knob: Knob) -> Any:
-    if knob.kind != "choice":
-        return type(knob.default)
-    return enum.Enum(knob.name, {label: label for label in map(choice_label, knob.choices)})
-
-
-def _option(knob: Knob) -> Any:
-    assert knob.field is not None
-    name = knob.field.replace("_", "-")
-    names = list(_OPTION_NAMES.get(knob.field, (f"--{name}",)))
-    if knob.kind == "bool":
-        names = [f"--{name}/--no-{name}"]
-        if knob.alias:
-            short = knob_kebab(knob.alias)
-            names.append(f"--{short}/--no-{short}")
-    default = (
-        "on"
-        if knob.default is True
-        else "off"
-        if knob.default is False
-        else choice_label(knob.default)
-        if knob.choices
-        else str(knob.default)
-    )
-    hint = knob.hint + (f" [default: {default}]" if default else "")
-    return typer.Option(
-        *names, help=hint.replace("[", r"\["), rich_help_panel=knob.page, show_default=False, case_sensitive=False
-    )
-
-
-def knob_kebab(name: str) -> str:
-    """``useMultiResolution`` -> ``use-multi-resolution``."""
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name)
-
-
-def _with_knobs(
-    settings: KnobTable, skip: tuple[str, ...] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the options of all knobs; they arrive in its ``**knobs``, only those that were given."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(command, eval_str=True)
-        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-
-        def wrapped(**values: Any) -> None:
-            plain = {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}
-            command(**{name: value for name, value in plain.items() if name in names or value is not None})
-
-        names = {p.name for p in own}
-        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[*keyword, *knob_options(settings, (*skip, *names))]
-        )
-        wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
-        return wrapped
-
-    return decorate
 
 
 def _print_version(wanted: bool) -> None:
@@ -153,7 +73,7 @@ def _main(
 
 
 @app.command()
-@_with_knobs(Settings, skip=("data_directory",))
+@with_knobs(Settings, skip=("data_directory",))
 def train(
     input: Annotated[
         str | None, typer.Argument(help="Frames before the effect: plate.%04d.exr, a directory, a file.")
@@ -182,7 +102,7 @@ def train(
 
 
 @app.command()
-@_with_knobs(Settings, skip=("model_size", "input_channels", "ground_truth_channels", "training_frames", "seed"))
+@with_knobs(Settings, skip=("model_size", "input_channels", "ground_truth_channels", "training_frames", "seed"))
 def resume(
     data_directory: Annotated[str, typer.Argument(help="Data Directory of the run.")],
     run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,
@@ -218,7 +138,7 @@ def _end(result: Any) -> NoReturn:
 
 
 @app.command()
-@_with_knobs(InferenceSettings, skip=("model_file", "checkpoint"))
+@with_knobs(InferenceSettings, skip=("model_file", "checkpoint"))
 def infer(
     model: Annotated[str, typer.Argument(help="The trained model, a .cat file.")],
     plate: Annotated[str, typer.Argument(help="Sequence to render: plate.%04d.exr, a directory, a file.")],
@@ -258,7 +178,7 @@ _RENDER_ONLY = (
 
 
 @app.command()
-@_with_knobs(InferenceSettings, skip=("model_file", *_RENDER_ONLY))
+@with_knobs(InferenceSettings, skip=("model_file", *_RENDER_ONLY))
 def suggest(
     model: Annotated[str, typer.Argument(help="The trained model, a .cat file.")],
     plate: Annotated[str, typer.Argument(help="The whole shot: plate.%04d.exr, a directory.")],
@@ -322,7 +242,7 @@ def runs(
 
 
 @app.command()
-@_with_knobs(ProgressSettings)
+@with_knobs(ProgressSettings)
 def progress(
     data_directory: Annotated[Path, typer.Argument(help="Data Directory to show.")],
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = 0,
@@ -381,7 +301,7 @@ _CHECKED = (
 
 
 @app.command()
-@_with_knobs(Settings, skip=tuple(k.field for k in Settings.knobs() if k.field and k.field not in _CHECKED))
+@with_knobs(Settings, skip=tuple(k.field for k in Settings.knobs() if k.field and k.field not in _CHECKED))
 def check(
     input: Annotated[str | None, typer.Argument(help="Frames before the effect.")] = None,
     ground_truth: Annotated[str | None, typer.Argument(help="The same frames with the effect.")] = None,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import typer
 from conftest import Outcome, Shot, picture, random_model, run_copycat, start_copycat, summary, write_shot
-from copycat import cat, cli
+from copycat import cat, cli, knob_options
 from copycat.config import InferenceSettings, Settings
 from copycat.runs import find_run, find_runs, read_info, read_json
 from copycat.sequence import read_frame, write_frame
@@ -162,7 +162,7 @@ def test_every_knob_is_an_option_under_its_name_and_alias(command: str, settings
         if "cli" in knob.shown_on and knob.name != "modelFile":  # the model is the command's argument
             wanted = {f"--{str(knob.field).replace('_', '-')}"}
             if knob.alias:
-                wanted.add(f"--{cli.knob_kebab(knob.alias)}")
+                wanted.add(f"--{knob_options.knob_kebab(knob.alias)}")
             if knob.kind == "bool":
                 wanted |= {name.replace("--", "--no-", 1) for name in wanted}
             assert wanted <= options

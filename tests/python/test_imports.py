@@ -16,7 +16,7 @@ SOURCE = Path(copycat.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"describe", "runs_table", "progress", "ofx_install", "worker", "dashboard"},
+    {"describe", "knob_options", "runs_table", "progress", "ofx_install", "worker", "dashboard"},
     {"trainer", "training_loop", "training_report", "inference", "next_frame", "exporter"},
     {"learner", "pending_losses", "callbacks", "checkpoint", "contact_sheet", "schedule", "signals", "validation"},
     {
