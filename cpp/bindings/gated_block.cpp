@@ -1,12 +1,12 @@
 // gate, residual_norm and their gradients: the checks around what lies between a block's convolutions.
 #include "../kernels/gated_block.h"
 
-#include "tensor.h"
+#include "run.h"
 
 namespace copycat::bindings {
 namespace {
 
-// The tensors of one call by their names: [pixels, channels] or [channels], all on the CPU, of one dtype,
+// The tensors of one call by their names: [pixels, channels] or [channels], all on one device, of one dtype,
 // without gaps. Every name must be given; None stands for a tensor that is absent.
 class Arguments {
  public:
@@ -15,7 +15,7 @@ class Arguments {
       : tensors_(tensors), first_(tensor(given(first), first)) {
     need_rank(first_, 2);
     need_dense(first_);
-    need_device(first_, {false, 0});
+    need_aligned(first_);
     if (first_.element != Element::kFloat32 && first_.element != Element::kBFloat16)
       refuse(first, "must be float32 or bfloat16");
     channels_ = first_.shape[1] / parts;
@@ -36,19 +36,26 @@ class Arguments {
 
   // The data of a tensor [pixels, parts * channels]; null for None.
   void* pixels(const char* name, int64_t parts = 1) const {
-    return checked(name, {first_.shape[0], parts * channels_});
+    const Tensor found = checked(name, {first_.shape[0], parts * channels_});
+    if (found.data) need_aligned(found);
+    return found.data;
   }
 
   // The data of a vector [channels]; null for None.
-  void* vector(const char* name) const { return checked(name, {channels_}); }
+  void* vector(const char* name) const { return checked(name, {channels_}).data; }
 
   // A float32 tensor of sums.
   Tensor sums(const char* name) const {
     const Tensor found = tensor(given(name), name);
     need_element(found, Element::kFloat32, "float32");
     need_dense(found);
-    need_device(found, {false, 0});
+    need_device(found, first_.device);
     return found;
+  }
+
+  template <typename Operation>
+  void run(const Operation& operation, int threads, uintptr_t stream) const {
+    bindings::run(operation, {first_.device, threads, stream});
   }
 
  private:
@@ -57,15 +64,22 @@ class Arguments {
     return tensors_[name];
   }
 
-  void* checked(const char* name, const std::vector<int64_t>& shape) const {
+  // Without data for None.
+  Tensor checked(const char* name, const std::vector<int64_t>& shape) const {
     const py::object object = given(name);
-    if (object.is_none()) return nullptr;
-    const Tensor other = tensor(object, name);
+    if (object.is_none()) return {};
+    Tensor other = tensor(object, name);
     need_shape(other, shape);
     need_dense(other);
-    need_device(other, {false, 0});
+    need_device(other, first_.device);
     if (other.element != first_.element) refuse(name, "must have the dtype of " + first_.name);
-    return other.data;
+    return other;
+  }
+
+  // The GPU moves pixels 16 bytes at a time.
+  static void need_aligned(const Tensor& t) {
+    if (t.device.cuda && reinterpret_cast<uintptr_t>(t.data) % 16 != 0)
+      refuse(t.name, "must begin at a multiple of 16 bytes");
   }
 
   const py::kwargs& tensors_;
@@ -77,32 +91,26 @@ void together(bool one, bool other, const char* name, const char* with) {
   if (one != other) refuse(name, std::string("and ") + with + " belong together, but one of them is None");
 }
 
-template <typename Operation>
-void run_unlocked(const Operation& operation, int threads) {
-  const py::gil_scoped_release unlocked;
-  run_on_cpu(operation, threads);
-}
-
-void gate(int threads, const py::kwargs& tensors) {
+void gate(int threads, uintptr_t stream, const py::kwargs& tensors) {
   const Arguments arguments(tensors, "x", 2);
   Gate operation{};
   arguments.describe(operation);
   operation.input = arguments.first();
   operation.output = arguments.pixels("out");
-  run_unlocked(operation, threads);
+  arguments.run(operation, threads, stream);
 }
 
-void gate_gradient(int threads, const py::kwargs& tensors) {
+void gate_gradient(int threads, uintptr_t stream, const py::kwargs& tensors) {
   const Arguments arguments(tensors, "x", 2);
   GateGradient operation{};
   arguments.describe(operation);
   operation.input = arguments.first();
   operation.gradient = arguments.pixels("gradient");
   operation.output = arguments.pixels("out", 2);
-  run_unlocked(operation, threads);
+  arguments.run(operation, threads, stream);
 }
 
-void residual_norm(int threads, const py::kwargs& tensors) {
+void residual_norm(int threads, uintptr_t stream, const py::kwargs& tensors) {
   const Arguments arguments(tensors, "x", 1);
   ResidualNorm operation{};
   arguments.describe(operation);
@@ -118,10 +126,10 @@ void residual_norm(int threads, const py::kwargs& tensors) {
   together(operation.weight, operation.bias, "weight", "bias");
   together(operation.weight, operation.normed, "weight", "normed");
   if (!operation.branch && !operation.weight) refuse("branch", "and weight must not both be None");
-  run_unlocked(operation, threads);
+  arguments.run(operation, threads, stream);
 }
 
-void residual_norm_gradient(int threads, const py::kwargs& tensors) {
+void residual_norm_gradient(int threads, uintptr_t stream, const py::kwargs& tensors) {
   const Arguments arguments(tensors, "sum", 1);
   ResidualNormGradient operation{};
   arguments.describe(operation);
@@ -145,14 +153,14 @@ void residual_norm_gradient(int threads, const py::kwargs& tensors) {
   operation.partial = static_cast<float*>(room.data);
   operation.partial_count = room.shape[0];
   operation.output = static_cast<float*>(output.data);
-  run_unlocked(operation, threads);
+  arguments.run(operation, threads, stream);
 }
 
 }  // namespace
 
 void register_gated_block(py::module_& module) {
-  const auto add = [&module](const char* name, void (*kernel)(int, const py::kwargs&)) {
-    module.def(name, kernel, py::kw_only(), py::arg("threads"));
+  const auto add = [&module](const char* name, void (*kernel)(int, uintptr_t, const py::kwargs&)) {
+    module.def(name, kernel, py::kw_only(), py::arg("threads"), py::arg("stream"));
   };
   add("gate", gate);
   add("gate_gradient", gate_gradient);

@@ -23,7 +23,7 @@ struct Device {
 // Borrowed for the length of a call: the capsule keeps the memory alive and is not consumed.
 struct Tensor {
   std::string name;  // the argument's, for messages
-  void* data;
+  void* data = nullptr;
   Element element;
   Device device;
   std::vector<int64_t> shape;

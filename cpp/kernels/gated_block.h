@@ -1,5 +1,6 @@
-// What lies between the convolutions of a gated block, forward and backward, on the CPU: one pass over memory
-// each. Every tensor is [pixels, channels] without gaps, float32 or bfloat16, arithmetic in float.
+// What lies between the convolutions of a gated block, forward and backward: one pass over memory each. Every
+// tensor is [pixels, channels] without gaps, float32 or bfloat16, arithmetic in float. On a GPU it begins at
+// a multiple of 16 bytes.
 #pragma once
 
 #include "element.h"

@@ -9,6 +9,8 @@ namespace copycat {
 
 inline constexpr int kLanes = 16;
 
+#if !defined(__CUDACC__)  // nvcc knows no vector types
+
 typedef float Lanes __attribute__((vector_size(kLanes * 4)));
 typedef uint32_t LaneBits __attribute__((vector_size(kLanes * 4)));
 typedef uint16_t LaneHalves __attribute__((vector_size(kLanes * 2)));
@@ -41,5 +43,7 @@ COPYCAT_HD float sum_lanes(const Lanes& lanes) {
   sum += __builtin_shufflevector(sum, sum, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
   return sum[0] + sum[1];
 }
+
+#endif
 
 }  // namespace copycat

@@ -44,9 +44,11 @@ void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int
     throw std::runtime_error(std::string(name) + " would need " + std::to_string(blocks) + " blocks");
   }
   const CurrentDevice current(device);
-  kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), 0,
-           reinterpret_cast<cudaStream_t>(stream)>>>(arguments...);
-  check(cudaGetLastError(), name);
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.stream = reinterpret_cast<cudaStream_t>(stream);
+  check(cudaLaunchKernelEx(&config, kernel, arguments...), name);
 }
 
 }  // namespace copycat

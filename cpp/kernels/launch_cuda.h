@@ -1,6 +1,7 @@
 // Runs every operation on a CUDA device. Plain C++, so that the bindings need no CUDA headers.
 #pragma once
 
+#include "gated_block.h"
 #include "operations.h"
 
 namespace copycat {
@@ -12,6 +13,10 @@ void run_on_cuda(const CropPositions& operation, int device, uintptr_t stream);
 void run_on_cuda(const Downsize& operation, int device, uintptr_t stream);
 void run_on_cuda(const Recode& operation, int device, uintptr_t stream);
 void run_on_cuda(const Statistics& operation, int device, uintptr_t stream);
+void run_on_cuda(const Gate& operation, int device, uintptr_t stream);
+void run_on_cuda(const GateGradient& operation, int device, uintptr_t stream);
+void run_on_cuda(const ResidualNorm& operation, int device, uintptr_t stream);
+void run_on_cuda(const ResidualNormGradient& operation, int device, uintptr_t stream);
 
 // 0 when there is no device or no driver.
 int cuda_device_count();

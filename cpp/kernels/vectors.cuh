@@ -41,6 +41,16 @@ __device__ __forceinline__ void load_run(const In* first, In (&run)[kRun]) {
   memcpy(run, words, sizeof run);
 }
 
+// The same for 16- and 32-bit elements that begin at a multiple of 16 bytes.
+template <typename In>
+__device__ __forceinline__ void load_aligned_run(const In* first, In (&run)[kRun]) {
+  constexpr int kQuads = kRun * static_cast<int>(sizeof(In)) / 16;
+  uint4 quads[kQuads];
+#pragma unroll
+  for (int i = 0; i < kQuads; ++i) quads[i] = __ldg(reinterpret_cast<const uint4*>(first) + i);
+  memcpy(run, quads, sizeof quads);
+}
+
 // Writes kRun elements to memory aligned to 16 bytes.
 template <typename Out>
 __device__ __forceinline__ void store_run(const Out (&run)[kRun], Out* first) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -43,14 +44,26 @@ class CapturedStep:
         self._graph: Any = None
         self._output: Tensor | None = None
 
+    @property
+    def recorded(self) -> bool:
+        """Whether there is a recording, which holds memory."""
+        return self._graph is not None
+
     def begin(self, work: Callable[[], Tensor]) -> None:
-        """From now on ``work`` is what a step does; forgets the recording of what it was before, and frees its memory.
+        """From now on ``work`` is what a step does; forgets the recording of what it was before.
 
         ``work`` returns a tensor, waits for nothing on the device, and leaves nothing half done on the host when it
         raises.
         """
-        self._work, self._warm = work, 0
-        self._graph = self._output = None
+        self.forget()
+        self._work = work
+
+    def forget(self) -> None:
+        """Frees the memory of the recording and of what a step was made of; the next step needs a `begin`."""
+        while self._ends:
+            self._ends.popleft().synchronize()  # no replay is under way any more
+        self._warm = 0
+        self._work = self._graph = self._output = None
 
     def __call__(self, warn: Callable[[str], None]) -> Tensor:
         """Makes a step.
@@ -89,17 +102,29 @@ class CapturedStep:
 
     def _record(self, work: Callable[[], Tensor], warn: Callable[[str], None]) -> None:
         current = self._cuda.current_stream(self._device)
-        graph = self._cuda.CUDAGraph()
+        graph, pool = self._cuda.CUDAGraph(), self._cuda.graph_pool_handle()
         try:
-            with self._cuda.graph(graph, stream=self._stream):
+            # What other threads of the process do on a GPU meanwhile is no concern of the recording.
+            with self._cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
                 output = work()
         except RuntimeError as error:
             self._cuda.set_stream(current)  # torch leaves its own current when not even the recording's end succeeds
+            self._end_allocation(pool)
             self.gave_up = True
             reason = str(error).partition("\n")[0] or type(error).__name__
             warn(f"the training step could not be recorded as a CUDA graph, training goes on without: {reason}")
         else:
             self._graph, self._output = graph, output
+
+    def _end_allocation(self, pool: tuple[int, int]) -> None:
+        """Tells torch's allocator that a recording is over whose end has failed.
+
+        torch does not, and the allocator then fails when it is to give memory back: in the next recording, or when
+        memory is short. It refuses, and nothing is to be done, where the end has not failed.
+        """
+        with contextlib.suppress(AttributeError, RuntimeError):  # before torch 2.8 the function had another name
+            torch._C._cuda_endAllocateToPool(self._device.index or 0, pool)
+            torch._C._cuda_releasePool(self._device.index or 0, pool)
 
     def _stay_close(self) -> None:
         end = self._cuda.Event(blocking=True)

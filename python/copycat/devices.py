@@ -10,6 +10,8 @@ import torch
 from copycat import ops
 
 _LEAST_CAPABILITY = (7, 5)
+# In torch's words for what did not go through its allocator of GPU memory: the CPU's, pinned memory, CUDA's libraries.
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
 def choose_device(use_gpu: bool, gpu_index: str = "Auto") -> tuple[torch.device, str]:
@@ -77,7 +79,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on the GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -1,7 +1,7 @@
 """What lies between the convolutions of a gated block: the gate, and the residual sum with the normalisation after it.
 
-On the CPU each is one pass over memory, forward and backward; elsewhere, in other dtypes, and while a graph is being
-recorded for another program, torch's own operators do the same.
+On the CPU and on CUDA each is one pass over memory, forward and backward; elsewhere, in other dtypes, and while a graph
+is being recorded for another program, torch's own operators do the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 from copycat import ops
 
 NORM_EPSILON = 1e-6
+_WIDEST = {"cpu": 1024, "cuda": ops.WIDEST_ON_GPU}
 
 
 def gate(x: Tensor) -> Tensor:
@@ -68,7 +69,8 @@ def residual_norm(
 def _has_kernel(x: Tensor, channels: int) -> bool:
     if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined, no-untyped-call]
         return False
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and channels % ops.LANES == 0
+    widest = _WIDEST.get(x.device.type, 0)
+    return channels <= widest and channels % ops.LANES == 0 and x.dtype in (torch.float32, torch.bfloat16)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -143,6 +143,18 @@ class Learner:
         self._next_step = step + 1
         return losses
 
+    def leave_stage(self) -> bool:
+        """Lets go of the data set and of the recorded step, for others to have their memory; whether one was recorded.
+
+        The next step begins both anew.
+        """
+        self._stage = None
+        recorded = self._captured is not None and self._captured.recorded
+        if self._captured:
+            self._captured.forget()
+        torch.cuda.empty_cache()  # does nothing without a GPU
+        return recorded
+
     def _stage_of(self, data: Dataset) -> _Stage:
         """What the next step is made of; a new one when the data set or the micro-batch is another."""
         stage = self._stage

@@ -117,9 +117,9 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels_in, H, W] float -> [B, len(residual), H, W] float32."""
         height, width = x.shape[-2:]
-        padded = F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
-        cells = F.pixel_unshuffle(padded, 2).to(self.head.weight.dtype, memory_format=torch.channels_last)
-        y = F.pixel_shuffle(self.body(cells), 2)[..., :height, :width].float()
+        right, bottom = -width % self.stride, -height % self.stride
+        padded = F.pad(x, (0, right, 0, bottom), mode="replicate") if right or bottom else x
+        y = _enlarged(self.body(_cells(padded, self.head.weight.dtype)))[..., :height, :width].float()
         if self.residual == tuple(range(x.shape[1])):
             return x + y
         base = torch.stack([x[:, i] if i >= 0 else torch.zeros_like(x[:, 0]) for i in self.residual], dim=1)
@@ -142,13 +142,40 @@ class Network(nn.Module):
             y = down(y)
         y = self.middle(y)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
-            y = decoder(F.pixel_shuffle(up(y), 2) + skips.pop())
+            y = decoder(_enlarged(up(y)) + skips.pop())
         out: Tensor = self.tail(y)
         return out
 
 
 def _blocks(channels: int, count: int) -> GatedBlocks:
     return GatedBlocks(*(GatedBlock(channels) for _ in range(count)))
+
+
+# torch's own shuffles keep channels-last memory on the CPU alone; elsewhere a convolution after them would work with
+# copies. The same order of channels is written out here, one copy in each direction.
+
+
+def _cells(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`pixel_unshuffle` by 2 into channels-last memory, in another dtype."""
+    if _by_torch(x):
+        return F.pixel_unshuffle(x, 2).to(dtype, memory_format=torch.channels_last)
+    batch, channels, height, width = x.shape
+    cells = x.to(dtype).permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
+    rows = cells.permute(0, 1, 3, 5, 2, 4).reshape(batch, height // 2, width // 2, 4 * channels)
+    return rows.permute(0, 3, 1, 2)
+
+
+def _enlarged(x: Tensor) -> Tensor:
+    """`pixel_shuffle` by 2 that keeps channels-last memory."""
+    if _by_torch(x):
+        return F.pixel_shuffle(x, 2)
+    batch, channels, height, width = x.shape
+    cells = x.permute(0, 2, 3, 1).reshape(batch, height, width, channels // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
+    return cells.reshape(batch, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
+
+
+def _by_torch(x: Tensor) -> bool:
+    return x.device.type == "cpu" or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def for_channels(weights: Mapping[str, Tensor], inputs: Sequence[int], outputs: Sequence[int]) -> dict[str, Tensor]:

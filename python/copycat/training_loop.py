@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -255,9 +256,8 @@ class Trainer:
         while not (finished or stopped):
             done = self.schedule.progress(self.step, self.elapsed)
             level, rate = self.schedule.level(done), self.schedule.learning_rate(self.step, done)
-            data = self._at_level(level)
             self._callbacks.call("before_frame_render", run=self.run.name, frame=self.step + 1, loss=self.loss)
-            losses = self.learner.learn(data, self.step, rate, self._warn)
+            losses = self.learner.learn(self._at_level(level), self.step, rate, self._warn)
             self.step += 1
             self._pending.add(self.step, level, rate, self.elapsed, losses)
 
@@ -271,9 +271,9 @@ class Trainer:
             self._callbacks.call("after_frame_render", run=self.run.name, frame=self.step, loss=self.loss)
 
             if not stopped and (finished or self.step % settings.image_interval == 0):
-                self._write_pictures(data)
+                self._with_memory(partial(self._write_pictures, self._at_level(level)))
             if at_checkpoint or stopped:
-                self._write_checkpoint(level, validate=not stopped)
+                self._with_memory(partial(self._write_checkpoint, level, validate=not stopped))
                 last_saved = time.monotonic()
             elif time.monotonic() - last_saved >= _RESUME_STATE_SECONDS:
                 self._write_resume_state()
@@ -283,8 +283,19 @@ class Trainer:
     def _at_level(self, level: int) -> Dataset:
         """The data set at a level, its banks where the kernels read them best."""
         if self._level is None or self._level.level != level:
+            self._level = None
+            self.learner.leave_stage()  # what the last level took is free for the next
             self._level = self._placed(self.full.at_level(level))
         return self._level
+
+    def _with_memory(self, write: Callable[[], None]) -> None:
+        """Writes; where a recorded step has left too little memory on the GPU, the recording is made anew after it."""
+        try:
+            return write()
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or not self.learner.leave_stage():
+                raise
+        write()
 
     def _placed(self, data: Dataset) -> Dataset:
         if self.device.type != "cuda":

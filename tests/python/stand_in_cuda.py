@@ -129,8 +129,11 @@ class StandInCuda:
         finally:
             self.current = before
 
+    def graph_pool_handle(self) -> tuple[int, int]:
+        return 0, 1
+
     @contextmanager
-    def graph(self, graph: Graph, stream: _Stream) -> Iterator[None]:
+    def graph(self, graph: Graph, pool: tuple[int, int], stream: _Stream, capture_error_mode: str) -> Iterator[None]:
         """As torch's, it leaves its stream current when the recording fails."""
         before, self.current = self.current, stream
         recorder = _Recorder(graph)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from conftest import losses
-from copycat import captured_step, cat, learner, ops, trainer
+from copycat import captured_step, cat, learner, ops, trainer, training_loop
 from copycat.captured_step import WARM_UP_STEPS, CapturedStep
 from copycat.config import Settings
 from copycat.dataset import Dataset
+from copycat.devices import is_out_of_memory
 from copycat.learner import Learner
 from stand_in_cuda import StandInCuda
 from torch import Tensor
@@ -211,6 +214,60 @@ def test_short_memory_makes_smaller_parts_and_these_are_recorded(
     assert asked == [4] + [2, 2] * (WARM_UP_STEPS + 1)
     assert (cuda.recordings, cuda.replays) == (1, 9 - WARM_UP_STEPS)
     assert told == ["memory is short: 2 crops go through the network at a time"]
+
+
+def test_a_picture_for_which_a_recording_left_no_memory_is_made_without_it(
+    recorded: Callable[..., StandInCuda], train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, asked = recorded(), []
+    real = training_loop.contact_sheet
+
+    def short_of_memory(network: Any, data: Dataset, crop: int, step: int, *rest: Any) -> Any:
+        asked.append(step)
+        if asked.count(step) == 1 and step == 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(network, data, crop, step, *rest)
+
+    monkeypatch.setattr(training_loop, "contact_sheet", short_of_memory)
+    run = train(epochs=20, use_multi_resolution_training=False, image_interval=5).run
+    assert asked == [5, 10, 10, 15, 20]
+    assert (cuda.recordings, cuda.replays) == (2, 20 - 2 * WARM_UP_STEPS)
+    assert len(losses(run)) == 20
+
+
+def test_what_a_level_took_is_free_before_the_next_is_placed(
+    recorded: Callable[..., StandInCuda], train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded()
+    alive: list[weakref.ref[Dataset]] = []
+    real = training_loop.Trainer._placed
+
+    def placed(self: training_loop.Trainer, data: Dataset) -> Dataset:
+        assert not any(level() for level in alive), "the last level is still there"
+        assert not self.learner._captured.recorded
+        made = dataclasses.replace(real(self, data))
+        alive.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(training_loop.Trainer, "_placed", placed)
+    train(epochs=24)
+    assert len(alive) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (OSError("out of memory"), False),
+    ],
+)
+def test_short_memory_is_told_from_other_failures(error: Exception, short: bool) -> None:
+    assert is_out_of_memory(error) == short
 
 
 def test_the_host_stays_close_to_the_device() -> None:

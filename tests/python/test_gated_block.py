@@ -12,7 +12,8 @@ from copycat import gated_block, ops
 from torch import Tensor
 
 # A part of the gradients' sums is 1024 pixels: one below, and one with a rest.
-SHAPES = [(1, 32, 1, 1), (2, 64, 5, 3), (5, 32, 16, 16), (1, 48, 40, 31), (3, 96, 6, 7), (1, 256, 3, 4)]
+SHAPES = [(1, 32, 1, 1), (2, 64, 5, 3), (5, 32, 16, 16), (1, 48, 40, 31), (3, 96, 6, 7), (1, 256, 3, 4), (2, 384, 9, 5)]
+DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1.6e-2}
 
 
@@ -30,13 +31,13 @@ def tensors(dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[Tensor]:
 
 def gradients(results: list[Tensor], arguments: list[Tensor]) -> list[Tensor]:
     random = torch.Generator().manual_seed(4)
-    flows = [torch.randn(result.shape, generator=random).to(result.dtype) for result in results]
+    flows = [torch.randn(result.shape, generator=random).to(result) for result in results]
     return list(torch.autograd.grad(results, arguments, flows))
 
 
-def compare(function, arguments: list[Tensor], chosen: slice = slice(None)) -> None:
-    """The kernels in the arguments' dtype against torch in float64."""
-    mine = [x.clone().requires_grad_() for x in arguments]
+def compare(function, arguments: list[Tensor], device: str, chosen: slice = slice(None)) -> None:
+    """The kernels in the arguments' dtype against torch in float64 on the CPU."""
+    mine = [x.to(device, copy=True).requires_grad_() for x in arguments]
     true = [x.double().requires_grad_() for x in arguments]
     made = list(function(*mine))[chosen]
     with without_kernels():
@@ -44,36 +45,40 @@ def compare(function, arguments: list[Tensor], chosen: slice = slice(None)) -> N
     assert any("gated_block" in type(result.grad_fn).__module__ or "_" in result.grad_fn.name() for result in made)
     for found, right in zip(made + gradients(made, mine), wanted + gradients(wanted, true), strict=True):
         assert found.dtype == arguments[0].dtype
-        error = (found.double() - right).abs().max() / right.abs().max()
+        error = (found.cpu().double() - right).abs().max() / right.abs().max()
         assert error < TOLERANCE[found.dtype]
 
 
+@DEVICES
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gate(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+def test_gate(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> None:
     batch, channels, height, width = shape
-    compare(lambda x: [gated_block.gate(x)], tensors(dtype, (batch, 2 * channels, height, width)))
+    compare(lambda x: [gated_block.gate(x)], tensors(dtype, (batch, 2 * channels, height, width)), device)
 
 
+@DEVICES
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_residual_sum(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
-    compare(lambda *x: [gated_block.residual_sum(*x)], tensors(dtype, shape, shape, (shape[1], 1, 1)))
+def test_residual_sum(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> None:
+    compare(lambda *x: [gated_block.residual_sum(*x)], tensors(dtype, shape, shape, (shape[1], 1, 1)), device)
 
 
+@DEVICES
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_residual_norm(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+def test_residual_norm(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> None:
     channels = shape[1]
     arguments = tensors(dtype, shape, shape, (channels, 1, 1), (channels,), (channels,))
-    compare(gated_block.residual_norm, arguments)
+    compare(gated_block.residual_norm, arguments, device)
 
 
+@DEVICES
 @pytest.mark.parametrize("chosen", [slice(None), slice(1, None)], ids=["both", "normed only"])
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_norm_without_a_branch(dtype: torch.dtype, chosen: slice) -> None:
+def test_norm_without_a_branch(dtype: torch.dtype, chosen: slice, device: str) -> None:
     arguments = tensors(dtype, (2, 64, 9, 5), (64,), (64,))
-    compare(lambda x, weight, bias: gated_block.residual_norm(x, None, None, weight, bias), arguments, chosen)
+    compare(lambda x, weight, bias: gated_block.residual_norm(x, None, None, weight, bias), arguments, device, chosen)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -95,6 +100,21 @@ def test_the_result_does_not_depend_on_the_threads() -> None:
         torch.set_num_threads(before)
     for one, other in zip(*made, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_gradient_is_the_same_each_time() -> None:
+    arguments = [x.cuda() for x in tensors(torch.bfloat16, *[(90000, 48)] * 4)]
+    total, branch, *flows = arguments
+    scale, weight = (x.cuda() for x in tensors(torch.bfloat16, (48,), (48,)))
+    one, other = (ops.residual_norm_gradient(total, branch, scale, weight, *flows) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_pixels_begin_at_16_bytes() -> None:
+    with pytest.raises(ValueError, match="x must begin at a multiple of 16 bytes"):
+        ops.gate(torch.zeros(65, device="cuda")[1:].view(1, 64))
 
 
 def test_what_is_not_finite_stays_so() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
+from copycat import models
 from copycat.models import ROWS, Network
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def shaken(network: Network) -> Network:
@@ -83,3 +85,38 @@ def test_no_pixel_is_seen_from_beyond_the_receptive_field(size: str, monkeypatch
         for found in (rows, columns):
             assert at - reach <= int(found.min())
             assert int(found.max()) <= at + reach
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shuffles as they are made where torch's own do not keep channels-last memory."""
+    monkeypatch.setattr(models, "_by_torch", lambda _: False)
+
+
+@pytest.mark.parametrize("memory", [torch.channels_last, torch.contiguous_format])
+def test_shuffles_are_torch_s_in_channels_last_memory(as_on_a_gpu: None, memory: torch.memory_format) -> None:
+    x = torch.randn(2, 12, 6, 8).contiguous(memory_format=memory).requires_grad_()
+    for ours, theirs in (
+        (models._enlarged(x), F.pixel_shuffle(x, 2)),
+        (models._cells(x, torch.float32), F.pixel_unshuffle(x, 2)),
+    ):
+        assert ours.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(ours, theirs)
+        flow = torch.randn_like(theirs)
+        assert torch.equal(*(torch.autograd.grad(made, x, flow)[0] for made in (ours, theirs)))
+
+
+def test_every_convolution_works_in_channels_last_memory(as_on_a_gpu: None) -> None:
+    network, seen = Network("Small", 3, (0, 1, 2)), []
+
+    def look(module: nn.Module, arguments: tuple[Tensor], result: Tensor) -> None:
+        seen.extend([arguments[0], result])
+        result.register_hook(seen.append)
+
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    for module in convolutions:
+        module.register_forward_hook(look)
+    network(torch.rand(2, 3, 32, 48).contiguous(memory_format=torch.channels_last)).square().sum().backward()
+    assert len(seen) == 3 * len(convolutions)
+    for tensor in seen:
+        assert tensor.is_contiguous(memory_format=torch.channels_last), tensor.stride()

@@ -11,12 +11,13 @@ value.
 
 from copycat.ops.crops import CropRule, check_crop, crop_positions, sample_crops
 from copycat.ops.encoding import Encoding
-from copycat.ops.gated_block import LANES, gate, gate_gradient, residual_norm, residual_norm_gradient
+from copycat.ops.gated_block import LANES, WIDEST_ON_GPU, gate, gate_gradient, residual_norm, residual_norm_gradient
 from copycat.ops.native import build_info, cuda_available
 from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, statistics
 
 __all__ = [
     "LANES",
+    "WIDEST_ON_GPU",
     "CropRule",
     "Encoding",
     "Statistics",

@@ -1,4 +1,4 @@
-"""Operators between the convolutions of a gated block, on the CPU: one pass over memory each, forward and backward.
+"""Operators between the convolutions of a gated block: one pass over memory each, forward and backward.
 
 ``copycat.gated_block`` makes differentiable functions of them.
 """
@@ -11,7 +11,9 @@ from torch import Tensor
 from copycat.ops import native
 
 LANES = 16  # numbers of channels are multiples of it
+WIDEST_ON_GPU = 512  # channels
 _PIXELS_PER_PART = 1024  # whose gradients are summed in float32 before they are joined
+_PIXELS_PER_PART_ON_GPU, _MOST_PARTS_ON_GPU = 32, 1024  # enough for every multiprocessor, and few to join
 
 
 def gate(x: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ def residual_norm_gradient(
     total_gradient: Tensor | None,
     normed_gradient: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of `residual_norm`'s arguments from those of its results; the same on any number of threads.
+    """The gradients of `residual_norm`'s arguments from those of its results; the same on any number of CPU threads.
 
     Args:
         total: the sum, or x where there was no branch.
@@ -89,9 +91,16 @@ def residual_norm_gradient(
 # --- the operators: torch's schema outside, DLPack capsules inside ----------------------------------------------------
 
 
-def _call(kernel: str, **tensors: Tensor | None) -> None:
+def _call(kernel: str, output: Tensor, **tensors: Tensor | None) -> None:
     capsules = {name: native.capsule(tensor) for name, tensor in tensors.items()}
-    getattr(native.core, kernel)(**capsules, threads=torch.get_num_threads())
+    getattr(native.core, kernel)(**capsules, **native.place(output))
+
+
+def _parts(total: Tensor) -> int:
+    """How many parts of the pixels have their gradients summed apart; a function of the shape and the device's kind."""
+    if total.is_cuda:
+        return min(-(-total.shape[0] // _PIXELS_PER_PART_ON_GPU), _MOST_PARTS_ON_GPU)
+    return -(-total.shape[0] // _PIXELS_PER_PART)
 
 
 def _gate_empty(x: Tensor) -> Tensor:
@@ -100,7 +109,7 @@ def _gate_empty(x: Tensor) -> Tensor:
 
 def _gate(x: Tensor) -> Tensor:
     out = _gate_empty(x)
-    _call("gate", x=x, out=out)
+    _call("gate", out, x=x, out=out)
     return out
 
 
@@ -110,7 +119,7 @@ def _gate_gradient_empty(x: Tensor, gradient: Tensor) -> Tensor:
 
 def _gate_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     out = _gate_gradient_empty(x, gradient)
-    _call("gate_gradient", x=x, gradient=gradient, out=out)
+    _call("gate_gradient", out, x=x, gradient=gradient, out=out)
     return out
 
 
@@ -130,6 +139,7 @@ def _residual_norm(
     total, normed = _residual_norm_empty(x, branch, scale, weight, bias)
     _call(
         "residual_norm",
+        x,
         x=x,
         branch=branch,
         scale=scale,
@@ -162,6 +172,7 @@ def _residual_norm_gradient(
     of_x, of_branch, numbers = _residual_norm_gradient_empty(total, branch, scale, weight)
     _call(
         "residual_norm_gradient",
+        numbers,
         sum=total,
         branch=branch,
         scale=scale,
@@ -170,7 +181,7 @@ def _residual_norm_gradient(
         normed_gradient=normed_gradient,
         x_gradient=None if weight is None else of_x,
         branch_gradient=None if branch is None else of_branch,
-        partial=numbers.new_empty((-(-total.shape[0] // _PIXELS_PER_PART), *numbers.shape)),
+        partial=numbers.new_empty((_parts(total), *numbers.shape)),
         out=numbers,
     )
     return of_x, of_branch, numbers

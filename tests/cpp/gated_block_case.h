@@ -1,0 +1,204 @@
+// One call of each operation of a gated block with random numbers, and what must come out of it: plain
+// arithmetic in double.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "check.h"
+#include "kernels/gated_block.h"
+
+namespace copycat {
+
+// Numbers as a tensor holds them; exactly as long as it must be, so that the sanitizer sees a step too far.
+class Numbers {
+ public:
+  Numbers(DType dtype, int64_t count)
+      : dtype_(dtype), bytes_(static_cast<size_t>(count * size_of(dtype)), 0xff) {}
+
+  static Numbers noise(DType dtype, int64_t count, uint32_t seed) {
+    Numbers made(dtype, count);
+    uint32_t state = seed * 747796405u + 2891336453u;
+    for (int64_t i = 0; i < count; ++i) {
+      state = state * 1664525u + 1013904223u;
+      const float value = static_cast<float>(state >> 8) / 8388608.0f - 1.0f;
+      const uint16_t half = float_to_bfloat(value);
+      uint8_t* at = made.bytes_.data() + i * size_of(dtype);
+      if (dtype == DType::kFloat32) {
+        memcpy(at, &value, sizeof value);
+      } else {
+        memcpy(at, &half, sizeof half);
+      }
+    }
+    return made;
+  }
+
+  double operator[](int64_t i) const {
+    const uint8_t* at = bytes_.data() + i * size_of(dtype_);
+    float value;
+    uint16_t half;
+    if (dtype_ == DType::kFloat32) {
+      memcpy(&value, at, sizeof value);
+      return static_cast<double>(value);
+    }
+    memcpy(&half, at, sizeof half);
+    return static_cast<double>(bfloat_to_float(half));
+  }
+
+  void* data() { return bytes_.data(); }
+  const std::vector<uint8_t>& bytes() const { return bytes_; }
+
+ private:
+  DType dtype_;
+  std::vector<uint8_t> bytes_;
+};
+
+inline double tolerance(DType dtype) { return dtype == DType::kFloat32 ? 4e-6 : 8e-3; }
+
+// Values are around 1 in size, sums over pixels are compared relative to their number.
+inline void expect(const Numbers& seen, int64_t i, double wanted, DType dtype) {
+  NEAR(seen[i], wanted, tolerance(dtype) * (1 + std::fabs(wanted)));
+}
+
+struct Shape {
+  int64_t pixels;
+  int32_t channels;
+};
+
+inline const DType kTypes[] = {DType::kFloat32, DType::kBFloat16};
+
+// What one call of residual_norm is made of, with room for its results and those of its gradient.
+struct Residual {
+  int64_t pixels;
+  int32_t channels;
+  DType dtype;
+  bool branched, normalised;
+  Numbers x, branch, scale, weight, bias, sum, normed;
+  Numbers sum_gradient, normed_gradient, x_gradient, branch_gradient;
+  std::vector<float> partial, totals;
+
+  Residual(const Shape& shape, DType type, bool with_branch, bool with_norm)
+      : pixels(shape.pixels),
+        channels(shape.channels),
+        dtype(type),
+        branched(with_branch),
+        normalised(with_norm),
+        x(Numbers::noise(type, pixels * channels, 1)),
+        branch(Numbers::noise(type, pixels * channels, 2)),
+        scale(Numbers::noise(type, channels, 3)),
+        weight(Numbers::noise(type, channels, 4)),
+        bias(Numbers::noise(type, channels, 5)),
+        sum(type, pixels * channels),
+        normed(type, pixels * channels),
+        sum_gradient(Numbers::noise(type, pixels * channels, 6)),
+        normed_gradient(Numbers::noise(type, pixels * channels, 7)),
+        x_gradient(type, pixels * channels),
+        branch_gradient(type, pixels * channels),
+        partial(static_cast<size_t>(parts() * 3 * channels)),
+        totals(static_cast<size_t>(3 * channels)) {}
+
+  int64_t parts() const { return (pixels + 499) / 500; }
+  // Without a branch, the sum is x itself.
+  Numbers& total() { return branched ? sum : x; }
+
+  ResidualNorm forward() {
+    return {pixels,
+            channels,
+            dtype,
+            x.data(),
+            branched ? branch.data() : nullptr,
+            branched ? scale.data() : nullptr,
+            normalised ? weight.data() : nullptr,
+            normalised ? bias.data() : nullptr,
+            branched ? sum.data() : nullptr,
+            normalised ? normed.data() : nullptr};
+  }
+
+  ResidualNormGradient backward(bool with_sum_gradient) {
+    return {pixels,
+            channels,
+            dtype,
+            total().data(),
+            branched ? branch.data() : nullptr,
+            branched ? scale.data() : nullptr,
+            normalised ? weight.data() : nullptr,
+            with_sum_gradient ? sum_gradient.data() : nullptr,
+            normalised ? normed_gradient.data() : nullptr,
+            normalised ? x_gradient.data() : nullptr,
+            branched ? branch_gradient.data() : nullptr,
+            partial.data(),
+            parts(),
+            totals.data()};
+  }
+};
+
+inline void check_residual(Residual& of, bool with_sum_gradient) {
+  const int64_t channels = of.channels;
+  std::vector<double> weight_sums(of.totals.size() / 3), bias_sums(weight_sums), scale_sums(weight_sums);
+  for (int64_t pixel = 0; pixel < of.pixels; ++pixel) {
+    const int64_t first = pixel * channels;
+    double mean = 0, variance = 0, plain = 0, sloped = 0;
+    for (int64_t c = 0; of.branched && c < channels; ++c)
+      expect(of.sum, first + c, of.x[first + c] + of.branch[first + c] * of.scale[c], of.dtype);
+    // From here on with the sum as it was stored, as the next layer and backward see it.
+    const Numbers& total = of.total();
+    const auto count = static_cast<double>(channels);
+    for (int64_t c = 0; c < channels; ++c) mean += total[first + c] / count;
+    for (int64_t c = 0; c < channels; ++c) variance += std::pow(total[first + c] - mean, 2) / count;
+    const double inverse = 1 / std::sqrt(variance + 1e-6);
+    for (int64_t c = 0; of.normalised && c < channels; ++c) {
+      const double value = (total[first + c] - mean) * inverse;
+      expect(of.normed, first + c, value * of.weight[c] + of.bias[c], of.dtype);
+      const double gradient = of.normed_gradient[first + c];
+      weight_sums[static_cast<size_t>(c)] += gradient * value;
+      bias_sums[static_cast<size_t>(c)] += gradient;
+      plain += gradient * of.weight[c] / count;
+      sloped += gradient * of.weight[c] * value / count;
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      double gradient = with_sum_gradient ? of.sum_gradient[first + c] : 0;
+      if (of.normalised) {
+        const double value = (total[first + c] - mean) * inverse;
+        gradient += (of.normed_gradient[first + c] * of.weight[c] - plain - value * sloped) * inverse;
+        expect(of.x_gradient, first + c, gradient, of.dtype);
+      }
+      if (!of.branched) continue;
+      expect(of.branch_gradient, first + c, gradient * of.scale[c], of.dtype);
+      scale_sums[static_cast<size_t>(c)] += gradient * of.branch[first + c];
+    }
+  }
+  const double close = 2e-6 * static_cast<double>(of.pixels) + 1e-5;
+  for (size_t c = 0; c < weight_sums.size(); ++c) {
+    NEAR(static_cast<double>(of.totals[c]), weight_sums[c], close);
+    NEAR(static_cast<double>(of.totals[weight_sums.size() + c]), bias_sums[c], close);
+    NEAR(static_cast<double>(of.totals[2 * weight_sums.size() + c]), scale_sums[c], close);
+  }
+}
+
+// All bytes that the operations wrote.
+inline std::vector<uint8_t> results(const Residual& of) {
+  std::vector<uint8_t> all;
+  for (const Numbers* numbers : {&of.sum, &of.normed, &of.x_gradient, &of.branch_gradient})
+    all.insert(all.end(), numbers->bytes().begin(), numbers->bytes().end());
+  const auto* totals = reinterpret_cast<const uint8_t*>(of.totals.data());
+  all.insert(all.end(), totals, totals + of.totals.size() * sizeof(float));
+  return all;
+}
+
+// Both kinds of sum, with and without: (branch, norm).
+inline const bool kVariants[][2] = {{true, true}, {false, true}, {true, false}};
+
+// The gate's product and its gradient as they should be.
+inline void check_gate(const Shape& shape, DType dtype, const Numbers& input, const Numbers& flow,
+                       const Numbers& product, const Numbers& gradient) {
+  const int32_t channels = shape.channels;
+  for (int64_t i = 0; i < shape.pixels * channels; ++i) {
+    const int64_t u = i / channels * 2 * channels + i % channels, v = u + channels;
+    expect(product, i, input[u] * input[v], dtype);
+    expect(gradient, u, flow[i] * input[v], dtype);
+    expect(gradient, v, flow[i] * input[u], dtype);
+  }
+}
+
+}  // namespace copycat
