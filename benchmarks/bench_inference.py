@@ -1,7 +1,7 @@
 """How fast is a frame rendered? Frames per second of compute, and of a sequence with its EXR files.
 
     python benchmarks/bench_inference.py [--device cpu|cuda] [--size Small|Medium|Large] [--resolutions HD,UHD]
-        [--frames N] [--threads N] [--json PATH]
+        [--frames N] [--threads N] [--autotune] [--json PATH]
 
 Compute is a frame in memory, whole and in tiles, in float32 and in half precision; each row runs in a process of its
 own, so that its peak memory is its own. The sequence is N half float EXR files (ZIP) read, rendered and written, and is
@@ -10,6 +10,7 @@ pictures are random; the arithmetic does not depend on them.
 """
 
 import argparse
+import itertools
 import json
 import resource
 import statistics
@@ -121,11 +122,13 @@ def measured(options: argparse.Namespace, **changes: object) -> dict[str, float]
 
 
 _OWN = ("row", "json", "resolutions")
+_PRECISION = {True: "half", False: "float32"}
 
 
 def one_row(asked: dict[str, object]) -> dict[str, float]:
     """What the process of a row does."""
     torch.set_num_threads(int(str(asked["threads"])))
+    torch.backends.cudnn.benchmark = bool(asked["autotune"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = random_model(folder, str(asked["size"]))
@@ -143,6 +146,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8, help="of the sequence")
     parser.add_argument("--rounds", type=int, default=3, help="frames whose median is taken")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--autotune", action="store_true", help="let cuDNN try its algorithms")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -153,29 +157,32 @@ def main() -> None:
     print(f"{device}, torch {torch.__version__}, {options.size}, {options.threads} threads")
     print("resolution precision    tiles  frames/s  CPU s/frame  peak GB")
     rows: list[dict[str, object]] = []
-    for resolution in options.resolutions.split(","):
-        for half in (False, True):
-            label = "half" if half else "float32"
-            common = {"resolution": resolution, "half": half}
-            for tile in (0, TILE):
-                found = measured(options, **common, tile=tile, files=False)
-                rows.append({**common, "tile": tile, **found})
-                print(
-                    f"{resolution:10} {label:9} {tile or 'whole':>8} {1 / found['seconds']:9.3f} "
-                    f"{found['cpu_seconds']:12.2f} {found['gigabytes']:8.2f}",
-                    flush=True,
-                )
-            found = measured(options, **common, tile=0, files=True)
-            rows.append({**common, "sequence": True, **found})
-            slower = max(found["compute"], found["files"])
-            print(
-                f"{resolution:10} {label:9} sequence {1 / found['seconds']:9.3f}   compute alone "
-                f"{1 / found['compute']:.3f}, files alone {1 / found['files']:.3f}: "
-                f"{slower / found['seconds']:.0%} of the slower",
-                flush=True,
-            )
-    if options.json:
-        options.json.write_text(json.dumps({"device": device, "rows": rows}))
+
+    def keep(row: dict[str, object], text: str) -> None:
+        rows.append(row)
+        print(text, flush=True)
+        if options.json:
+            options.json.write_text(json.dumps({"device": device, "rows": rows}))
+
+    cases = list(itertools.product(options.resolutions.split(","), (True, False)))
+    for (resolution, half), tile in itertools.product(cases, (0, TILE)):
+        common = {"resolution": resolution, "half": half, "tile": tile}
+        found = measured(options, **common, files=False)
+        keep(
+            {**common, **found},
+            f"{resolution:10} {_PRECISION[half]:9} {tile or 'whole':>8} {1 / found['seconds']:9.3f} "
+            f"{found['cpu_seconds']:12.2f} {found['gigabytes']:8.2f}",
+        )
+    for resolution, half in cases:
+        common = {"resolution": resolution, "half": half}
+        found = measured(options, **common, tile=0, files=True)
+        slower = max(found["compute"], found["files"])
+        keep(
+            {**common, "sequence": True, **found},
+            f"{resolution:10} {_PRECISION[half]:9} sequence {1 / found['seconds']:9.3f}   "
+            f"compute alone {1 / found['compute']:.3f}, files alone {1 / found['files']:.3f}: "
+            f"{slower / found['seconds']:.0%} of the slower",
+        )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 from copycat import ops
+from copycat.captured_step import end_allocation
 from copycat.ops import CropRule, Encoding, native
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -75,11 +76,15 @@ class Bench:
 
     def _time_of_replays(self, call: Call, least: int) -> float:
         torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        # The outer context brings the stream back when something cannot be recorded.
-        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
-            for i in range(CALLS):
-                call(i)
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        try:
+            # The outer context brings the stream back when something cannot be recorded.
+            with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, pool=pool):
+                for i in range(CALLS):
+                    call(i)
+        except Exception:
+            end_allocation(self.device, pool)
+            raise
         times: list[float] = []
         for _ in self._rounds(times, least):
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

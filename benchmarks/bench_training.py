@@ -1,7 +1,7 @@
 """How fast is a training step? copycat's Learner against the same network in a plain eager loop.
 
     python benchmarks/bench_training.py [--device cpu|cuda] [--sizes Small,Medium,Large] [--crops 128,256]
-        [--batches 5] [--threads 1,2] [--steps N] [--json PATH]
+        [--batches 5] [--threads 1,2] [--steps N] [--autotune] [--json PATH]
 
 The other loop is what a user would write: ordinary parameters under torch.autocast in bfloat16, torch.optim.AdamW as it
 comes, an average per parameter, crops cut with numpy in a torch DataLoader; the loss and the network's weights are the
@@ -276,9 +276,10 @@ def measure(
 ) -> Row:
     torch.set_num_threads(threads)
     steps = 20 if device.type == "cuda" else 1
-    loops = [loop(size, crop, batch, data, device) for loop in (Ours, Plain)]
-    for loop in loops:
-        timed(loop.step, max(2, steps // 2), device)  # warm up
+    loops: list[Ours | Plain] = []
+    for kind in (Ours, Plain):  # ours is recorded before the other's workers are there
+        loops.append(kind(size, crop, batch, data, device))
+        timed(loops[-1].step, max(2, steps // 2), device)  # warm up
     times: list[list[tuple[float, float]]] = [[], []]
     for _ in range(rounds):
         for found, loop in zip(times, loops, strict=True):
@@ -302,8 +303,10 @@ def main() -> None:
     parser.add_argument("--batches", default="5", help="crops in a step, each in turn")
     parser.add_argument("--threads", default="1,2", help="CPU threads, each in turn; on a GPU the last counts")
     parser.add_argument("--steps", type=int, default=7, help="rounds: of one step on the CPU, of 20 on a GPU")
+    parser.add_argument("--autotune", action="store_true", help="let cuDNN try its algorithms, for both loops")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
+    torch.backends.cudnn.benchmark = options.autotune
     device = torch.device(options.device)
     threads = [int(count) for count in options.threads.split(",")]
     if device.type == "cuda":

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Builds copycat with its CUDA kernels, runs the tests that need a GPU, all benchmarks and the sanitizers, in one go and
 # under 25 minutes; every step has a time limit, and one that fails holds up no other.
-#   bash benchmarks/run_on_gpu.sh [FOLDER FOR THE RESULTS]
+#   bash benchmarks/run_on_gpu.sh [FOLDER FOR THE RESULTS [STEP...]]
+# Steps: device build tests training training-tuned inference kernels memcheck racecheck; all of them where
+# none is named. Where a command may not take so long, name a few at a time: what is built in the folder is used again, and
+# built anew where the step build is named.
 # With PEERS=FOLDER, where emlcpfx and tpc2233 are clones of these authors' tunet, it runs after the build nothing but the
 # common tasks, 120 s of training for copycat and for each peer, under 25 minutes too; TASKS=t1 takes only one of the two.
 # Needs no network. Python ($PYTHON, 3.11 or newer) must have torch with CUDA and the packages that are checked for below;
@@ -9,19 +12,23 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 results=$(mkdir -p "${1:-build/gpu}" && cd "${1:-build/gpu}" && pwd)
+named=" ${*:2} "
 failed=()
 
-# step NAME SECONDS COMMAND...: its output goes to the terminal and to NAME.txt.
+wanted() { [[ -z ${named// /} || $named == *" $1 "* ]]; }
+
+# step NAME SECONDS COMMAND...: its output goes to the terminal and to NAME.txt. Does nothing where others are named.
 step() {
   local name=$1 seconds=$2 begin=$SECONDS
   shift 2
+  wanted "$name" || return 0
   echo "== $name (at most $seconds s)"
   if ! timeout --kill-after=10 "$seconds" "$@" 2>&1 | tee "$results/$name.txt"; then failed+=("$name"); fi
   echo "== $name took $((SECONDS - begin)) s"
 }
 
 step device 20 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv
-"${PYTHON:-python3}" -m venv --system-site-packages "$results/venv" || exit 1
+"${PYTHON:-python3}" -m venv --without-pip --system-site-packages "$results/venv" || exit 1  # pip is the outer one's
 python=$results/venv/bin/python
 # Packages of the calling interpreter's own environment, where that is a virtual one.
 "${PYTHON:-python3}" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' \
@@ -31,7 +38,7 @@ missing=$("$python" - <<'CHECK'
 import os
 from importlib.util import find_spec
 needed = {
-    "torch": "torch", "numpy": "numpy", "OpenImageIO": "OpenImageIO", "fileseq": "Fileseq", "safetensors": "safetensors",
+    "pip": "pip", "torch": "torch", "numpy": "numpy", "OpenImageIO": "OpenImageIO", "fileseq": "Fileseq", "safetensors": "safetensors",
     "typer": "typer", "rich": "rich", "scikit_build_core": "scikit-build-core", "pybind11": "pybind11", "pytest": "pytest",
     "hypothesis": "hypothesis", "pytest_timeout": "pytest-timeout",
 }
@@ -55,9 +62,12 @@ for tool in cmake ninja nvcc; do
     echo "$tool is not on PATH; the build will say whether it needs it"
 done
 
+built() { "$python" -c 'from copycat import ops; print(ops.build_info()); assert ops.cuda_available()'; }
+wanted build || built > /dev/null 2>&1 || named+="build "
 step build 240 "$python" -m pip install --quiet --no-index --no-build-isolation --no-deps -e . \
-  -Ccmake.define.COPYCAT_CUDA=ON -Ccmake.define.COPYCAT_OFX=OFF -Cbuild-dir="$results/build"
-"$python" -c 'from copycat import ops; print(ops.build_info()); assert ops.cuda_available()' || exit 1
+  -Ccmake.define.COPYCAT_CUDA=ON -Ccmake.define.COPYCAT_OFX=OFF -Cbuild-dir="$results/build" \
+  -Ccmake.define.pybind11_DIR="$("$python" -m pybind11 --cmakedir)"
+built || exit 1
 
 finish() {
   echo "== ${#failed[@]} steps failed: ${failed[*]:-none}; results in $results; $SECONDS s" | tee "$results/summary.txt"
@@ -65,6 +75,7 @@ finish() {
 }
 
 if [ -n "${PEERS:-}" ]; then
+  named=
   for task in ${TASKS:-t1 t2}; do
     step "copycat-$task" 200 "$python" -m benchmarks.common_tasks "$task" --seconds 120 --seeds 0 \
       --knobs "--model-size Medium --crop-size 256" --json "$results/copycat-$task.json"
@@ -77,21 +88,26 @@ if [ -n "${PEERS:-}" ]; then
 fi
 echo "PEERS is not set: the peers do not run"
 
-tests=(tests/python/test_ops.py tests/python/test_ops_build.py tests/python/test_captured_step.py)
-step tests 260 "$python" -m pytest -m gpu -o timeout=250 "${tests[@]}"
-step training 200 "$python" benchmarks/bench_training.py --device cuda --sizes Small,Medium,Large --crops 256 \
-  --batches 8,16 --json "$results/training.json"
-step inference 180 "$python" benchmarks/bench_inference.py --device cuda --resolutions UHD --frames 24 --rounds 20 \
+tests=(ops ops_build gated_block captured_step perceptual inference)
+tests=("${tests[@]/#/tests/python/test_}")
+step tests 240 "$python" -m pytest -m gpu -o timeout=230 "${tests[@]/%/.py}"
+step training 180 "$python" benchmarks/bench_training.py --device cuda --sizes Medium,Small,Large --crops 256 \
+  --batches 16,8 --json "$results/training.json"
+step training-tuned 60 "$python" benchmarks/bench_training.py --device cuda --sizes Medium --crops 256 --batches 16 \
+  --autotune --json "$results/training-tuned.json"
+step inference 240 "$python" benchmarks/bench_inference.py --device cuda --resolutions UHD --frames 12 --rounds 20 \
   --json "$results/inference.json"
 step kernels 300 "$python" benchmarks/bench_kernels.py --device cuda --seconds 0.5 --json "$results/kernels.json"
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | tail -1)
-if [ -n "$sanitizer" ]; then
+if ! wanted memcheck && ! wanted racecheck; then
+  :
+elif [ -n "$sanitizer" ]; then
   only_ours=()  # torch's own kernels would take hours
   "$sanitizer" --help | grep -q -- --kernel-regex && only_ours=(--kernel-regex kns=copycat)
   for tool in memcheck racecheck; do
     step "$tool" 140 "$sanitizer" --tool "$tool" --error-exitcode 9 "${only_ours[@]}" "$python" -m pytest -q -m gpu \
-      -o timeout=0 tests/python/test_ops.py
+      -o timeout=0 tests/python/test_ops.py tests/python/test_gated_block.py
   done
 else
   echo "compute-sanitizer is not here: memcheck and racecheck did not run" | tee "$results/sanitizers.txt"

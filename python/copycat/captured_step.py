@@ -21,6 +21,17 @@ def on(device: torch.device) -> CapturedStep | None:
     return CapturedStep(device) if device.type == "cuda" else None
 
 
+def end_allocation(device: torch.device, pool: tuple[int, int]) -> None:
+    """Tells torch's allocator that a recording into a pool of memory is over whose end has failed.
+
+    torch does not, and the allocator then fails when it is to give memory back: in the next recording, or when memory
+    is short. It refuses, and nothing is to be done, where the end has not failed.
+    """
+    with contextlib.suppress(AttributeError, RuntimeError):  # before torch 2.8 the function had another name
+        torch._C._cuda_endAllocateToPool(device.index or 0, pool)
+        torch._C._cuda_releasePool(device.index or 0, pool)
+
+
 class CapturedStep:
     """Makes steps on a GPU, from the fourth on by replaying a recording of one.
 
@@ -109,22 +120,12 @@ class CapturedStep:
                 output = work()
         except RuntimeError as error:
             self._cuda.set_stream(current)  # torch leaves its own current when not even the recording's end succeeds
-            self._end_allocation(pool)
+            end_allocation(self._device, pool)
             self.gave_up = True
             reason = str(error).partition("\n")[0] or type(error).__name__
             warn(f"the training step could not be recorded as a CUDA graph, training goes on without: {reason}")
         else:
             self._graph, self._output = graph, output
-
-    def _end_allocation(self, pool: tuple[int, int]) -> None:
-        """Tells torch's allocator that a recording is over whose end has failed.
-
-        torch does not, and the allocator then fails when it is to give memory back: in the next recording, or when
-        memory is short. It refuses, and nothing is to be done, where the end has not failed.
-        """
-        with contextlib.suppress(AttributeError, RuntimeError):  # before torch 2.8 the function had another name
-            torch._C._cuda_endAllocateToPool(self._device.index or 0, pool)
-            torch._C._cuda_releasePool(self._device.index or 0, pool)
 
     def _stay_close(self) -> None:
         end = self._cuda.Event(blocking=True)

@@ -60,6 +60,8 @@ class Model:
         network = self.header.network()
         network.load_state_dict(weights)
         self.network = network.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
+        if device.type == "cuda":  # else cuDNN would turn the weights round in every frame
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
     @property
     def channels_in(self) -> tuple[str, ...]:
@@ -107,9 +109,10 @@ class Model:
         """
         if isinstance(image, np.ndarray):
             planes = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).movedim(-1, 0)
-            target = torch.from_numpy(out).movedim(-1, 0) if isinstance(out, np.ndarray) else None
-            made = self._render(planes, tile_size, tile_overlap, cancel, warn, target)
-            return np.ascontiguousarray(made.movedim(0, -1).numpy()) if out is None else out
+            # The result comes in the order of its memory, so that nobody puts its numbers into another one.
+            made = np.empty((*image.shape[:-1], len(self.channels_out)), np.float32) if out is None else out
+            self._render(planes, tile_size, tile_overlap, cancel, warn, torch.from_numpy(made).movedim(-1, 0))
+            return made
         if image.ndim == 4:
             targets: Iterable[Tensor | None] = [None] * len(image) if out is None else torch.as_tensor(out)
             frames = [

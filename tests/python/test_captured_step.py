@@ -284,6 +284,12 @@ def test_the_host_stays_close_to_the_device() -> None:
 GPU = torch.device("cuda", 0)
 
 
+@pytest.fixture
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions whose sums are in the same order each time, so that two trainings do not drift apart."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+
+
 def without_recording(device: torch.device = GPU) -> Learner:
     made = new_learner(device)
     assert made._captured is not None
@@ -292,7 +298,7 @@ def without_recording(device: torch.device = GPU) -> Learner:
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_recorded_step_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_a_recorded_step_is_the_plain_one(deterministic: None, monkeypatch: pytest.MonkeyPatch) -> None:
     recordings = []
     real = CapturedStep._record
     monkeypatch.setattr(CapturedStep, "_record", lambda self, *rest: (recordings.append(1), real(self, *rest))[1])
@@ -307,7 +313,7 @@ def test_on_a_gpu_a_recorded_step_is_the_plain_one(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_pinned_banks_are_recorded_too() -> None:
+def test_on_a_gpu_pinned_banks_are_recorded_too(deterministic: None) -> None:
     made, plain = new_learner(GPU), without_recording()
     on = data().to(GPU, pinned=True)
     torch.testing.assert_close(learn(made, on, range(12)), learn(plain, on, range(12)), rtol=3e-2, atol=1e-4)
@@ -333,7 +339,7 @@ def test_on_a_gpu_200_steps_follow_the_cpu_s_loss_curve() -> None:
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_resumed_training_draws_the_same_crops() -> None:
+def test_on_a_gpu_a_resumed_training_draws_the_same_crops(deterministic: None) -> None:
     on = data().to(GPU)
     once, first, second = (new_learner(GPU) for _ in range(3))
     whole = learn(once, on, range(20))

@@ -367,3 +367,24 @@ def test_a_callers_warning_is_passed_on(
     status, out, err = copycat("infer", model.path, tmp_path / "large.exr", tmp_path / "out.exr")
     assert status == 0, err
     assert "warning: memory is short: rendering in tiles of 256 pixels" in out
+
+
+# -- on a GPU -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 2e-3), (True, 1.2e-2)])
+@pytest.mark.parametrize("size", ["Small", "Medium", "Large"])
+def test_on_a_gpu_a_frame_is_the_cpu_s(size: str, half: bool, tolerance: float, tmp_path: Path) -> None:
+    path, image = random_model(tmp_path / "real.cat", size=size), picture(1, (330, 270))
+    wanted = Model(path, CPU)(image)
+    on_gpu = Model(path, torch.device("cuda", 0), half)
+    whole, tiled = on_gpu(image), on_gpu(image, tile_size=256)
+    # The convolutions compute in TF32 or bfloat16 there; what counts is how far that is from what the model changes.
+    change = np.abs(wanted - image).max()
+    assert np.abs(whole - wanted).max() < tolerance * max(1.0, change)
+    assert np.abs(tiled - whole).max() < tolerance * max(1.0, change)
+    planes = torch.from_numpy(image).movedim(-1, 0).cuda()
+    made = on_gpu(planes)
+    assert made.is_cuda
+    np.testing.assert_allclose(made.movedim(0, -1).cpu().numpy(), whole, rtol=0, atol=1e-5)

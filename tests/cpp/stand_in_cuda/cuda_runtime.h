@@ -108,6 +108,16 @@ inline bool release(Block& block, unsigned first, unsigned end, State state) {
   return any;
 }
 
+// A function of its own, as getcontext may return twice.
+[[gnu::noinline]] inline void prepare(Fiber* fiber, char* stack, size_t size) {
+  getcontext(&fiber->context);
+  fiber->context.uc_stack.ss_sp = stack;
+  fiber->context.uc_stack.ss_size = size;
+  fiber->context.uc_link = nullptr;
+  fiber->state = State::kRunning;
+  makecontext(&fiber->context, enter, 0);
+}
+
 inline void run_block(unsigned threads, const std::function<void()>& body) {
   constexpr size_t kStack = 1 << 17;
   Block block;
@@ -115,15 +125,7 @@ inline void run_block(unsigned threads, const std::function<void()>& body) {
   block.body = &body;
   running = &block;
   while (stacks.size() < threads) stacks.push_back(std::make_unique<char[]>(kStack));
-  for (unsigned i = 0; i < threads; ++i) {
-    Fiber& fiber = block.fibers[i];
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = stacks[i].get();
-    fiber.context.uc_stack.ss_size = kStack;
-    fiber.context.uc_link = nullptr;
-    fiber.state = State::kRunning;
-    makecontext(&fiber.context, enter, 0);
-  }
+  for (unsigned i = 0; i < threads; ++i) prepare(&block.fibers[i], stacks[i].get(), kStack);
   while (true) {
     for (unsigned i = 0; i < threads; ++i) {
       block.current = falling ? threads - 1 - i : i;
