@@ -2,9 +2,9 @@
 # Builds copycat with its CUDA kernels, runs the tests that need a GPU, all benchmarks and the sanitizers, in one go and
 # under 25 minutes; every step has a time limit, and one that fails holds up no other.
 #   bash benchmarks/run_on_gpu.sh [FOLDER FOR THE RESULTS [STEP...]]
-# Steps: device build tests training training-tuned inference kernels memcheck racecheck; all of them where
-# none is named. Where a command may not take so long, name a few at a time: what is built in the folder is used again, and
-# built anew where the step build is named.
+# Steps: device build tests training training-tuned training-products inference kernels memcheck racecheck; all of them
+# where none is named. Where a command may not take so long, name a few at a time: what is built in the folder is used
+# again, and built anew where the step build is named.
 # With PEERS=FOLDER, where emlcpfx and tpc2233 are clones of these authors' tunet, it runs after the build nothing but the
 # common tasks, 120 s of training for copycat and for each peer, under 25 minutes too; TASKS=t1 takes only one of the two.
 # Needs no network. Python ($PYTHON, 3.11 or newer) must have torch with CUDA and the packages that are checked for below;
@@ -95,6 +95,8 @@ step training 180 "$python" benchmarks/bench_training.py --device cuda --sizes M
   --batches 16,8 --json "$results/training.json"
 step training-tuned 60 "$python" benchmarks/bench_training.py --device cuda --sizes Medium --crops 256 --batches 16 \
   --autotune --json "$results/training-tuned.json"
+step training-products 60 "$python" benchmarks/bench_training.py --device cuda --sizes Medium --crops 256 --batches 16 \
+  --products --json "$results/training-products.json"
 step inference 240 "$python" benchmarks/bench_inference.py --device cuda --resolutions UHD --frames 12 --rounds 20 \
   --json "$results/inference.json"
 step kernels 300 "$python" benchmarks/bench_kernels.py --device cuda --seconds 0.5 --json "$results/kernels.json"
