@@ -16,7 +16,7 @@ test: setup-test lint cpp-test python-test
 test-long: setup-test
 	$(BIN)/python -m pytest -m "long and not gpu" -o timeout=3000
 
-# Fails where there is no GPU.
+# Fails where there is no GPU. Without a network: benchmarks/run_on_gpu.sh.
 test-gpu: setup-test
 	$(BIN)/python -m pytest -m gpu
 

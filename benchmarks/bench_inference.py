@@ -1,7 +1,7 @@
 """How fast is a frame rendered? Frames per second of compute, and of a sequence with its EXR files.
 
     python benchmarks/bench_inference.py [--device cpu|cuda] [--size Small|Medium|Large] [--resolutions HD,UHD]
-        [--frames N] [--threads N] [--autotune] [--json PATH]
+        [--precisions half,float32] [--frames N] [--threads N] [--autotune] [--products] [--json PATH]
 
 Compute is a frame in memory, whole and in tiles, in float32 and in half precision; each row runs in a process of its
 own, so that its peak memory is its own. The sequence is N half float EXR files (ZIP) read, rendered and written, and is
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench_training import with_products
 from copycat import cat, ops
 from copycat.devices import device_name
 from copycat.inference import Model, infer
@@ -121,7 +122,7 @@ def measured(options: argparse.Namespace, **changes: object) -> dict[str, float]
     return found
 
 
-_OWN = ("row", "json", "resolutions")
+_OWN = ("row", "json", "resolutions", "precisions")
 _PRECISION = {True: "half", False: "float32"}
 
 
@@ -133,6 +134,8 @@ def one_row(asked: dict[str, object]) -> dict[str, float]:
         folder = Path(name)
         path = random_model(folder, str(asked["size"]))
         model = Model(path, torch.device(str(asked["device"])), bool(asked["half"]))
+        if asked["products"]:
+            with_products(model.network)
         if asked["files"]:
             return sequence(model, str(asked["resolution"]), int(str(asked["frames"])), folder)
         return compute(model, str(asked["resolution"]), int(str(asked["tile"])), int(str(asked["rounds"])))
@@ -143,10 +146,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", default="Medium")
     parser.add_argument("--resolutions", default="HD,UHD")
-    parser.add_argument("--frames", type=int, default=8, help="of the sequence")
+    parser.add_argument("--precisions", default="half,float32")
+    parser.add_argument("--frames", type=int, default=8, help="of the sequence; 0 leaves it out")
     parser.add_argument("--rounds", type=int, default=3, help="frames whose median is taken")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--autotune", action="store_true", help="let cuDNN try its algorithms")
+    parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -164,7 +169,8 @@ def main() -> None:
         if options.json:
             options.json.write_text(json.dumps({"device": device, "rows": rows}))
 
-    cases = list(itertools.product(options.resolutions.split(","), (True, False)))
+    halves = [name == "half" for name in options.precisions.split(",")]
+    cases = list(itertools.product(options.resolutions.split(","), halves))
     for (resolution, half), tile in itertools.product(cases, (0, TILE)):
         common = {"resolution": resolution, "half": half, "tile": tile}
         found = measured(options, **common, files=False)
@@ -173,7 +179,7 @@ def main() -> None:
             f"{resolution:10} {_PRECISION[half]:9} {tile or 'whole':>8} {1 / found['seconds']:9.3f} "
             f"{found['cpu_seconds']:12.2f} {found['gigabytes']:8.2f}",
         )
-    for resolution, half in cases:
+    for resolution, half in cases if options.frames else ():
         common = {"resolution": resolution, "half": half}
         found = measured(options, **common, tile=0, files=True)
         slower = max(found["compute"], found["files"])

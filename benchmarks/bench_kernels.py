@@ -24,7 +24,7 @@ from copycat import ops
 from copycat.captured_step import end_allocation
 from copycat.ops import CropRule, Encoding, native
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, layer_norm
 
 UHD = (2160, 3840)
 PLAIN = Encoding((0.0,) * 3, (0.4,) * 3, (0.2,) * 3)
@@ -302,12 +302,56 @@ def moments(bench: Bench, dtype: torch.dtype) -> None:
     )
 
 
+def blocks(bench: Bench, pixels: int, channels: int) -> None:
+    """What lies between the convolutions of a gated block: a Medium step of 16 crops of 256 has these sizes."""
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(shape, device=bench.device).to(torch.bfloat16)
+
+    wide = [noise(pixels, 2 * channels) for _ in range(4)]
+    x, branch, flow, more = ([noise(pixels, channels) for _ in range(4)] for _ in range(4))
+    scale, weight, bias = (noise(channels) for _ in range(3))
+
+    def plain_gate(wide: Tensor) -> Tensor:
+        u, v = wide.chunk(2, dim=1)
+        return u * v
+
+    def plain_norm(x: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
+        total = torch.addcmul(x, branch, scale)
+        return total, layer_norm(total, (channels,), weight, bias, 1e-6)
+
+    gate, norm = torch.compile(plain_gate), torch.compile(plain_norm)
+    compiles = channels < 96  # for one size: it takes seconds each time
+    unit = pixels * channels * 2  # bytes of a tensor [pixels, channels]
+    where = f"{pixels} x {channels} bf16"
+    bench.row(
+        f"gate, {where}",
+        3 * unit,
+        lambda i: ops.gate(wide[i % 4]),
+        torch=lambda i: plain_gate(wide[i % 4]),
+        compiled=(lambda i: gate(wide[i % 4])) if compiles else None,
+    )
+    bench.row(f"gate_gradient, {where}", 5 * unit, lambda i: ops.gate_gradient(wide[i % 4], flow[i % 4]))
+    bench.row(
+        f"residual_norm, {where}",
+        4 * unit,
+        lambda i: ops.residual_norm(x[i % 4], branch[i % 4], scale, weight, bias),
+        torch=lambda i: plain_norm(x[i % 4], branch[i % 4]),
+        compiled=(lambda i: norm(x[i % 4], branch[i % 4])) if compiles else None,
+    )
+    bench.row(
+        f"residual_norm_gradient, {where}",
+        6 * unit,
+        lambda i: ops.residual_norm_gradient(x[i % 4], branch[i % 4], scale, weight, flow[i % 4], more[i % 4]),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda" if ops.cuda_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=1.0, help="at most, per measurement")
-    parser.add_argument("--only", default="crops,downsize,encoding,statistics", help="which rows")
+    parser.add_argument("--only", default="blocks,crops,downsize,encoding,statistics", help="which rows")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile as well")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -317,6 +361,9 @@ def main() -> None:
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
     print(f"{name}; copying moves {bench.copy:.1f} GB/s; {ops.build_info()}")
     with torch.inference_mode():
+        for pixels, channels in ((262144, 48), (65536, 96), (16384, 192), (4096, 384)):
+            if "blocks" in wanted:
+                blocks(bench, pixels, channels)
         for batch in (16,) if arguments.device == "cpu" else (16, 512):
             if "crops" in wanted:
                 crops(bench, batch)

@@ -1,7 +1,8 @@
 """How fast is a training step? copycat's Learner against the same network in a plain eager loop.
 
     python benchmarks/bench_training.py [--device cpu|cuda] [--sizes Small,Medium,Large] [--crops 128,256]
-        [--batches 5] [--threads 1,2] [--steps N] [--autotune] [--json PATH]
+        [--batches 5] [--threads 1,2] [--steps N] [--autotune] [--products]
+        [--json PATH]
 
 The other loop is what a user would write: ordinary parameters under torch.autocast in bfloat16, torch.optim.AdamW as it
 comes, an average per parameter, crops cut with numpy in a torch DataLoader; the loss and the network's weights are the
@@ -9,7 +10,7 @@ same. The two take turns, a round of steps each, and medians over the rounds are
 is that of the process's CPU time, which other programs on the machine disturb less than the wall; on a GPU that of the
 wall time between two waits for the device. There, two shares are added: how much of our loop's time the GPU is busy
 (from a profile; losses are read back each second, as in a training), and the network's arithmetic, forward and
-backward, against the rate of a large bfloat16 matrix product in the same run.
+backward, against the rate of a large bfloat16 matrix product in the same run; and the kernels that take the most time.
 """
 
 import argparse
@@ -18,8 +19,10 @@ import itertools
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +38,14 @@ from copycat.models import GatedBlocks, Network, PixelNorm
 from copycat.parameters import AVERAGE_DECAY
 from copycat.pending_losses import PendingLosses
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
+from torch.nn.functional import layer_norm, linear
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, RandomSampler
 from torch.utils.flop_counter import FlopCounterMode
 
 PAIRS, HEIGHT, WIDTH = 16, 540, 960
 RATE = 1e-3
+_KERNELS = 16
 ENCODING = ops.Encoding((0.0,) * 3, (0.5,) * 3, (0.29,) * 3)
 
 
@@ -60,6 +64,7 @@ class Row:
     ratio: float
     gpu_busy: float | None = None
     of_matrix_rate: float | None = None
+    kernels: dict[str, float] | None = None  # milliseconds of a step
 
 
 def synthetic(device: torch.device) -> Dataset:
@@ -86,10 +91,23 @@ def synthetic(device: torch.device) -> Dataset:
     return data.to(device, pinned=False) if device.type == "cuda" else data
 
 
+def with_products(network: nn.Module) -> None:
+    """Makes matrix products of a network's 1x1 convolutions: cuBLAS adds the bias on the way, cuDNN in another pass."""
+
+    def product(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+        return linear(x.permute(0, 2, 3, 1), convolution.weight.flatten(1), convolution.bias).permute(0, 3, 1, 2)
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
+            module.forward = partial(product, module)
+
+
 class Ours:
     """The training loop's own learner."""
 
-    def __init__(self, size: str, crop: int, batch: int, data: Dataset, device: torch.device) -> None:
+    def __init__(
+        self, size: str, crop: int, batch: int, data: Dataset, device: torch.device, products: bool = False
+    ) -> None:
         settings = Settings(model_size=size, crop_size=crop)
         header = cat.ModelHeader(
             model_size=size,
@@ -102,6 +120,8 @@ class Ours:
             data_hash="",
         )
         self._learner = Learner(header, settings, device, batch)
+        if products:
+            with_products(self._learner.network)
         self._data = data
         self._step = 0
         self._pending, self._read = PendingLosses(), time.monotonic()
@@ -220,25 +240,32 @@ def timed(step: Callable[[], None], steps: int, device: torch.device) -> tuple[f
     return (time.perf_counter() - wall) * 1e3 / steps, (time.process_time() - cpu) * 1e3 / steps
 
 
-def busy_share(step: Callable[[], None], steps: int, device: torch.device) -> float:
-    """Share of the time from the first to the last thing that the GPU does in which it does something."""
+def profiled(step: Callable[[], None], steps: int, device: torch.device) -> tuple[float, dict[str, float]]:
+    """What the GPU does in some steps.
+
+    Returns:
+        The share of the time from the first to the last thing that it does in which it does something, and the kernels
+        that take the most time, in milliseconds of a step.
+    """
     torch.cuda.synchronize(device)
-    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for _ in range(steps):
             step()
         torch.cuda.synchronize(device)
-    spans = sorted(
-        (event.time_range.start, event.time_range.end)
-        for event in profiled.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA
-    )
+    spans, kernels = [], Counter[str]()
+    for event in profiler.events():
+        if event.device_type == torch.autograd.DeviceType.CUDA:
+            start, end = event.time_range.start, event.time_range.end
+            spans.append((start, end))
+            kernels[event.name] += (end - start) / 1e3 / steps
     if not spans:
-        return float("nan")  # the driver lets nobody but root look
+        return float("nan"), {}  # the driver lets nobody but root look
+    spans.sort()
     busy, until = 0.0, spans[0][0]
     for start, end in spans:
         busy += max(0.0, end - max(start, until))
         until = max(until, end)
-    return busy / (until - spans[0][0])
+    return busy / (until - spans[0][0]), dict(kernels.most_common(_KERNELS))
 
 
 def step_arithmetic(size: str, crop: int, batch: int) -> float:
@@ -273,11 +300,12 @@ def measure(
     rounds: int,
     device: torch.device,
     peak: float | None,
+    products: bool,
 ) -> Row:
     torch.set_num_threads(threads)
     steps = 20 if device.type == "cuda" else 1
     loops: list[Ours | Plain] = []
-    for kind in (Ours, Plain):  # ours is recorded before the other's workers are there
+    for kind in (partial(Ours, products=products), Plain):  # ours is recorded before the other's workers are there
         loops.append(kind(size, crop, batch, data, device))
         timed(loops[-1].step, max(2, steps // 2), device)  # warm up
     times: list[list[tuple[float, float]]] = [[], []]
@@ -291,8 +319,8 @@ def measure(
     if peak is None:
         return row
     of_peak = step_arithmetic(size, crop, batch) / (wall / 1e3) / peak
-    busy = busy_share(loops[0].step, 50, device)
-    return replace(row, ratio=plain_wall / wall, gpu_busy=busy, of_matrix_rate=of_peak)
+    busy, kernels = profiled(loops[0].step, 50, device)
+    return replace(row, ratio=plain_wall / wall, gpu_busy=busy, of_matrix_rate=of_peak, kernels=kernels)
 
 
 def main() -> None:
@@ -304,6 +332,7 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2", help="CPU threads, each in turn; on a GPU the last counts")
     parser.add_argument("--steps", type=int, default=7, help="rounds: of one step on the CPU, of 20 on a GPU")
     parser.add_argument("--autotune", action="store_true", help="let cuDNN try its algorithms, for both loops")
+    parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products in our loop")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
     torch.backends.cudnn.benchmark = options.autotune
@@ -320,7 +349,7 @@ def main() -> None:
     rows = []
     cases = itertools.product(threads, options.sizes.split(","), options.crops.split(","), options.batches.split(","))
     for count, size, crop, batch in cases:
-        row = measure(size, int(crop), int(batch), count, data, options.steps, device, peak)
+        row = measure(size, int(crop), int(batch), count, data, options.steps, device, peak, options.products)
         rows.append(asdict(row))
         shares = "" if row.gpu_busy is None else f"{row.gpu_busy:10.1%} {row.of_matrix_rate:14.1%}"
         print(
@@ -328,6 +357,8 @@ def main() -> None:
             f"{row.cpu_milliseconds:12.1f} {row.plain_cpu_milliseconds:7.1f} {row.ratio:11.2f} x {shares}",
             flush=True,
         )
+        for name, milliseconds in (row.kernels or {}).items():
+            print(f"    {milliseconds:8.3f} ms  {name[:100]}")
         if options.json:
             found = {"device": device_name(device), "matrix_rate": peak, "rows": rows}
             options.json.write_text(json.dumps(found, indent=2) + "\n")

@@ -2,9 +2,9 @@
 # Builds copycat with its CUDA kernels, runs the tests that need a GPU, all benchmarks and the sanitizers, in one go and
 # under 25 minutes; every step has a time limit, and one that fails holds up no other.
 #   bash benchmarks/run_on_gpu.sh [FOLDER FOR THE RESULTS [STEP...]]
-# Steps: device build tests training training-tuned inference kernels memcheck racecheck; all of them where
-# none is named. Where a command may not take so long, name a few at a time: what is built in the folder is used again, and
-# built anew where the step build is named.
+# Steps: device build tests training training-tuned training-products inference inference-products kernels memcheck
+# racecheck; all of them where none is named. Where a command may not take so long, name a few at a time: what is built in
+# the folder is used again, and built anew where the step build is named.
 # With PEERS=FOLDER, where emlcpfx and tpc2233 are clones of these authors' tunet, it runs after the build nothing but the
 # common tasks, 120 s of training for copycat and for each peer, under 25 minutes too; TASKS=t1 takes only one of the two.
 # Needs no network. Python ($PYTHON, 3.11 or newer) must have torch with CUDA and the packages that are checked for below;
@@ -90,14 +90,18 @@ echo "PEERS is not set: the peers do not run"
 
 tests=(ops ops_build gated_block captured_step perceptual inference)
 tests=("${tests[@]/#/tests/python/test_}")
-step tests 240 "$python" -m pytest -m gpu -o timeout=230 "${tests[@]/%/.py}"
-step training 180 "$python" benchmarks/bench_training.py --device cuda --sizes Medium,Small,Large --crops 256 \
+step tests 200 "$python" -m pytest -m gpu -o timeout=190 "${tests[@]/%/.py}"
+step training 150 "$python" benchmarks/bench_training.py --device cuda --sizes Medium,Small,Large --crops 256 \
   --batches 16,8 --json "$results/training.json"
 step training-tuned 60 "$python" benchmarks/bench_training.py --device cuda --sizes Medium --crops 256 --batches 16 \
   --autotune --json "$results/training-tuned.json"
-step inference 240 "$python" benchmarks/bench_inference.py --device cuda --resolutions UHD --frames 12 --rounds 20 \
+step training-products 60 "$python" benchmarks/bench_training.py --device cuda --sizes Medium --crops 256 --batches 16 \
+  --products --json "$results/training-products.json"
+step inference 200 "$python" benchmarks/bench_inference.py --device cuda --resolutions UHD --frames 12 --rounds 20 \
   --json "$results/inference.json"
-step kernels 300 "$python" benchmarks/bench_kernels.py --device cuda --seconds 0.5 --json "$results/kernels.json"
+step inference-products 60 "$python" benchmarks/bench_inference.py --device cuda --resolutions UHD --precisions half \
+  --frames 0 --rounds 20 --products --json "$results/inference-products.json"
+step kernels 240 "$python" benchmarks/bench_kernels.py --device cuda --seconds 0.5 --json "$results/kernels.json"
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | tail -1)
 if ! wanted memcheck && ! wanted racecheck; then
@@ -106,7 +110,7 @@ elif [ -n "$sanitizer" ]; then
   only_ours=()  # torch's own kernels would take hours
   "$sanitizer" --help | grep -q -- --kernel-regex && only_ours=(--kernel-regex kns=copycat)
   for tool in memcheck racecheck; do
-    step "$tool" 140 "$sanitizer" --tool "$tool" --error-exitcode 9 "${only_ours[@]}" "$python" -m pytest -q -m gpu \
+    step "$tool" 120 "$sanitizer" --tool "$tool" --error-exitcode 9 "${only_ours[@]}" "$python" -m pytest -q -m gpu \
       -o timeout=0 tests/python/test_ops.py tests/python/test_gated_block.py
   done
 else

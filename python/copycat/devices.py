@@ -23,10 +23,15 @@ def choose_device(use_gpu: bool, gpu_index: str = "Auto") -> tuple[torch.device,
 
     Returns:
         The device, and a warning (empty where there is none): an index that is not there falls back to Auto, and a GPU
-        on which no context can be made (for example too little free memory) to the next or to the CPU.
+        on which no context can be made (for example too little free memory) to the next or to the CPU. So does one that
+        torch can use and the kernels cannot.
     """
-    if not use_gpu or not torch.cuda.is_available() or not ops.cuda_available():
+    if not use_gpu or not torch.cuda.is_available():
         return torch.device("cpu"), ""
+    if not ops.cuda_available():
+        version = ops.build_info()["cuda_version"]
+        reason = f"its driver is too old for CUDA {version}" if version else "copycat was built without CUDA"
+        return torch.device("cpu"), f"the GPU cannot be used: {reason}; using the CPU"
     count, warning = torch.cuda.device_count(), ""
     candidates = list(range(count))
     if gpu_index != "Auto":

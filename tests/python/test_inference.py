@@ -369,6 +369,17 @@ def test_a_callers_warning_is_passed_on(
     assert "warning: memory is short: rendering in tiles of 256 pixels" in out
 
 
+@pytest.mark.parametrize(
+    ("version", "reason"), [("", "copycat was built without CUDA"), ("13.0", "its driver is too old for CUDA 13.0")]
+)
+def test_a_gpu_that_the_kernels_cannot_use_is_named(monkeypatch: pytest.MonkeyPatch, version: str, reason: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(devices.ops, "cuda_available", lambda: False)
+    monkeypatch.setattr(devices.ops, "build_info", lambda: {"cuda_version": version})
+    assert devices.choose_device(True) == (CPU, f"the GPU cannot be used: {reason}; using the CPU")
+    assert devices.choose_device(False) == (CPU, "")
+
+
 # -- on a GPU -------------------------------------------------------------------------------------------------------
 
 
