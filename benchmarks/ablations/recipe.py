@@ -109,6 +109,7 @@ VARIANTS = {
     "Initial Weights Human Matting": _with(initial_weights="Human Matting"),
     "Medium": _with(model_size="Medium"),
     "Large": _with(model_size="Large"),
+    "Medium, Initial Weights Deblur": _with(model_size="Medium", initial_weights="Deblur"),
     "Medium, rate 1.3e-3": replace(_with(model_size="Medium"), rate=1.3e-3),
     "Large, rate 1e-3": replace(_with(model_size="Large"), rate=1e-3),
 }
