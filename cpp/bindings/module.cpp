@@ -8,5 +8,6 @@ PYBIND11_MODULE(_core, module) {
   copycat::bindings::register_recode(module);
   copycat::bindings::register_statistics(module);
   copycat::bindings::register_gated_block(module);
+  copycat::bindings::register_conv3x3(module);
   copycat::bindings::register_build_info(module);
 }

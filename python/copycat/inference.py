@@ -60,8 +60,8 @@ class Model:
         network = self.header.network()
         network.load_state_dict(weights)
         self.network = network.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
-        if device.type == "cuda":  # else cuDNN would turn the weights round in every frame
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
+        # Else the weights would be turned round in every frame.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
     @property
     def channels_in(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from copycat.convolution import conv3x3
 from copycat.gated_block import gate, residual_norm, residual_sum
 
 
@@ -68,7 +69,7 @@ class GatedBlocks(nn.Sequential):
         for block in self:
             assert isinstance(block, GatedBlock)
             x, y = residual_norm(x, branch, scale, block.norm1.weight, block.norm1.bias)
-            branch, scale = block.project1(gate(block.spatial(y))), block.scale1
+            branch, scale = block.project1(gate(conv3x3(block.spatial, y))), block.scale1
             x, y = residual_norm(x, branch, scale, block.norm2.weight, block.norm2.bias)
             branch, scale = block.project2(gate(block.pointwise(y))), block.scale2
         return x if branch is None or scale is None else residual_sum(x, branch, scale)

@@ -3,56 +3,13 @@
 #pragma once
 
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "check.h"
 #include "kernels/gated_block.h"
+#include "numbers.h"
 
 namespace copycat {
-
-// Numbers as a tensor holds them; exactly as long as it must be, so that the sanitizer sees a step too far.
-class Numbers {
- public:
-  Numbers(DType dtype, int64_t count)
-      : dtype_(dtype), bytes_(static_cast<size_t>(count * size_of(dtype)), 0xff) {}
-
-  static Numbers noise(DType dtype, int64_t count, uint32_t seed) {
-    Numbers made(dtype, count);
-    uint32_t state = seed * 747796405u + 2891336453u;
-    for (int64_t i = 0; i < count; ++i) {
-      state = state * 1664525u + 1013904223u;
-      const float value = static_cast<float>(state >> 8) / 8388608.0f - 1.0f;
-      const uint16_t half = float_to_bfloat(value);
-      uint8_t* at = made.bytes_.data() + i * size_of(dtype);
-      if (dtype == DType::kFloat32) {
-        memcpy(at, &value, sizeof value);
-      } else {
-        memcpy(at, &half, sizeof half);
-      }
-    }
-    return made;
-  }
-
-  double operator[](int64_t i) const {
-    const uint8_t* at = bytes_.data() + i * size_of(dtype_);
-    float value;
-    uint16_t half;
-    if (dtype_ == DType::kFloat32) {
-      memcpy(&value, at, sizeof value);
-      return static_cast<double>(value);
-    }
-    memcpy(&half, at, sizeof half);
-    return static_cast<double>(bfloat_to_float(half));
-  }
-
-  void* data() { return bytes_.data(); }
-  const std::vector<uint8_t>& bytes() const { return bytes_; }
-
- private:
-  DType dtype_;
-  std::vector<uint8_t> bytes_;
-};
 
 inline double tolerance(DType dtype) { return dtype == DType::kFloat32 ? 4e-6 : 8e-3; }
 
@@ -65,8 +22,6 @@ struct Shape {
   int64_t pixels;
   int32_t channels;
 };
-
-inline const DType kTypes[] = {DType::kFloat32, DType::kBFloat16};
 
 // What one call of residual_norm is made of, with room for its results and those of its gradient.
 struct Residual {

@@ -21,4 +21,20 @@ inline bool has_avx512() {
 #endif
 }
 
+inline bool has_fma() {
+#if defined(COPYCAT_X86)
+  return has_avx2() && __builtin_cpu_supports("fma");
+#else
+  return false;
+#endif
+}
+
+inline bool has_avx512_bf16() {
+#if defined(COPYCAT_X86)
+  return has_avx512() && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 }  // namespace processor

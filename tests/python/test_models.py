@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from copycat import models
+from copycat import convolution, models
 from copycat.models import ROWS, Network
 from torch import Tensor, nn
 
@@ -89,8 +89,9 @@ def test_no_pixel_is_seen_from_beyond_the_receptive_field(size: str, monkeypatch
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shuffles as they are made where torch's own do not keep channels-last memory."""
+    """Shuffles as they are made where torch's own do not keep channels-last memory, and torch's convolutions."""
     monkeypatch.setattr(models, "_by_torch", lambda _: False)
+    monkeypatch.setattr(convolution, "_has_kernel", lambda *_: False)
 
 
 @pytest.mark.parametrize("memory", [torch.channels_last, torch.contiguous_format])

@@ -1,4 +1,4 @@
-"""The kernels as torch operators: crops, pictures, and what lies between a gated block's convolutions.
+"""The kernels as torch operators: crops, pictures, and the inside of a gated block.
 
 Each operator is registered with torch (``torch.ops.copycat``), so that torch.compile and CUDA graphs can hold it; none
 of them carries a gradient. The device of the output picks the kernel, CUDA kernels run on torch's current stream, and
@@ -9,6 +9,13 @@ kernel reads a bank in device memory or in pinned host memory. A wrong argument 
 value.
 """
 
+from copycat.ops.conv3x3 import (
+    WIDEST_CONV3X3,
+    conv3x3,
+    conv3x3_input_gradient,
+    conv3x3_is_fast,
+    conv3x3_weight_gradient,
+)
 from copycat.ops.crops import CropRule, check_crop, crop_positions, sample_crops
 from copycat.ops.encoding import Encoding
 from copycat.ops.gated_block import LANES, WIDEST_ON_GPU, gate, gate_gradient, residual_norm, residual_norm_gradient
@@ -17,12 +24,17 @@ from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, s
 
 __all__ = [
     "LANES",
+    "WIDEST_CONV3X3",
     "WIDEST_ON_GPU",
     "CropRule",
     "Encoding",
     "Statistics",
     "build_info",
     "check_crop",
+    "conv3x3",
+    "conv3x3_input_gradient",
+    "conv3x3_is_fast",
+    "conv3x3_weight_gradient",
     "crop_positions",
     "cuda_available",
     "denormalize",

@@ -1,0 +1,177 @@
+// Runs the operations of conv3x3.h on the CPU: patches and channels over threads.
+#include <memory>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <string_view>
+#include <vector>
+
+#include "conv3x3.h"
+#include "rows.h"
+#include "threads.h"
+
+namespace copycat {
+namespace {
+
+constexpr int kAlignment = 64;
+constexpr int64_t kPartsBytes = 3 << 19;  // of transformed patches: what about stays in a second cache
+
+struct Free {
+  void operator()(void* memory) const { operator delete(memory, std::align_val_t(kAlignment)); }
+};
+using Memory = std::unique_ptr<void, Free>;
+
+Memory room_of(int64_t bytes) {
+  return Memory(operator new(static_cast<size_t>(bytes), std::align_val_t(kAlignment)));
+}
+
+// One room for each thread that works at a time; work itself must not fail for want of memory.
+class Rooms {
+ public:
+  Rooms(int count, int64_t bytes) {
+    for (int i = 0; i < count; ++i) free_.push_back(room_of(bytes));
+  }
+  Memory take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Memory room = std::move(free_.back());
+    free_.pop_back();
+    return room;
+  }
+  void give(Memory room) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(room));  // within its capacity
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<Memory> free_;
+};
+
+const Conv3x3Kernels* choose(DType dtype) {
+#if defined(COPYCAT_X86)
+  const std::string_view rows = row_kernels().name;  // COPYCAT_ISA counts here too
+  __builtin_cpu_init();
+  if (dtype == DType::kBFloat16)
+    return rows == kRowsAvx512.name && __builtin_cpu_supports("avx512bf16") ? &kConv3x3Avx512Bf16 : nullptr;
+  if (dtype != DType::kFloat32 || rows == kRowsBaseline.name || !__builtin_cpu_supports("fma"))
+    return nullptr;
+  return rows == kRowsAvx512.name ? &kConv3x3Avx512 : &kConv3x3Avx2;
+#else
+  (void)dtype;
+  return nullptr;
+#endif
+}
+
+const Conv3x3Kernels& kernels(DType dtype) {
+  const Conv3x3Kernels* chosen = choose(dtype);
+  if (!chosen)
+    throw std::runtime_error("this processor has not the instructions that conv3x3 is compiled for");
+  return *chosen;
+}
+
+void convolve(const Convolution& conv, const Conv3x3Kernels& loops, int threads) {
+  const int group = loops.group(conv.channels_out);
+  const int64_t per_channel = kFrequencies * conv.channels_in * loops.element_size;
+  const Memory transformed = room_of(per_channel * conv.channels_out);
+  spread(conv.channels_out / group, 1, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      void* to = static_cast<char*>(transformed.get()) + i * group * per_channel;
+      loops.transform_weights(conv, static_cast<int>(i) * group, to);
+    }
+  });
+  // Every thread gets some, even of a small picture.
+  int64_t length = kPatches;
+  while (length > kPatches / 4 && conv.patches() / length < 2 * threads) length /= 2;
+  const int64_t chunks = (conv.patches() + length - 1) / length;
+  Rooms rooms(static_cast<int>(threads < chunks ? threads : chunks), loops.room_for_patches(conv));
+  spread(chunks, 1, threads, [&](int64_t begin, int64_t end) {
+    Memory room = rooms.take();
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t last = (i + 1) * length < conv.patches() ? (i + 1) * length : conv.patches();
+      loops.convolve(conv, transformed.get(), i * length, last, room.get());
+    }
+    rooms.give(std::move(room));
+  });
+}
+
+// Parts of a weight's gradient that are transformed before they are multiplied: few enough to stay in a
+// cache, many enough that reading and writing the sums costs less than the parts do.
+int64_t parts_together(int64_t parts, int64_t in, int64_t out, int64_t element_size) {
+  const int64_t in_cache = kPartsBytes / (kFrequencies * element_size * (in + out) * kPart);
+  const int64_t worth_it = 2 * in * out / (in + out) / kPart;
+  const int64_t wanted = in_cache > worth_it ? in_cache : worth_it;
+  return wanted < parts ? wanted : parts;
+}
+
+}  // namespace
+
+bool conv3x3_is_fast(DType dtype) {
+#if defined(COPYCAT_X86)
+  // Where the processor multiplies matrices of bfloat16 by itself, torch's convolutions do too.
+  if (dtype == DType::kBFloat16 && __builtin_cpu_supports("amx-bf16")) return false;
+#endif
+  return choose(dtype) != nullptr;
+}
+
+void run_with(const Conv3x3Kernels& loops, const Conv3x3Forward& operation, int threads) {
+  const auto& o = operation;
+  convolve(
+      {o.batch, o.height, o.width, o.channels_in, o.channels_out, false, o.input, o.weight, o.bias, o.output},
+      loops, threads);
+}
+
+void run_with(const Conv3x3Kernels& loops, const Conv3x3InputGradient& operation, int threads) {
+  const auto& o = operation;
+  convolve({o.batch, o.height, o.width, o.channels_out, o.channels_in, true, o.gradient, o.weight, nullptr,
+            o.output},
+           loops, threads);
+}
+
+void run_with(const Conv3x3Kernels& loops, const Conv3x3WeightGradient& operation, int threads) {
+  const int64_t in = operation.channels_in, out = operation.channels_out;
+  const int64_t patches =
+      static_cast<int64_t>(operation.batch) * ((operation.height + 1) / 2) * ((operation.width + 1) / 2);
+  const int64_t parts = (patches + kPart - 1) / kPart,
+                most = parts_together(parts, in, out, loops.element_size);
+  const int64_t input_room = loops.room_for_part(operation.channels_in);
+  const int64_t gradient_room = loops.room_for_part(operation.channels_out);
+  const Memory inputs = room_of(most * input_room), gradients = room_of(most * gradient_room);
+  // When all parts are multiplied at once, each thread's sums are finished while they are in its cache.
+  const int64_t sums_of_rows = kFrequencies * kRowsTogether * in;
+  const Memory sums = room_of(out / kRowsTogether * sums_of_rows * static_cast<int64_t>(sizeof(float)));
+  std::vector<float> bias(static_cast<size_t>(out)), partial(static_cast<size_t>(out * most));
+  for (int64_t first = 0; first < parts; first += most) {
+    const int64_t count = parts - first < most ? parts - first : most;
+    spread(count, 1, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        loops.transform_part(
+            operation, (first + i) * kPart, static_cast<char*>(inputs.get()) + i * input_room,
+            static_cast<char*>(gradients.get()) + i * gradient_room, partial.data() + i * out);
+    });
+    for (int64_t i = 0; i < count * out; ++i)
+      bias[static_cast<size_t>(i % out)] += partial[static_cast<size_t>(i)];
+    spread(out / kRowsTogether, 1, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        float* to = static_cast<float*>(sums.get()) + i * sums_of_rows;
+        const int row = static_cast<int>(i) * kRowsTogether;
+        loops.accumulate(operation, count, inputs.get(), gradients.get(), row, first > 0, to);
+        if (first + count == parts) loops.finish_weights(operation, to, row);
+      }
+    });
+  }
+  loops.store_bias(operation, bias.data());
+}
+
+void run_on_cpu(const Conv3x3Forward& operation, int threads) {
+  run_with(kernels(operation.dtype), operation, threads);
+}
+
+void run_on_cpu(const Conv3x3InputGradient& operation, int threads) {
+  run_with(kernels(operation.dtype), operation, threads);
+}
+
+void run_on_cpu(const Conv3x3WeightGradient& operation, int threads) {
+  run_with(kernels(operation.dtype), operation, threads);
+}
+
+}  // namespace copycat
