@@ -1,0 +1,112 @@
+"""How fast are our 3x3 convolutions on the CPU? Forward and both gradients against torch's, and against multiplying.
+
+    python -m benchmarks.bench_conv3x3 [--dtypes bfloat16,float32] [--sizes Small,Medium,Large] [--threads 1]
+        [--json PATH]
+
+The convolutions of a training step of five crops of 128 pixels. `of matrix rate` is what the definition would have to
+multiply, over the time, in relation to what torch's matrix product of 1024 x 1024 does in the same run: above 100 %, no
+convolution that multiplies as often as the definition could be as fast. Medians; with one thread, of CPU time, ours and
+torch's by turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from copycat import ops, process
+from copycat.models import ROWS
+from torch import Tensor
+
+BATCH, CROP, ROUNDS = 5, 128, 20
+
+
+def medians(clock: Callable[[], float], *calls: Callable[[], object]) -> list[float]:
+    """Milliseconds of each call."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(ROUNDS + 2):
+        for call, seen in zip(calls, times, strict=True):
+            before = clock()
+            call()
+            seen.append((clock() - before) * 1e3)
+    return [statistics.median(seen[2:]) for seen in times]
+
+
+def noise(dtype: torch.dtype, *shape: int) -> Tensor:
+    return torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def row(dtype: torch.dtype, channels: int, side: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Milliseconds, ours and torch's, of the convolution of a gated block: C -> 2C."""
+    wide = 2 * channels
+    x, flow = noise(dtype, BATCH, channels, side, side), noise(dtype, BATCH, wide, side, side)
+    weight, bias = noise(dtype, wide, channels, 3, 3), torch.randn(wide).to(dtype)
+
+    def gradients(*wanted: bool) -> object:
+        return torch.ops.aten.convolution_backward(
+            flow, x, weight, [wide], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, list(wanted)
+        )
+
+    names = ("forward", "forward, torch", "input", "input, torch", "weight", "weight, torch")
+    times = medians(
+        clock,
+        lambda: ops.conv3x3(x, weight, bias),
+        lambda: torch.conv2d(x, weight, bias, padding=1),
+        lambda: ops.conv3x3_input_gradient(flow, weight),
+        lambda: gradients(True, False, False),
+        lambda: ops.conv3x3_weight_gradient(x, flow),
+        lambda: gradients(False, True, True),
+    )
+    return dict(zip(names, times, strict=True))
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description="3x3 convolutions on the CPU")
+    parser.add_argument("--dtypes", default="bfloat16,float32")
+    parser.add_argument("--sizes", default=",".join(ROWS))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    process.keep_memory()
+    torch.set_num_threads(asked.threads)
+    clock = time.process_time if asked.threads == 1 else time.perf_counter
+    rows = []
+    for dtype in (getattr(torch, name) for name in asked.dtypes.split(",")):
+        if not ops.conv3x3_is_fast(dtype):
+            print(f"{dtype}: torch's convolutions are used on this processor")
+            continue
+        a = torch.randn(1024, 1024).to(dtype)
+        rate = 2 * 1024**3 / medians(clock, lambda a=a: a @ a)[0] / 1e6
+        print(
+            f"{dtype}, {asked.threads} threads, matrix product {rate:.0f} GFLOP/s; milliseconds, ours / torch's (ratio)"
+        )
+        for size in asked.sizes.split(","):
+            for level in range(4):
+                channels, side = ROWS[size].width << level, CROP // 2 >> level
+                made = row(dtype, channels, side, clock)
+                flops = 2 * BATCH * side**2 * 9 * channels * 2 * channels / 1e6
+                ours, theirs = (
+                    sum(t for n, t in made.items() if ("torch" in n) == is_torch) for is_torch in (False, True)
+                )
+                parts = [
+                    f"{made[n]:6.2f} / {made[f'{n}, torch']:6.2f} ({made[f'{n}, torch'] / made[n]:.2f})"
+                    for n in ("forward", "input", "weight")
+                ]
+                print(
+                    f"{size:6} {channels:4} -> {2 * channels:4}, {side:2} px:  " + "   ".join(parts),
+                    f"  all {theirs / ours:.2f} x, {3 * flops / ours / rate:.0%} of matrix rate",
+                    flush=True,
+                )
+                rows.append({"size": size, "channels": channels, "side": side, "dtype": str(dtype), **made})
+    if asked.json:
+        asked.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
