@@ -87,10 +87,10 @@ class Dataset:
     residual: tuple[int, ...]
     input_encoding: ops.Encoding
     target_encoding: ops.Encoding
-    frame_position: bool
     linear: bool
     level: int
     data_hash: str
+    frame_position: bool = False
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
