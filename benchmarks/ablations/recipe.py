@@ -90,6 +90,7 @@ VARIANTS = {
     "crop 64": _with(crop_size=64),
     "crop 256": _with(crop_size=256),
     "batch 2": _with(batch_size_type="Manual", batch_size=2),
+    "Frame Position": _with(frame_position=True),
     "Matte Off": _with(matte="Off"),
     "2 crops per pair": _with(crops_per_pair=2),
     "flips": _with(flip_probability=0.5, flop_probability=0.5),

@@ -10,6 +10,7 @@ those that the package ships), under the names of :class:`copycat.models.Network
 ``channelsIn``          names of the input channels in order
 ``channelsOut``         names of the output channels in order
 ``residual``            for each output channel, the input channel it starts from, or -1
+``framePosition``       whether the network is told where in the frame a pixel lies
 ``inputEncoding``       value encoding and normalisation of the input channels (log_scale, mean, std)
 ``targetEncoding``      the same of the output channels, and which of them are mattes, kept within 0 and 1 (matte)
 ``level``               downsampling level (4, 2, 1) that was being trained
@@ -60,6 +61,7 @@ class ModelHeader:
     residual: tuple[int, ...]
     input_encoding: ops.Encoding
     target_encoding: ops.Encoding
+    frame_position: bool = False
     level: int = 1
     step: int = 0
     loss: float | None = None
@@ -69,7 +71,7 @@ class ModelHeader:
 
     def network(self) -> Network:
         """A network of this shape, not yet trained."""
-        return Network(self.model_size, len(self.channels_in), self.residual)
+        return Network(self.model_size, len(self.channels_in), self.residual, self.frame_position)
 
     def to_json(self) -> str:
         """The ``copycat`` entry of the metadata."""
@@ -82,6 +84,7 @@ class ModelHeader:
                 "channelsIn": self.channels_in,
                 "channelsOut": self.channels_out,
                 "residual": self.residual,
+                "framePosition": self.frame_position,
                 "inputEncoding": self.input_encoding.to_dict(),
                 "targetEncoding": self.target_encoding.to_dict(),
                 "level": self.level,
@@ -105,6 +108,7 @@ class ModelHeader:
             residual=tuple(map(int, value["residual"])),
             input_encoding=ops.Encoding.from_dict(value["inputEncoding"]),
             target_encoding=ops.Encoding.from_dict(value["targetEncoding"]),
+            frame_position=bool(value.get("framePosition", False)),
             level=int(value["level"]),
             step=int(value["step"]),
             loss=value["loss"],

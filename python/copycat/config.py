@@ -333,6 +333,12 @@ class Settings(_Table):
         "Auto: where it lies within 0 and 1 and is mostly one or the other.",
         choices=("Auto", "On", "Off"),
     )
+    frame_position: bool = _knob(
+        False,
+        "Frame Position",
+        "Tells the network where in the frame a pixel lies. For locked-off shots: what is behind something that is "
+        "painted out, or where a mark sits, is learned by heart. Frames must all be of one size.",
+    )
     perceptual_weight: float = _knob(
         0.0,
         "Perceptual Weight",

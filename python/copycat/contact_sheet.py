@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from copycat import ops
+from copycat import ops, position
 from copycat.dataset import Dataset
 from copycat.models import Network
 from copycat.runs import write_whole
@@ -44,7 +44,11 @@ def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed
         input_encoding=dataset.input_encoding,
         target_encoding=dataset.target_encoding,
     )
-    output = network(source.to(device))
+    where = None
+    if network.frame_position:
+        frame = (dataset.input_bank.shape[1], dataset.input_bank.shape[2])
+        where = position.of_crops(ops.crop_positions(frame, rule, step=step, batch=ROWS), rule.crop, frame).to(device)
+    output = network(source.to(device), where)
     columns = (
         display(ops.denormalize(source, dataset.input_encoding), dataset.linear, dataset.input_channels, view),
         display(ops.denormalize(target, dataset.target_encoding), dataset.linear, dataset.target_channels, view),

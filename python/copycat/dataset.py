@@ -68,6 +68,7 @@ class Dataset:
         centres: [M, 2] int32 x, y where the pair differs, sorted by frame; centre_offsets: [N + 1] int32.
         input_channels, target_channels: full names.
         residual: for each target channel, the input channel it starts from, or -1.
+        frame_position: whether the network is told where in the frame a pixel lies.
         linear: whether the Input is scene-linear.
         level: 4, 2 or 1.
         data_hash: SHA-256 over the frames as read.
@@ -89,6 +90,7 @@ class Dataset:
     linear: bool
     level: int
     data_hash: str
+    frame_position: bool = False
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -103,6 +105,7 @@ class Dataset:
             residual=self.residual,
             input_encoding=self.input_encoding,
             target_encoding=self.target_encoding,
+            frame_position=self.frame_position,
             data_hash=self.data_hash,
         )
 
@@ -215,6 +218,11 @@ def load_dataset(
             )
         if min(a.width, a.height) < _SMALLEST_FRAME:
             raise DatasetError(f"{pair.input}: {a.width}x{a.height} is too small to train on; 16x16 is the least")
+        if settings.frame_position and (a.width, a.height) != (infos[0].width, infos[0].height):
+            raise DatasetError(
+                f"{pair.input}: with Frame Position all frames must be of one size; this one is {a.width}x{a.height}, "
+                f"{pairs[0].input.name} is {infos[0].width}x{infos[0].height}"
+            )
     input_channels = sequence.resolve_channels(settings.input_channels, infos[0])
     target_channels = sequence.resolve_channels(settings.ground_truth_channels, target_infos[0])
     width, height = max(i.width for i in infos), max(i.height for i in infos)
@@ -310,6 +318,7 @@ def load_dataset(
         residual=residual,
         input_encoding=encodings[0],
         target_encoding=encodings[1],
+        frame_position=settings.frame_position,
         linear=infos[0].linear,
         level=1,
         data_hash=hashlib.sha256(b"".join(digests)).hexdigest(),

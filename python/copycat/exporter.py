@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from copycat import __version__, cat, ops
+from copycat import __version__, cat, ops, position
 from copycat.errors import CopycatError
 from copycat.inference import Model
 from copycat.models import Network
@@ -111,6 +111,7 @@ class _Program(nn.Module):
         self.input, self.target = _Values(header.input_encoding), _Values(header.target_encoding)
         self.network = network
         self.stride = stride
+        self.frame_position = header.frame_position
         # What starts from no input channel starts from a plane of zeros behind the last one.
         starts = [i if i >= 0 else len(header.channels_in) for i in header.residual]
         self.register_buffer("starts", torch.tensor(starts))
@@ -119,16 +120,27 @@ class _Program(nn.Module):
         """[B, channels_in, H, W] -> [B, channels_out, H, W], as ``tiles.render`` and ``Network.forward`` of a frame."""
         height, width = values.size(2), values.size(3)
         x = self.input(values)
-        padded = F.pad(x, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
+        told = x
+        if self.frame_position:
+            told = torch.cat([x, self._waves(x)], dim=1)
+        padded = F.pad(told, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
         cells = F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)
         y = F.pixel_shuffle(self.network.body(cells), 2)[:, :, :height, :width]
         base = torch.cat([x, torch.zeros_like(x[:, :1])], dim=1).index_select(1, self.starts)
         return self.target.inverse(base + y)
 
+    def _waves(self, x: Tensor) -> Tensor:
+        """`copycat.position` of a whole frame, for each of the pictures."""
+        height, width = x.size(2), x.size(3)
+        v = (2 * torch.arange(height, device=x.device, dtype=x.dtype) + 1) / height - 1
+        u = (2 * torch.arange(width, device=x.device, dtype=x.dtype) + 1) / width - 1
+        zeros = torch.zeros_like(x[:, :1])
+        return position.waves(torch.cat([zeros + u, zeros + v.unsqueeze(1)], dim=1))
+
 
 def _torchscript(header: cat.ModelHeader, network: Network) -> bytes:
     # The network is traced, since its kernels are Python; around it sizes are computed, which a trace would fix.
-    cells = torch.zeros(1, 4 * len(header.channels_in), network.stride, network.stride)
+    cells = torch.zeros(1, network.head.in_channels, network.stride, network.stride)
     body = torch.jit.trace_module(network, {"body": cells}, check_trace=False)  # type: ignore[no-untyped-call]
     program = torch.jit.script(_Program(header, body, network.stride).eval())
     file = io.BytesIO()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from copycat import captured_step, cat, ops
+from copycat import captured_step, cat, ops, position
 from copycat.config import Settings
 from copycat.dataset import Dataset
 from copycat.devices import is_out_of_memory, training_dtype
@@ -217,12 +217,26 @@ class Learner:
                 total_samples=self.batch,
                 device=self._device,
             )
-            objective, losses = self._loss(self.network(source), target, self._scale, mask)
+            where = self._positions(stage, first, count) if data.frame_position else None
+            objective, losses = self._loss(self.network(source, where), target, self._scale, mask)
             share = count / self.batch
             (objective * share).backward()  # type: ignore[no-untyped-call]
             total += losses * share
             self.parameters.gather_gradient()
         return total
+
+    def _positions(self, stage: _Stage, first: int, count: int) -> Tensor:
+        frame = (stage.data.input_bank.shape[1], stage.data.input_bank.shape[2])
+        places = ops.crop_positions(
+            frame,
+            stage.rule,
+            step=self._step,
+            batch=count,
+            first_sample=first,
+            total_samples=self.batch,
+            device=self._device,
+        )
+        return position.of_crops(places, stage.rule.crop, frame)
 
     @torch.no_grad()
     def _update(self, loss: Tensor) -> None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from copycat import position
 from copycat.convolution import conv3x3
 from copycat.gated_block import gate, residual_norm, residual_sum
 
@@ -82,15 +83,18 @@ class Network(nn.Module):
         size: a key of ROWS.
         channels_in: number of input channels.
         residual: for each target channel, the input channel it starts from, or -1 for none.
+        frame_position: whether it is told where in the frame a pixel lies.
     """
 
-    def __init__(self, size: str, channels_in: int, residual: Sequence[int]) -> None:
+    def __init__(self, size: str, channels_in: int, residual: Sequence[int], frame_position: bool = False) -> None:
         super().__init__()
         row = ROWS[size]
         widths = [row.width << scale for scale in range(len(row.down) + 1)]
         self.row = row
         self.residual = tuple(residual)
-        self.head = nn.Conv2d(4 * channels_in, widths[0], 3, padding=1)
+        self.frame_position = frame_position
+        told = channels_in + (position.CHANNELS if frame_position else 0)
+        self.head = nn.Conv2d(4 * told, widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, row.down, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.middle = _blocks(widths[-1], row.middle)
@@ -115,11 +119,19 @@ class Network(nn.Module):
         # Unshuffling and the strided convolutions look at a whole cell of the coarsest grid.
         return -(-(reach + self.stride - 1) // self.stride) * self.stride
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, channels_in, H, W] float -> [B, len(residual), H, W] float32."""
+    def forward(self, x: Tensor, where: Tensor | None = None) -> Tensor:
+        """[B, channels_in, H, W] float -> [B, len(residual), H, W] float32.
+
+        ``where``: with `frame_position`, the pixels' positions as `copycat.position` gives them, [1 or B, 2, H, W].
+        """
         height, width = x.shape[-2:]
         right, bottom = -width % self.stride, -height % self.stride
-        padded = F.pad(x, (0, right, 0, bottom), mode="replicate") if right or bottom else x
+        told = x
+        if self.frame_position:
+            assert where is not None
+            waves = position.waves(where).to(x.dtype)
+            told = torch.cat([x, waves.expand(len(x), -1, -1, -1)], dim=1)
+        padded = F.pad(told, (0, right, 0, bottom), mode="replicate") if right or bottom else told
         y = _enlarged(self.body(_cells(padded, self.head.weight.dtype)))[..., :height, :width].float()
         if self.residual == tuple(range(x.shape[1])):
             return x + y
@@ -130,7 +142,8 @@ class Network(nn.Module):
         """The part with weights, between unshuffling pixels into cells of 2x2 and shuffling them back.
 
         Args:
-            cells: [B, 4 * channels_in, H / 2, W / 2] in the dtype of the weights; H and W are multiples of the stride.
+            cells: [B, 4 * channels, H / 2, W / 2] of the input and, with `frame_position`, what is told of it, in the
+                dtype of the weights; H and W are multiples of the stride.
 
         Returns:
             [B, 4 * len(residual), H / 2, W / 2].

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from copycat import ops
+from copycat import ops, position
 from copycat.errors import CopycatError
 from copycat.models import Network
 
@@ -89,7 +89,10 @@ def render(
         if cancel and cancel():
             raise CancelledError("the render was cancelled")
         seen = image[None, :, top:bottom, left:right].to(device)
-        output = network(ops.normalize(seen, encodings[0]))
+        where = None
+        if network.frame_position:
+            where = position.of_box((height, width), (top, left, bottom, right), device)
+        output = network(ops.normalize(seen, encodings[0]), where)
         own = output[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
         result[:, y0:y1, x0:x1] = ops.denormalize(own, encodings[1])[0]
     return result if out is None or result is out else out.copy_(result)

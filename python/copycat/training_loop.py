@@ -150,6 +150,7 @@ class Trainer:
         weights = start.weights_for(
             resolve_channels(self.settings.input_channels, read_info(first.input)),
             resolve_channels(self.settings.ground_truth_channels, read_info(first.ground_truth)),
+            self.settings.frame_position,
         )
         self._read(start.encodings, start.residual)
         self.learner = self._new_learner(weights)

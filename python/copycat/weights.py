@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from copycat import cat, ops
+from copycat import cat, ops, position
 from copycat.config import Settings, SettingsError
 from copycat.models import ROWS, for_channels
 
@@ -43,11 +43,13 @@ class StartingPoint:
         """For each output channel the input channel it starts from, None where the data set says it."""
         return None if self.shipped else self.header.residual
 
-    def weights_for(self, channels_in: tuple[str, ...], channels_out: tuple[str, ...]) -> Mapping[str, Tensor]:
+    def weights_for(
+        self, channels_in: tuple[str, ...], channels_out: tuple[str, ...], frame_position: bool = False
+    ) -> Mapping[str, Tensor]:
         """The weights for a data set with these channels.
 
         Those that the package ships are features of pictures in general: channels whose names they do not know start
-        as in an untrained network.
+        as in an untrained network. What they do not know of positions starts from nothing.
 
         Raises:
             SettingsError: a checkpoint has other channels, or shipped weights know none of the Input's.
@@ -56,7 +58,8 @@ class StartingPoint:
         if (len(own.channels_in), len(own.channels_out)) == (len(channels_in), len(channels_out)) and (
             not self.shipped or own.residual == starts
         ):
-            return self.weights
+            everything = range(len(channels_in)), range(len(channels_out))
+            return self.weights if frame_position == own.frame_position else self._with(frame_position, *everything)
         inputs, outputs = _places(channels_in, own.channels_in), _places(channels_out, own.channels_out)
         if not self.shipped or max(inputs) < 0:
             raise SettingsError(
@@ -65,7 +68,12 @@ class StartingPoint:
             )
         # What is added to the Input is no start for what is not, and the other way round.
         alike = ((own.residual[place] >= 0) == (start >= 0) for place, start in zip(outputs, starts, strict=True))
-        return for_channels(self.weights, inputs, [p if same else -1 for p, same in zip(outputs, alike, strict=True)])
+        return self._with(frame_position, inputs, [p if same else -1 for p, same in zip(outputs, alike, strict=True)])
+
+    def _with(self, frame_position: bool, inputs: Sequence[int], outputs: Sequence[int]) -> Mapping[str, Tensor]:
+        count = len(self.header.channels_in) if self.header.frame_position else None
+        told = [-1 if count is None else count + i for i in range(position.CHANNELS)] if frame_position else []
+        return for_channels(self.weights, [*inputs, *told], outputs)
 
 
 def starting_point(settings: Settings) -> StartingPoint | None:

@@ -154,10 +154,10 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def limit(pixels: int) -> None:
         real = Network.forward
 
-        def forward(self: Network, x: torch.Tensor) -> torch.Tensor:
+        def forward(self: Network, x: torch.Tensor, where: torch.Tensor | None) -> torch.Tensor:
             if x.shape[-1] * x.shape[-2] > pixels:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
-            return real(self, x)
+            return real(self, x, where)
 
         monkeypatch.setattr(Network, "forward", forward)
 
@@ -187,9 +187,9 @@ def test_a_frame_that_would_not_fit_is_cut_up_before_it_is_tried(model: Model, m
     largest = []
     real = Network.forward
 
-    def forward(self: Network, x: torch.Tensor) -> torch.Tensor:
+    def forward(self: Network, x: torch.Tensor, where: torch.Tensor | None) -> torch.Tensor:
         largest.append(max(x.shape[-2:]))
-        return real(self, x)
+        return real(self, x, where)
 
     monkeypatch.setattr(Network, "forward", forward)
     monkeypatch.setattr(inference, "free_memory", lambda: 50_000_000)
@@ -198,7 +198,7 @@ def test_a_frame_that_would_not_fit_is_cut_up_before_it_is_tried(model: Model, m
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forward(self: Network, x: torch.Tensor) -> torch.Tensor:
+    def forward(self: Network, x: torch.Tensor, where: torch.Tensor | None) -> torch.Tensor:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Network, "forward", forward)
