@@ -12,7 +12,8 @@ from typing import Any
 
 import typer.main
 from copycat.cli import app
-from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS, Knob, choice_label
+from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS
+from copycat.knobs import Knob, choice_label
 
 HERE = Path(__file__).parent
 _NOTE = "<!-- Made by `make docs` from the code; do not edit. -->"

@@ -16,9 +16,10 @@ import typer
 from rich.console import Console
 
 from copycat import __version__
-from copycat.config import InferenceSettings, ProgressSettings, Settings, SettingsError
+from copycat.config import InferenceSettings, ProgressSettings, Settings
 from copycat.errors import CopycatError
 from copycat.knob_options import with_knobs
+from copycat.knobs import SettingsError
 from copycat.process import keep_memory, wait_politely
 from copycat.progress import training_display
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from copycat.config import InferenceSettings, Knob, ProgressSettings, Settings, choice_label
+from copycat.config import InferenceSettings, ProgressSettings, Settings
+from copycat.knobs import Knob, choice_label
 
 _OPTION_NAMES = {"training_frames": ("--frames", "--training-frames"), "tile_overlap": ("--tile-overlap",)}
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from torch import Tensor
 
 from copycat import cat, ops, position
-from copycat.config import Settings, SettingsError
+from copycat.config import Settings
+from copycat.knobs import SettingsError
 from copycat.models import ROWS, for_channels
 
 _SHIPPED = Path(__file__).parent / "initial_weights"
@@ -58,8 +59,9 @@ class StartingPoint:
         if (len(own.channels_in), len(own.channels_out)) == (len(channels_in), len(channels_out)) and (
             not self.shipped or own.residual == starts
         ):
-            everything = range(len(channels_in)), range(len(channels_out))
-            return self.weights if frame_position == own.frame_position else self._with(frame_position, *everything)
+            if frame_position == own.frame_position:
+                return self.weights
+            return self._with(frame_position, range(len(channels_in)), range(len(channels_out)))
         inputs, outputs = _places(channels_in, own.channels_in), _places(channels_out, own.channels_out)
         if not self.shipped or max(inputs) < 0:
             raise SettingsError(
@@ -71,8 +73,9 @@ class StartingPoint:
         return self._with(frame_position, inputs, [p if same else -1 for p, same in zip(outputs, alike, strict=True)])
 
     def _with(self, frame_position: bool, inputs: Sequence[int], outputs: Sequence[int]) -> Mapping[str, Tensor]:
-        count = len(self.header.channels_in) if self.header.frame_position else None
-        told = [-1 if count is None else count + i for i in range(position.CHANNELS)] if frame_position else []
+        # What a network is told of positions lies behind its input channels.
+        known, count = self.header.frame_position, len(self.header.channels_in)
+        told = [count + i if known else -1 for i in range(position.CHANNELS)] if frame_position else []
         return for_channels(self.weights, [*inputs, *told], outputs)
 
 

@@ -9,15 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from copycat.config import (
-    COPYCAT_KNOBS,
-    INFERENCE_KNOBS,
-    InferenceSettings,
-    Settings,
-    SettingsError,
-    camel_case,
-    table_as_json,
-)
+from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS, InferenceSettings, Settings, table_as_json
+from copycat.knobs import SettingsError, camel_case
 
 DEFAULTS = {
     "useGPUIfAvailable": True,

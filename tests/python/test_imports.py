@@ -37,12 +37,13 @@ LAYERS = (
     {"ops"},
     {"runs"},
     {"config", "process", "_core"},
+    {"knobs"},
     {"errors"},
     {""},  # the package itself: its version
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # A dashboard shows runs and starts trainings as processes of their own.
-DASHBOARD_MAY_IMPORT = {"dashboard", "runs", "config", "errors", ""}
+DASHBOARD_MAY_IMPORT = {"dashboard", "runs", "config", "knobs", "errors", ""}
 
 
 def modules() -> list[Path]:

@@ -16,7 +16,8 @@ import torch
 from conftest import graded, losses, picture, random_model
 from copycat import captured_step, cat, trainer, viewing
 from copycat.captured_step import WARM_UP_STEPS, CapturedStep
-from copycat.config import Settings, SettingsError
+from copycat.config import Settings
+from copycat.knobs import SettingsError
 from copycat.learner import Learner
 from copycat.losses import Loss
 from copycat.ops import Encoding

@@ -11,7 +11,8 @@ import pytest
 import torch
 from conftest import Train, losses
 from copycat import cat, ops, weights
-from copycat.config import Settings, SettingsError
+from copycat.config import Settings
+from copycat.knobs import SettingsError
 from copycat.models import Network
 
 from tools import pretrain

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from copycat.config import Settings, SettingsError
+from copycat.config import Settings
+from copycat.knobs import SettingsError
 from copycat.schedule import Schedule
 from hypothesis import given
 from hypothesis import strategies as st

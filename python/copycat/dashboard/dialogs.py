@@ -11,9 +11,10 @@ from typing import Any
 
 from nicegui import ui
 
-from copycat.config import Knob, Settings, SettingsError
+from copycat.config import Settings
 from copycat.dashboard.trainings import Trainings
 from copycat.errors import CopycatError
+from copycat.knobs import Knob, SettingsError
 from copycat.runs import Run
 
 _NOT_ON_THE_PAGE = "dataDirectory"

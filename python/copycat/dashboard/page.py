@@ -13,7 +13,7 @@ from typing import Any
 from nicegui import ui
 
 from copycat import runs
-from copycat.config import COPYCAT_KNOBS, ProgressSettings, SettingsError
+from copycat.config import COPYCAT_KNOBS, ProgressSettings
 from copycat.dashboard.dialogs import TrainingDialog, confirm, show_inference
 from copycat.dashboard.graph import Graph
 from copycat.dashboard.status import Status
@@ -21,6 +21,7 @@ from copycat.dashboard.table import RunTable
 from copycat.dashboard.trainings import Trainings
 from copycat.dashboard.viewer import Viewer
 from copycat.errors import CopycatError
+from copycat.knobs import SettingsError
 from copycat.runs import Display, Run
 from copycat.runs.watch import Watch
 

@@ -1,0 +1,231 @@
+"""What a knob is, and how values are checked against a table of them. Standard library only.
+
+A table is a frozen dataclass that derives from :class:`Table` and whose fields are made by :func:`knob`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from copycat.errors import CopycatError
+
+Kind = Literal["bool", "int", "float", "choice", "string", "file", "directory", "sequence", "button", "info", "table"]
+Surface = Literal["cli", "ofx", "page"]
+
+EVERYWHERE: frozenset[Surface] = frozenset({"cli", "ofx", "page"})
+HOSTED: frozenset[Surface] = frozenset({"ofx", "page"})
+CLI: frozenset[Surface] = frozenset({"cli"})
+OFX: frozenset[Surface] = frozenset({"ofx"})
+PAGE: frozenset[Surface] = frozenset({"page"})
+CLI_PAGE: frozenset[Surface] = frozenset({"cli", "page"})
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One row of the table.
+
+    Attributes:
+        name: script name, camelCase; exact.
+        field: the snake_case field of the settings, or None for buttons, read-outs and display knobs.
+        minimum, maximum: inclusive range of a number, None where open.
+        shown_on: the surfaces on which the knob appears.
+        alias: another script name accepted on input.
+    """
+
+    name: str
+    label: str
+    kind: Kind
+    default: Any
+    page: str
+    hint: str
+    field: str | None = None
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    shown_on: frozenset[Surface] = EVERYWHERE
+    alias: str | None = None
+
+
+def choice_label(choice: Any) -> str:
+    """A choice as it is shown: a size of 0 is ``None``."""
+    return "None" if choice == 0 else str(choice)
+
+
+def camel_case(name: str) -> str:
+    """``crop_size`` -> ``cropSize``."""
+    head, *tail = name.split("_")
+    return head + "".join(part.capitalize() for part in tail)
+
+
+def knob(
+    default: Any,
+    label: str,
+    hint: str,
+    *,
+    page: str = "Advanced",
+    kind: Kind | None = None,
+    name: str | None = None,
+    choices: tuple[Any, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    shown_on: frozenset[Surface] = EVERYWHERE,
+    alias: str | None = None,
+) -> Any:
+    """A dataclass field that carries its row of the table in the metadata."""
+    row = {
+        "label": label,
+        "hint": hint,
+        "page": page,
+        "kind": kind,
+        "name": name,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "shown_on": shown_on,
+        "alias": alias,
+    }
+    return field(default=default, metadata=row)
+
+
+class SettingsError(CopycatError):
+    """A knob was given a value it cannot take; the message names the knob, the value and what is allowed."""
+
+
+class Table:
+    """Checks and converts values by the table; base of the settings classes."""
+
+    @classmethod
+    def knobs(cls) -> tuple[Knob, ...]:
+        """The rows of this class's fields, in order."""
+        return tuple(_row(f, hint) for f, hint in _fields_with_types(cls))
+
+    def __post_init__(self) -> None:
+        for knob in self.knobs():
+            assert knob.field is not None
+            value = _checked(knob, getattr(self, knob.field))
+            object.__setattr__(self, knob.field, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data under the script names, as written to ``<run>.json`` and into a .cat."""
+        return {knob.name: getattr(self, knob.field) for knob in self.knobs() if knob.field}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> typing.Self:
+        """Reads what :meth:`to_dict` wrote; script names, aliases and field names are accepted.
+
+        Raises:
+            SettingsError: a name is not a knob, or a value does not fit.
+        """
+        names: dict[str, str] = {}
+        for knob in cls.knobs():
+            assert knob.field is not None
+            for name in (knob.name, knob.field, knob.alias):
+                if name:
+                    names[name] = knob.field
+        unknown = [name for name in values if name not in names]
+        if unknown:
+            raise SettingsError(f"unknown knob {unknown[0]!r}; the knobs are {', '.join(k.name for k in cls.knobs())}")
+        return cls(**{names[name]: value for name, value in values.items()})
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> typing.Self:
+        """Reads a settings file: a JSON object of script names and values.
+
+        Raises:
+            SettingsError: the file cannot be read, is not a JSON object, or a knob does not fit.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"{path}: the settings file cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise SettingsError(f"{path}: not a JSON settings file: {error}") from None
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path}: a settings file is a JSON object of knob names and values")
+        try:
+            return cls.from_dict(values)
+        except SettingsError as error:
+            raise SettingsError(f"{path}: {error}") from None
+
+    def replace(self, **changes: Any) -> typing.Self:
+        """A copy with some fields changed, checked again."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def _fields_with_types(cls: type[Table]) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
+    hints = typing.get_type_hints(cls)
+    for f in fields(cls):  # type: ignore[arg-type]
+        yield f, hints[f.name]
+
+
+def _row(f: dataclasses.Field[Any], hint: Any) -> Knob:
+    row: Mapping[str, Any] = f.metadata
+    kinds: dict[Any, Kind] = {bool: "bool", int: "int", float: "float", str: "string"}
+    assert f.default is not MISSING
+    kind = row["kind"] or ("choice" if row["choices"] else kinds[hint])
+    return Knob(
+        name=row["name"] or camel_case(f.name),
+        label=row["label"],
+        kind=kind,
+        default=f.default,
+        page=row["page"],
+        hint=row["hint"],
+        field=f.name,
+        choices=row["choices"],
+        minimum=row["minimum"],
+        maximum=row["maximum"],
+        shown_on=row["shown_on"],
+        alias=row["alias"],
+    )
+
+
+def _checked(knob: Knob, value: Any) -> Any:
+    """``value`` in the knob's type, or SettingsError."""
+    want = type(knob.default)
+    for choice in knob.choices:
+        if str(value).lower() == choice_label(choice).lower():
+            return choice
+    if want is bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false", "on", "off", "1", "0"):
+            return value.lower() in ("true", "on", "1")
+        if value in (0, 1):
+            return bool(value)
+        raise SettingsError(f"{knob.label} ({knob.name}) is on or off, not {value!r}")
+    if want is str:
+        value = str(value) if isinstance(value, (str, Path, int)) else value
+        if not isinstance(value, str):
+            raise SettingsError(f"{knob.label} ({knob.name}) is text, not {value!r}")
+    else:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise SettingsError(f"{knob.label} ({knob.name}) is a number, not {value!r}") from None
+        if not math.isfinite(number) or (want is int and number != int(number)):
+            what = "a whole number" if want is int else "a finite number"
+            raise SettingsError(f"{knob.label} ({knob.name}) is {what}, not {value!r}")
+        value = want(number)
+    if knob.choices:
+        if value in knob.choices:
+            return value
+        allowed = ", ".join(map(choice_label, knob.choices))
+        raise SettingsError(f"{knob.label} ({knob.name}) is one of {allowed}, not {value!r}")
+    below = knob.minimum is not None and value < knob.minimum
+    above = knob.maximum is not None and value > knob.maximum
+    if below or above:
+        low = "" if knob.minimum is None else f"at least {_plain(knob.minimum)}"
+        high = "" if knob.maximum is None else f"at most {_plain(knob.maximum)}"
+        raise SettingsError(f"{knob.label} ({knob.name}) is {' and '.join(filter(None, (low, high)))}, not {value!r}")
+    return value
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
