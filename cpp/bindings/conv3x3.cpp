@@ -15,24 +15,10 @@ Tensor dense(const py::object& object, const char* name, const Tensor& first) {
   return found;
 }
 
-void need_channels_of_conv3x3(const char* name, int64_t channels) {
+void need_whole_lanes(const std::string& name, int64_t channels) {
   if (channels < 16 || channels % 16 != 0 || channels > kMostChannels)
     refuse(name, "must have 16 to " + std::to_string(kMostChannels) + " channels, a multiple of 16, not " +
                      std::to_string(channels));
-}
-
-// What `pictures`, the input or what lies over it, and the number of output channels say.
-void describe(Conv3x3& operation, const Tensor& pictures, int64_t in, int64_t out) {
-  if (pictures.element != Element::kFloat32 && pictures.element != Element::kBFloat16)
-    refuse(pictures.name, "must be float32 or bfloat16");
-  need_channels_of_conv3x3("the input", in);
-  need_channels_of_conv3x3("the output", out);
-  operation.batch = static_cast<int32_t>(pictures.shape[0]);
-  operation.height = static_cast<int32_t>(pictures.shape[1]);
-  operation.width = static_cast<int32_t>(pictures.shape[2]);
-  operation.channels_in = static_cast<int32_t>(in);
-  operation.channels_out = static_cast<int32_t>(out);
-  operation.dtype = pixel_type(pictures);
 }
 
 Tensor pictures(const py::object& object, const char* name) {
@@ -47,41 +33,39 @@ void run(const Operation& operation, int threads) {
   run_on_cpu(operation, threads);
 }
 
+// The convolution from `input` with `weight` to `output`, or, for the gradients, what stands in their places.
+Conv3x3 describe(const Tensor& input, const Tensor& weight, const Tensor& output) {
+  need_rank(weight, 4);
+  const std::vector<int64_t>& shape = input.shape;
+  const int64_t in = shape[3], out = weight.shape[0];
+  if (input.element != Element::kFloat32 && input.element != Element::kBFloat16)
+    refuse(input.name, "must be float32 or bfloat16");
+  need_whole_lanes(input.name, in);
+  need_whole_lanes(output.name, out);
+  need_shape(weight, {out, 3, 3, in});
+  need_shape(output, {shape[0], shape[1], shape[2], out});
+  const auto number = [](int64_t value) { return static_cast<int32_t>(value); };
+  return {number(shape[0]), number(shape[1]), number(shape[2]), number(in), number(out), pixel_type(input)};
+}
+
 void conv3x3(const py::object& x, const py::object& weight, const py::object& bias, const py::object& out,
              int threads) {
   const Tensor input = pictures(x, "x"), weights = dense(weight, "weight", input),
                output = dense(out, "out", input);
-  need_rank(weights, 4);
-  const std::vector<int64_t>& shape = input.shape;
-  Conv3x3Forward operation{};
-  describe(operation, input, shape[3], weights.shape[0]);
-  need_shape(weights, {weights.shape[0], 3, 3, shape[3]});
-  need_shape(output, {shape[0], shape[1], shape[2], weights.shape[0]});
-  operation.input = input.data;
-  operation.weight = weights.data;
+  const Conv3x3 conv = describe(input, weights, output);
+  Tensor added;
   if (!bias.is_none()) {
-    const Tensor added = dense(bias, "bias", input);
-    need_shape(added, {weights.shape[0]});
-    operation.bias = added.data;
+    added = dense(bias, "bias", input);
+    need_shape(added, {conv.channels_out});
   }
-  operation.output = output.data;
-  run(operation, threads);
+  run(Conv3x3Forward{conv, input.data, weights.data, added.data, output.data}, threads);
 }
 
 void conv3x3_input_gradient(const py::object& gradient, const py::object& weight, const py::object& out,
                             int threads) {
-  const Tensor given = pictures(gradient, "gradient"), weights = dense(weight, "weight", given),
-               output = dense(out, "out", given);
-  need_rank(weights, 4);
-  const std::vector<int64_t>& shape = given.shape;
-  Conv3x3InputGradient operation{};
-  describe(operation, given, weights.shape[3], shape[3]);
-  need_shape(weights, {shape[3], 3, 3, weights.shape[3]});
-  need_shape(output, {shape[0], shape[1], shape[2], weights.shape[3]});
-  operation.gradient = given.data;
-  operation.weight = weights.data;
-  operation.output = output.data;
-  run(operation, threads);
+  const Tensor output = pictures(out, "out"), weights = dense(weight, "weight", output),
+               given = dense(gradient, "gradient", output);
+  run(Conv3x3InputGradient{describe(output, weights, given), given.data, weights.data, output.data}, threads);
 }
 
 void conv3x3_weight_gradient(const py::object& x, const py::object& gradient,
@@ -90,19 +74,9 @@ void conv3x3_weight_gradient(const py::object& x, const py::object& gradient,
   const Tensor input = pictures(x, "x"), given = dense(gradient, "gradient", input),
                weights = dense(weight_gradient, "weight_gradient", input),
                bias = dense(bias_gradient, "bias_gradient", input);
-  need_rank(given, 4);
-  const std::vector<int64_t>& shape = input.shape;
-  const int64_t out = given.shape[3];
-  Conv3x3WeightGradient operation{};
-  describe(operation, input, shape[3], out);
-  need_shape(given, {shape[0], shape[1], shape[2], out});
-  need_shape(weights, {out, 3, 3, shape[3]});
-  need_shape(bias, {out});
-  operation.input = input.data;
-  operation.gradient = given.data;
-  operation.weight_gradient = weights.data;
-  operation.bias_gradient = bias.data;
-  run(operation, threads);
+  const Conv3x3 conv = describe(input, weights, given);
+  need_shape(bias, {conv.channels_out});
+  run(Conv3x3WeightGradient{conv, input.data, given.data, weights.data, bias.data}, threads);
 }
 
 }  // namespace

@@ -14,6 +14,9 @@ inline constexpr int kMostChannels = 1024;
 struct Conv3x3 {
   int32_t batch, height, width, channels_in, channels_out;
   DType dtype;  // float32 or bfloat16
+
+  // Of 2x2 pixels of the output each.
+  int64_t patches() const { return static_cast<int64_t>(batch) * ((height + 1) / 2) * ((width + 1) / 2); }
 };
 
 // output = convolution of input with weight, plus bias, which may be null.
@@ -43,28 +46,21 @@ void run_on_cpu(const Conv3x3Forward& operation, int threads);
 void run_on_cpu(const Conv3x3InputGradient& operation, int threads);
 void run_on_cpu(const Conv3x3WeightGradient& operation, int threads);
 
-// --- the loops, compiled once per instruction set
-// ------------------------------------------------------------------
+// --- the loops, compiled once per instruction set -------------------------------------------------
 
 inline constexpr int kFrequencies = 16;  // of a transformed patch of 4x4 pixels
 inline constexpr int kPatches = 48;      // that are convolved together, at most
 inline constexpr int kPart = 16;         // patches of which the weights' gradient is transformed together
-inline constexpr int kRowsTogether =
-    8;  // output channels of which the weights' gradient is summed up together
+inline constexpr int kRowsTogether = 8;  // output channels whose weights' gradient is summed together
 
 // A convolution as the loops see it: input and output may be those of the gradient.
-struct Convolution {
-  int32_t batch, height, width, channels_in, channels_out;
+struct Convolution : Conv3x3 {
   bool transposed;  // weight is [channels_in, 3, 3, channels_out] then, and turned by 180 degrees
   const void *input, *weight, *bias;
   void* output;
-
-  int64_t patches() const { return static_cast<int64_t>(batch) * ((height + 1) / 2) * ((width + 1) / 2); }
 };
 
 struct Conv3x3Kernels {
-  int64_t element_size;
-
   // Output channels that are transformed and multiplied together.
   int (*group)(int channels);
 

@@ -4,6 +4,7 @@
 #include <new>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "conv3x3.h"
@@ -50,7 +51,6 @@ class Rooms {
 const Conv3x3Kernels* choose(DType dtype) {
 #if defined(COPYCAT_X86)
   const std::string_view rows = row_kernels().name;  // COPYCAT_ISA counts here too
-  __builtin_cpu_init();
   if (dtype == DType::kBFloat16)
     return rows == kRowsAvx512.name && __builtin_cpu_supports("avx512bf16") ? &kConv3x3Avx512Bf16 : nullptr;
   if (dtype != DType::kFloat32 || rows == kRowsBaseline.name || !__builtin_cpu_supports("fma"))
@@ -71,7 +71,7 @@ const Conv3x3Kernels& kernels(DType dtype) {
 
 void convolve(const Convolution& conv, const Conv3x3Kernels& loops, int threads) {
   const int group = loops.group(conv.channels_out);
-  const int64_t per_channel = kFrequencies * conv.channels_in * loops.element_size;
+  const int64_t per_channel = kFrequencies * conv.channels_in * size_of(conv.dtype);
   const Memory transformed = room_of(per_channel * conv.channels_out);
   spread(conv.channels_out / group, 1, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -114,25 +114,20 @@ bool conv3x3_is_fast(DType dtype) {
 }
 
 void run_with(const Conv3x3Kernels& loops, const Conv3x3Forward& operation, int threads) {
-  const auto& o = operation;
-  convolve(
-      {o.batch, o.height, o.width, o.channels_in, o.channels_out, false, o.input, o.weight, o.bias, o.output},
-      loops, threads);
+  convolve({operation, false, operation.input, operation.weight, operation.bias, operation.output}, loops,
+           threads);
 }
 
 void run_with(const Conv3x3Kernels& loops, const Conv3x3InputGradient& operation, int threads) {
-  const auto& o = operation;
-  convolve({o.batch, o.height, o.width, o.channels_out, o.channels_in, true, o.gradient, o.weight, nullptr,
-            o.output},
-           loops, threads);
+  Conv3x3 back = operation;
+  std::swap(back.channels_in, back.channels_out);
+  convolve({back, true, operation.gradient, operation.weight, nullptr, operation.output}, loops, threads);
 }
 
 void run_with(const Conv3x3Kernels& loops, const Conv3x3WeightGradient& operation, int threads) {
   const int64_t in = operation.channels_in, out = operation.channels_out;
-  const int64_t patches =
-      static_cast<int64_t>(operation.batch) * ((operation.height + 1) / 2) * ((operation.width + 1) / 2);
-  const int64_t parts = (patches + kPart - 1) / kPart,
-                most = parts_together(parts, in, out, loops.element_size);
+  const int64_t parts = (operation.patches() + kPart - 1) / kPart;
+  const int64_t most = parts_together(parts, in, out, size_of(operation.dtype));
   const int64_t input_room = loops.room_for_part(operation.channels_in);
   const int64_t gradient_room = loops.room_for_part(operation.channels_out);
   const Memory inputs = room_of(most * input_room), gradients = room_of(most * gradient_room);

@@ -46,8 +46,8 @@ def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed
     )
     where = None
     if network.frame_position:
-        frame = (dataset.input_bank.shape[1], dataset.input_bank.shape[2])
-        where = position.of_crops(ops.crop_positions(frame, rule, step=step, batch=ROWS), rule.crop, frame).to(device)
+        places = ops.crop_positions(dataset.frame_size, rule, step=step, batch=ROWS)
+        where = position.of_crops(places, rule.crop, dataset.frame_size).to(device)
     output = network(source.to(device), where)
     columns = (
         display(ops.denormalize(source, dataset.input_encoding), dataset.linear, dataset.input_channels, view),

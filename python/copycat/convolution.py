@@ -27,7 +27,7 @@ def conv3x3(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _has_kernel(x: Tensor, weight: Tensor) -> bool:
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined, no-untyped-call]
+    if ops.is_recording():
         return False
     fits = all(channels % ops.LANES == 0 and channels <= ops.WIDEST_CONV3X3 for channels in weight.shape[:2])
     return fits and x.device.type == "cpu" and x.dtype == weight.dtype and ops.conv3x3_is_fast(x.dtype)

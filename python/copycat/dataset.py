@@ -96,6 +96,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the banks' frames."""
+        return self.input_bank.shape[1], self.input_bank.shape[2]
+
     def model_header(self, model_size: str) -> cat.ModelHeader:
         """What a model of this data set says of itself before it is trained."""
         return cat.ModelHeader(

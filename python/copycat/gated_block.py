@@ -67,7 +67,7 @@ def residual_norm(
 
 
 def _has_kernel(x: Tensor, channels: int) -> bool:
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined, no-untyped-call]
+    if ops.is_recording():
         return False
     widest = _WIDEST.get(x.device.type, 0)
     return channels <= widest and channels % ops.LANES == 0 and x.dtype in (torch.float32, torch.bfloat16)

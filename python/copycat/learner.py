@@ -226,7 +226,7 @@ class Learner:
         return total
 
     def _positions(self, stage: _Stage, first: int, count: int) -> Tensor:
-        frame = (stage.data.input_bank.shape[1], stage.data.input_bank.shape[2])
+        frame = stage.data.frame_size
         places = ops.crop_positions(
             frame,
             stage.rule,

@@ -19,7 +19,7 @@ from copycat.ops.conv3x3 import (
 from copycat.ops.crops import CropRule, check_crop, crop_positions, sample_crops
 from copycat.ops.encoding import Encoding
 from copycat.ops.gated_block import LANES, WIDEST_ON_GPU, gate, gate_gradient, residual_norm, residual_norm_gradient
-from copycat.ops.native import build_info, cuda_available
+from copycat.ops.native import build_info, cuda_available, is_recording
 from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, statistics
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "downsize",
     "gate",
     "gate_gradient",
+    "is_recording",
     "normalize",
     "residual_norm",
     "residual_norm_gradient",

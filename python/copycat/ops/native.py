@@ -11,7 +11,17 @@ from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public
 
 from copycat import _core as core
 
-__all__ = ["build_info", "capsule", "channels_last", "core", "cuda_available", "pixels", "place", "register"]
+__all__ = [
+    "build_info",
+    "capsule",
+    "channels_last",
+    "core",
+    "cuda_available",
+    "is_recording",
+    "pixels",
+    "place",
+    "register",
+]
 
 # Not torch.library.custom_op: its first call imports torch's compiler, seconds of a start.
 _LIBRARY: Any = torch.library.Library("copycat", "DEF")  # type: ignore[no-untyped-call]  # operators live as long
@@ -25,6 +35,12 @@ def build_info() -> dict[str, Any]:
 def cuda_available() -> bool:
     """Whether the kernels were compiled for CUDA and torch and they both find a device and its driver."""
     return torch.cuda.is_available() and core.cuda_device_count() > 0
+
+
+def is_recording() -> bool:
+    """Whether torch records a graph for another program, which has none of these operators."""
+    recording = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined, no-untyped-call]
+    return bool(recording)
 
 
 def capsule(tensor: Tensor | None) -> core.Capsule | None:
