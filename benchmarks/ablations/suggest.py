@@ -83,10 +83,10 @@ SHOTS = {
 }
 
 
-def prepare(name: str, shots: Path, out: Path) -> Task:
-    """Writes the frames that are needed, made smaller."""
+def prepare(name: str, shots: Path, out: Path, trained: Sequence[int], held_out: Sequence[int]) -> Task:
+    """Writes the frames that may be trained on and those that are scored, made smaller."""
     shot = SHOTS[name]
-    wanted = sorted({*shot.at(0, 1), *shot.candidates, *shot.held_out})
+    wanted = sorted({*trained, *held_out})
     if shot.truth:
         extension, patterns = "exr", [shots / (shot.source or shot.truth), shots / shot.truth]
     else:
@@ -104,7 +104,7 @@ def prepare(name: str, shots: Path, out: Path) -> Task:
                     small = _defocused(small, shot.defocus)
                 write_frame(path, small.reshape(*small.shape[:2], -1), channels)
     source, truth = ImageSequence.parse(pair.input), ImageSequence.parse(pair.ground_truth)
-    return Task(pair, "", source, truth, None, tuple(shot.held_out))
+    return Task(pair, "", source, truth, None, tuple(held_out))
 
 
 def _defocused(pixels: np.ndarray, radius: int) -> np.ndarray:
@@ -181,7 +181,7 @@ def main() -> None:
     chosen: dict[str, list[float]] = {}
     for name in asked.only:
         shot, folder = SHOTS[name], asked.keep / name
-        task = prepare(name, asked.shots, folder)
+        task = prepare(name, asked.shots, folder, [*shot.at(0, 1), *shot.candidates], shot.held_out)
         first, worth = trainings(shot, task, folder, asked.steps, asked.more, asked.first_seed, asked.seeds)
         frames = sorted({*shot.candidates, *shot.held_out} - {*shot.at(0, 1)})
         found = measures(load(first, "cpu"), task, shot.at(0, 1), frames)

@@ -1,0 +1,49 @@
+"""What are Small, Medium and Large good for? PSNR over time, and over steps.
+
+``python -m benchmarks.ablations.sizes SHOTS`` trains each size on five frames of each shot of
+``benchmarks.ablations.suggest`` for each of ``--budgets`` CPU-seconds of one thread, a whole training each, and scores
+frames between. The frames are made smaller and crops are 64, so that a training is as far in a quarter of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+from copycat.models import ROWS
+from copycat.sequence import format_frames
+
+from benchmarks.ablations.recipe import train
+from benchmarks.ablations.suggest import SHOTS, prepare
+
+TRAINED = tuple(place / 9 for place in (0, 2, 4, 7, 9))
+HELD_OUT = tuple((place + 0.5) / 9 for place in range(9))
+
+
+def main() -> None:
+    """Prints a row for each training as it ends."""
+    parser = argparse.ArgumentParser(description="Model sizes over time")
+    parser.add_argument("shots", type=Path, help="directory with tos_captain, dancer_alpha and paintout_table")
+    parser.add_argument("--only", nargs="+", choices=list(SHOTS), default=list(SHOTS))
+    parser.add_argument("--sizes", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--budgets", type=int, nargs="+", default=[60, 300])
+    parser.add_argument("--keep", type=Path, default=Path("build/sizes"), help="frames, and scores of what was trained")
+    asked = parser.parse_args()
+    print("| shot | size | CPU-seconds | steps | PSNR |\n|---|---|---|---|---|", flush=True)
+    for name, budget, size in product(asked.only, asked.budgets, asked.sizes):
+        shot, kept = SHOTS[name], asked.keep / name / f"{size}_{budget}.json"
+        if not kept.exists():
+            trained = shot.at(*TRAINED)
+            task = prepare(name, asked.shots, kept.parent, trained, shot.at(*HELD_OUT))
+            variant = replace(shot.variant, knobs={**shot.variant.knobs, "model_size": size})
+            made = train(replace(task, frames=format_frames(trained)), variant, budget, 0)
+            kept.write_text(json.dumps(made))
+        made = json.loads(kept.read_text())
+        print(f"| {name} | {size} | {budget} | {made['steps']:.0f} | {made['psnr']:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
