@@ -167,15 +167,19 @@ Json start_training(Instance& instance, const Edit& edit) {
   Json begin = Json::object();
   begin.set("do", "begin_run").set("settings", instance.parameters.settings(edit.time));
   const Json run = worker()->ask(std::move(begin), nullptr, {})["run"];
+  const int count = worker()->count();
   try {
     return fetch_and_train(instance, clips, run, edit);
   } catch (...) {
+    // Between two requests nobody notices, and the next worker knows nothing of the run.
+    const bool has_died = worker()->count() != count;
     Json abandon = Json::object();
     abandon.set("do", "abandon").set("run", run);
     try {
       worker()->ask(std::move(abandon), nullptr, {});
     } catch (const std::exception&) {  // a worker that died has nothing left to abandon
     }
+    if (has_died) throw WorkerError("the copycat worker has died while it was handed the training frames");
     throw;
   }
 }

@@ -107,6 +107,11 @@ bool Worker::is_ready() {
   return connection_ && connection_->ready && !connection_->lost && connection_->process.is_ours();
 }
 
+int Worker::count() {
+  std::lock_guard lock(mutex_);
+  return count_;
+}
+
 // Whether the worker died while nobody waited for it.
 bool Worker::has_died_idle(const Connection& connection) {
   return connection.pending.empty() && !connection.reading && connection.process.has_ended();
@@ -118,6 +123,7 @@ std::shared_ptr<Worker::Connection> Worker::connect() {
     connection_ = nullptr;
     try {
       connection_ = std::make_shared<Connection>();
+      ++count_;
     } catch (const std::exception& failure) {
       throw WorkerError(failure.what());
     }

@@ -69,6 +69,9 @@ class Worker {
   // Whether a request would be sent at once: nobody has to wait for a worker that starts.
   bool is_ready();
 
+  // How many worker processes there have been: what one was told, the next does not know.
+  int count();
+
   // Gives memory back: idle buffers, and the models that the worker has read. Waits for nothing.
   void purge();
 
@@ -91,6 +94,7 @@ class Worker {
   std::condition_variable changed_;
   std::shared_ptr<Connection> connection_;
   int next_request_ = 1;
+  int count_ = 0;
   std::vector<std::unique_ptr<SharedMemory>> idle_;  // the pool, the latest used last
 };
 

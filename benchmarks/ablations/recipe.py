@@ -90,7 +90,8 @@ VARIANTS = {
     "crop 64": _with(crop_size=64),
     "crop 256": _with(crop_size=256),
     "batch 2": _with(batch_size_type="Manual", batch_size=2),
-    "Frame Position": _with(frame_position=True),
+    "Clean Plate": _with(clean_plate="On"),
+    "Clean Plate Off": _with(clean_plate="Off"),
     "Matte Off": _with(matte="Off"),
     "2 crops per pair": _with(crops_per_pair=2),
     "flips": _with(flip_probability=0.5, flop_probability=0.5),
@@ -175,14 +176,15 @@ def fit(
     settings = Settings(**knobs, seed=seed, use_gpu_if_available=False)  # type: ignore[arg-type]
     began = _cpu_seconds()
     encodings = (start[0].input_encoding, start[0].target_encoding) if start else None
-    full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings)
+    told = start[0].plate_size is not None if start else None
+    full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, told_plate=told)
     shipped = starting_point(settings)
     weights = start[1] if start else None
-    if shipped:
-        weights = shipped.weights_for(full.input_channels, full.target_channels)
     header = full.model_header(settings.model_size)
+    if shipped:
+        weights = shipped.weights_for(full.input_channels, full.target_channels, header.plate_size)
     batch = settings.pairs_per_step(len(full)) * settings.crops_per_pair
-    trained = Learner(header, settings, torch.device("cpu"), batch, weights)
+    trained = Learner(header, settings, torch.device("cpu"), batch, weights, plate=full.clean_plate)
     data, step = full, 0
     plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)
     finishing = False

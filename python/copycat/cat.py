@@ -10,7 +10,7 @@ those that the package ships), under the names of :class:`copycat.models.Network
 ``channelsIn``          names of the input channels in order
 ``channelsOut``         names of the output channels in order
 ``residual``            for each output channel, the input channel it starts from, or -1
-``framePosition``       whether the network is told where in the frame a pixel lies
+``plateSize``           height and width of the clean plate that the network is told, or null
 ``inputEncoding``       value encoding and normalisation of the input channels (log_scale, mean, std)
 ``targetEncoding``      the same of the output channels, and which of them are mattes, kept within 0 and 1 (matte)
 ``level``               downsampling level (4, 2, 1) that was being trained
@@ -45,6 +45,7 @@ FORMAT = 1
 _HEADER_LIMIT = 100_000_000
 _SNIFFED = 1 << 20
 _MOST_CHANNELS = 1024
+_LARGEST_SIDE = 1 << 14
 
 
 class ModelFileError(CopycatError):
@@ -61,7 +62,7 @@ class ModelHeader:
     residual: tuple[int, ...]
     input_encoding: ops.Encoding
     target_encoding: ops.Encoding
-    frame_position: bool = False
+    plate_size: tuple[int, int] | None = None
     level: int = 1
     step: int = 0
     loss: float | None = None
@@ -71,7 +72,7 @@ class ModelHeader:
 
     def network(self) -> Network:
         """A network of this shape, not yet trained."""
-        return Network(self.model_size, len(self.channels_in), self.residual, self.frame_position)
+        return Network(self.model_size, len(self.channels_in), self.residual, self.plate_size)
 
     def to_json(self) -> str:
         """The ``copycat`` entry of the metadata."""
@@ -84,7 +85,7 @@ class ModelHeader:
                 "channelsIn": self.channels_in,
                 "channelsOut": self.channels_out,
                 "residual": self.residual,
-                "framePosition": self.frame_position,
+                "plateSize": self.plate_size,
                 "inputEncoding": self.input_encoding.to_dict(),
                 "targetEncoding": self.target_encoding.to_dict(),
                 "level": self.level,
@@ -108,7 +109,7 @@ class ModelHeader:
             residual=tuple(map(int, value["residual"])),
             input_encoding=ops.Encoding.from_dict(value["inputEncoding"]),
             target_encoding=ops.Encoding.from_dict(value["targetEncoding"]),
-            frame_position=bool(value.get("framePosition", False)),
+            plate_size=_plate_size(value.get("plateSize")),
             level=int(value["level"]),
             step=int(value["step"]),
             loss=value["loss"],
@@ -122,6 +123,16 @@ class ModelHeader:
         if not (fits and _is_of(header.input_encoding, count_in) and _is_of(header.target_encoding, count_out)):
             raise ValueError("its channels do not fit together")
         return header
+
+
+def _plate_size(value: Any) -> tuple[int, int] | None:
+    """Height and width of a clean plate that is not so large that no shot can have it."""
+    if value is None:
+        return None
+    height, width = map(int, value)
+    if not (0 < height <= _LARGEST_SIDE and 0 < width <= _LARGEST_SIDE):
+        raise ValueError(f"a clean plate of {width}x{height}")
+    return height, width
 
 
 def _is_of(encoding: ops.Encoding, channels: int) -> bool:
@@ -141,7 +152,8 @@ def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor], dtype: 
         weights: state dict of the network, float32, on any device.
         dtype: to store them in.
     """
-    tensors = {name: tensor.detach().to(dtype).cpu().contiguous() for name, tensor in weights.items()}
+    dtypes = {name: tensor.dtype if tensor.dtype == torch.half else dtype for name, tensor in weights.items()}
+    tensors = {name: tensor.detach().to(dtypes[name]).cpu().contiguous() for name, tensor in weights.items()}
     write_whole(Path(path), safetensors.torch.save(tensors, {"copycat": header.to_json()}))
 
 

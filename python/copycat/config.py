@@ -187,11 +187,12 @@ class Settings(Table):
         "Auto: where it lies within 0 and 1 and is mostly one or the other.",
         choices=("Auto", "On", "Off"),
     )
-    frame_position: bool = knob(
-        False,
-        "Frame Position",
-        "Tells the network where in the frame a pixel lies. For locked-off shots: what is behind something that is "
-        "painted out, or where a mark sits, is learned by heart. Frames must all be of one size.",
+    clean_plate: str = knob(
+        "Auto",
+        "Clean Plate",
+        "Shows the network the median of the Ground Truth frames at each pixel, for paint-outs on locked-off shots. "
+        "Auto: where they agree, wherever they differ from the Input. Needs three frames or more, all of one size.",
+        choices=("Auto", "On", "Off"),
     )
     perceptual_weight: float = knob(
         0.0,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from copycat import ops, position
+from copycat import clean_plate, ops
 from copycat.dataset import Dataset
 from copycat.models import Network
 from copycat.runs import write_whole
@@ -44,11 +44,10 @@ def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed
         input_encoding=dataset.input_encoding,
         target_encoding=dataset.target_encoding,
     )
-    where = None
-    if network.frame_position:
-        places = ops.crop_positions(dataset.frame_size, rule, step=step, batch=ROWS)
-        where = position.of_crops(places, rule.crop, dataset.frame_size).to(device)
-    output = network(source.to(device), where)
+    plate = None
+    if dataset.clean_plate is not None:
+        plate = clean_plate.of_crops(dataset.clean_plate.cpu(), rule, step=step, batch=ROWS).to(device)
+    output = network(source.to(device), plate)
     columns = (
         display(ops.denormalize(source, dataset.input_encoding), dataset.linear, dataset.input_channels, view),
         display(ops.denormalize(target, dataset.target_encoding), dataset.linear, dataset.target_channels, view),

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from copycat import cat, compare, ops, sequence
+from copycat import cat, clean_plate, compare, ops, sequence
 from copycat.check import Inspection
 from copycat.config import Settings
 from copycat.devices import free_memory
@@ -68,7 +68,7 @@ class Dataset:
         centres: [M, 2] int32 x, y where the pair differs, sorted by frame; centre_offsets: [N + 1] int32.
         input_channels, target_channels: full names.
         residual: for each target channel, the input channel it starts from, or -1.
-        frame_position: whether the network is told where in the frame a pixel lies.
+        clean_plate: [1, H, W, C + 1] what `copycat.clean_plate` makes of the truths, or None where it is of no use.
         linear: whether the Input is scene-linear.
         level: 4, 2 or 1.
         data_hash: SHA-256 over the frames as read.
@@ -90,16 +90,11 @@ class Dataset:
     linear: bool
     level: int
     data_hash: str
-    frame_position: bool = False
+    clean_plate: Tensor | None = None
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        """Height and width of the banks' frames."""
-        return self.input_bank.shape[1], self.input_bank.shape[2]
 
     def model_header(self, model_size: str) -> cat.ModelHeader:
         """What a model of this data set says of itself before it is trained."""
@@ -110,7 +105,7 @@ class Dataset:
             residual=self.residual,
             input_encoding=self.input_encoding,
             target_encoding=self.target_encoding,
-            frame_position=self.frame_position,
+            plate_size=None if self.clean_plate is None else (self.clean_plate.shape[1], self.clean_plate.shape[2]),
             data_hash=self.data_hash,
         )
 
@@ -129,6 +124,7 @@ class Dataset:
             input_bank=ops.downsize(self.input_bank, level),
             target_bank=ops.downsize(self.target_bank, level),
             mask_bank=None if self.mask_bank is None else ops.downsize(self.mask_bank, level),
+            clean_plate=None if self.clean_plate is None else ops.downsize(self.clean_plate, level),
             valid=torch.cat([-(-low // level), high], dim=1).to(torch.int32),
             centres=(self.centres // level).to(torch.int32),
             level=level,
@@ -152,6 +148,7 @@ class Dataset:
             input_bank=moved(self.input_bank),
             target_bank=moved(self.target_bank),
             mask_bank=None if self.mask_bank is None else moved(self.mask_bank),
+            clean_plate=None if self.clean_plate is None else self.clean_plate.to(device),
             centres=self.centres.to(device),
             centre_offsets=self.centre_offsets.to(device),
         )
@@ -196,6 +193,7 @@ def load_dataset(
     *,
     directory: Path | None = None,
     encodings: tuple[ops.Encoding, ops.Encoding] | None = None,
+    told_plate: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
     inspection: Inspection | None = None,
 ) -> Dataset:
@@ -206,6 +204,7 @@ def load_dataset(
         settings: channels, bank, mask, non-finite.
         directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
         encodings: input and target encoding of a model to continue; chosen from the data where None.
+        told_plate: whether a model to continue is told a clean plate; None where the settings and the data say it.
         progress: called with frames read and their number.
         inspection: of the same pairs, shown the pixels of each.
 
@@ -223,11 +222,6 @@ def load_dataset(
             )
         if min(a.width, a.height) < _SMALLEST_FRAME:
             raise DatasetError(f"{pair.input}: {a.width}x{a.height} is too small to train on; 16x16 is the least")
-        if settings.frame_position and (a.width, a.height) != (infos[0].width, infos[0].height):
-            raise DatasetError(
-                f"{pair.input}: with Frame Position all frames must be of one size; this one is {a.width}x{a.height}, "
-                f"{pairs[0].input.name} is {infos[0].width}x{infos[0].height}"
-            )
     input_channels = sequence.resolve_channels(settings.input_channels, infos[0])
     target_channels = sequence.resolve_channels(settings.ground_truth_channels, target_infos[0])
     width, height = max(i.width for i in infos), max(i.height for i in infos)
@@ -310,6 +304,15 @@ def load_dataset(
         target_encoding = replace(target_encoding, matte=mattes(target_bank, where, target_encoding, settings.matte))
         encodings = (source_encoding, target_encoding)
     centres, offsets = difference_centres(banks["input"], banks["target"], valid, encodings, settings.seed)
+    plate = None
+    if told_plate is None:
+        told_plate = _wants_plate(settings, pairs, infos)
+        if told_plate and settings.clean_plate == "Auto":
+            told_plate = clean_plate.is_shown(input_bank, target_bank, centres, offsets, encodings, residual)
+            if told_plate:
+                warnings.append("the painted frames agree where they differ from the Input: a Clean Plate is used")
+    if told_plate:
+        plate = clean_plate.of_frames(target_bank, torch.from_numpy(valid), encodings[1])
     return Dataset(
         pairs=tuple(pairs),
         input_bank=input_bank,
@@ -323,12 +326,30 @@ def load_dataset(
         residual=residual,
         input_encoding=encodings[0],
         target_encoding=encodings[1],
-        frame_position=settings.frame_position,
+        clean_plate=plate,
         linear=infos[0].linear,
         level=1,
         data_hash=hashlib.sha256(b"".join(digests)).hexdigest(),
         warnings=tuple(warnings),
     )
+
+
+def _wants_plate(settings: Settings, pairs: Sequence[FramePair], infos: Sequence[sequence.FrameInfo]) -> bool:
+    """Whether there may be a clean plate; raises DatasetError where one is asked for that cannot be."""
+    if settings.clean_plate == "Off":
+        return False
+    wrong = ""
+    if len(pairs) < clean_plate.LEAST_FRAMES:
+        wrong = f"{pairs[0].ground_truth}: a Clean Plate needs {clean_plate.LEAST_FRAMES} painted frames or more"
+    for pair, info in zip(pairs, infos, strict=True):
+        if (info.width, info.height) != (infos[0].width, infos[0].height):
+            wrong = (
+                f"{pair.input}: for a Clean Plate all frames must be of one size; this one is "
+                f"{info.width}x{info.height}, {pairs[0].input.name} is {infos[0].width}x{infos[0].height}"
+            )
+    if wrong and settings.clean_plate == "On":
+        raise DatasetError(wrong)
+    return not wrong
 
 
 def _bank_dtype(infos: Sequence[sequence.FrameInfo]) -> np.dtype[np.floating]:

@@ -50,7 +50,7 @@ def _model_facts(path: Path) -> dict[str, object]:
         "model size": header.model_size,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "receptive field": f"{network.receptive_field} px",
-        "frame position": "told to the network" if header.frame_position else "not used",
+        "clean plate": "{1}x{0}".format(*header.plate_size) if header.plate_size else "none",
         "step": header.step,
         "level": f"1/{header.level}",
         "loss": header.loss,

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from copycat import __version__, cat, ops, position
+from copycat import __version__, cat, ops
 from copycat.errors import CopycatError
 from copycat.inference import Model
-from copycat.models import Network
+from copycat.models import Network, changed
 from copycat.runs import write_whole
 
 FACTS_FILE = "copycat.json"
@@ -59,9 +59,10 @@ def export(model: Model | str | Path, path: str | Path) -> Path:
     network = header.network()
     network.load_state_dict(weights)
     network.eval().requires_grad_(False)
+    plate, network.clean_plate = network.clean_plate, None  # a part of the program around it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that TorchScript is old, and which sizes a trace takes as constant
-        data = _FORMATS[path.suffix](header, network)
+        data = _FORMATS[path.suffix](header, network, None if plate is None else plate.float())
     write_whole(path, data)
     return path
 
@@ -102,53 +103,49 @@ class _Program(nn.Module):
         header: of the model.
         network: the header's network, or its trace.
         stride: of the network.
+        plate: the clean plate that the network is told, [1, C, H, W].
     """
 
     starts: Tensor
+    plate: Tensor | None
 
-    def __init__(self, header: cat.ModelHeader, network: Network, stride: int) -> None:
+    def __init__(self, header: cat.ModelHeader, network: Network, stride: int, plate: Tensor | None) -> None:
         super().__init__()
         self.input, self.target = _Values(header.input_encoding), _Values(header.target_encoding)
         self.network = network
         self.stride = stride
-        self.frame_position = header.frame_position
         # What starts from no input channel starts from a plane of zeros behind the last one.
         starts = [i if i >= 0 else len(header.channels_in) for i in header.residual]
         self.register_buffer("starts", torch.tensor(starts))
+        self.register_buffer("plate", plate)
 
     def forward(self, values: Tensor) -> Tensor:
         """[B, channels_in, H, W] -> [B, channels_out, H, W], as ``tiles.render`` and ``Network.forward`` of a frame."""
         height, width = values.size(2), values.size(3)
         x = self.input(values)
-        told = x
-        if self.frame_position:
-            told = torch.cat([x, self._waves(x)], dim=1)
+        told, plate = x, self.plate
+        if plate is not None:
+            # The operator itself: F.interpolate would bring every other one along.
+            plate = torch._C._nn.upsample_bilinear2d(plate, [height, width], False, None)
+            told = torch.cat([x, plate.expand(x.size(0), -1, -1, -1)], dim=1)
         padded = F.pad(told, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
         cells = F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)
         y = F.pixel_shuffle(self.network.body(cells), 2)[:, :, :height, :width]
         base = torch.cat([x, torch.zeros_like(x[:, :1])], dim=1).index_select(1, self.starts)
-        return self.target.inverse(base + y)
-
-    def _waves(self, x: Tensor) -> Tensor:
-        """`copycat.position` of a whole frame, for each of the pictures."""
-        height, width = x.size(2), x.size(3)
-        v = (2 * torch.arange(height, device=x.device, dtype=x.dtype) + 1) / height - 1
-        u = (2 * torch.arange(width, device=x.device, dtype=x.dtype) + 1) / width - 1
-        zeros = torch.zeros_like(x[:, :1])
-        return position.waves(torch.cat([zeros + u, zeros + v.unsqueeze(1)], dim=1))
+        return self.target.inverse(base + y if plate is None else changed(base, y, plate))
 
 
-def _torchscript(header: cat.ModelHeader, network: Network) -> bytes:
+def _torchscript(header: cat.ModelHeader, network: Network, plate: Tensor | None) -> bytes:
     # The network is traced, since its kernels are Python; around it sizes are computed, which a trace would fix.
     cells = torch.zeros(1, network.head.in_channels, network.stride, network.stride)
     body = torch.jit.trace_module(network, {"body": cells}, check_trace=False)  # type: ignore[no-untyped-call]
-    program = torch.jit.script(_Program(header, body, network.stride).eval())
+    program = torch.jit.script(_Program(header, body, network.stride, plate).eval())
     file = io.BytesIO()
     torch.jit.save(program, file, _extra_files={FACTS_FILE: json.dumps(_facts(header))})
     return file.getvalue()
 
 
-def _onnx(header: cat.ModelHeader, network: Network) -> bytes:
+def _onnx(header: cat.ModelHeader, network: Network, plate: Tensor | None) -> bytes:
     try:
         import onnx
     except ImportError:
@@ -156,7 +153,7 @@ def _onnx(header: cat.ModelHeader, network: Network) -> bytes:
     free = {0: "batch", 2: "height", 3: "width"}
     file = io.BytesIO()
     torch.onnx.export(
-        _Program(header, network, network.stride).eval(),
+        _Program(header, network, network.stride, plate).eval(),
         (torch.zeros(1, len(header.channels_in), network.stride, network.stride),),
         file,  # type: ignore[arg-type]
         input_names=["input"],
@@ -185,4 +182,7 @@ def _facts(header: cat.ModelHeader) -> dict[str, str]:
     }
 
 
-_FORMATS: Mapping[str, Callable[[cat.ModelHeader, Network], bytes]] = {".pt": _torchscript, ".onnx": _onnx}
+_FORMATS: Mapping[str, Callable[[cat.ModelHeader, Network, Tensor | None], bytes]] = {
+    ".pt": _torchscript,
+    ".onnx": _onnx,
+}

@@ -59,7 +59,10 @@ class Model:
         self.tile_size = 0
         network = self.header.network()
         network.load_state_dict(weights)
+        plate = network.clean_plate
         self.network = network.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
+        if plate is not None:
+            self.network.clean_plate = plate.to(device)  # it is seen in the result, so it keeps its own precision
         # Else the weights would be turned round in every frame.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from copycat import captured_step, cat, ops, position
+from copycat import captured_step, cat, clean_plate, ops
 from copycat.config import Settings
 from copycat.dataset import Dataset
 from copycat.devices import is_out_of_memory, training_dtype
@@ -57,6 +57,7 @@ class Learner:
         batch: int,
         weights: Mapping[str, Tensor] | None = None,
         backbone: Backbone | None = None,
+        plate: Tensor | None = None,
     ) -> None:
         """Makes the network that ``header`` describes.
 
@@ -67,11 +68,13 @@ class Learner:
             batch: crops in a step.
             weights: a state dict to start from.
             backbone: for the perceptual part of the loss, where its weight is above 0.
+            plate: the data set's clean plate at full resolution, where the network is told one.
         """
         torch.manual_seed(settings.seed)
         self.network = header.network()
-        if weights is not None:
-            self.network.load_state_dict(weights)
+        told = {} if plate is None else {"clean_plate": plate.movedim(-1, 1)}
+        self.network.load_state_dict({**(self.network.state_dict() if weights is None else weights), **told})
+        self.network.to(device)
         self.parameters = FlatParameters(self.network, device, training_dtype(device))
         self.batch = self.micro_batch = batch
         self._settings = settings
@@ -217,26 +220,22 @@ class Learner:
                 total_samples=self.batch,
                 device=self._device,
             )
-            where = self._positions(stage, first, count) if data.frame_position else None
-            objective, losses = self._loss(self.network(source, where), target, self._scale, mask)
+            plate = None
+            if data.clean_plate is not None:
+                plate = clean_plate.of_crops(
+                    data.clean_plate,
+                    stage.rule,
+                    step=self._step,
+                    batch=count,
+                    first_sample=first,
+                    total_samples=self.batch,
+                )
+            objective, losses = self._loss(self.network(source, plate), target, self._scale, mask)
             share = count / self.batch
             (objective * share).backward()  # type: ignore[no-untyped-call]
             total += losses * share
             self.parameters.gather_gradient()
         return total
-
-    def _positions(self, stage: _Stage, first: int, count: int) -> Tensor:
-        frame = stage.data.frame_size
-        places = ops.crop_positions(
-            frame,
-            stage.rule,
-            step=self._step,
-            batch=count,
-            first_sample=first,
-            total_samples=self.batch,
-            device=self._device,
-        )
-        return position.of_crops(places, stage.rule.crop, frame)
 
     @torch.no_grad()
     def _update(self, loss: Tensor) -> None:

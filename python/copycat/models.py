@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from copycat import position
+from copycat import clean_plate
 from copycat.convolution import conv3x3
 from copycat.gated_block import gate, residual_norm, residual_sum
 
@@ -83,24 +83,28 @@ class Network(nn.Module):
         size: a key of ROWS.
         channels_in: number of input channels.
         residual: for each target channel, the input channel it starts from, or -1 for none.
-        frame_position: whether it is told where in the frame a pixel lies.
+        plate_size: height and width of the clean plate that it is told, None where it is told none.
     """
 
-    def __init__(self, size: str, channels_in: int, residual: Sequence[int], frame_position: bool = False) -> None:
+    clean_plate: Tensor | None
+
+    def __init__(
+        self, size: str, channels_in: int, residual: Sequence[int], plate_size: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         row = ROWS[size]
         widths = [row.width << scale for scale in range(len(row.down) + 1)]
         self.row = row
         self.residual = tuple(residual)
-        self.frame_position = frame_position
-        told = channels_in + (position.CHANNELS if frame_position else 0)
-        self.head = nn.Conv2d(4 * told, widths[0], 3, padding=1)
+        told = clean_plate.channels(len(self.residual)) if plate_size else 0
+        self.register_buffer("clean_plate", torch.zeros(1, told, *plate_size, dtype=torch.half) if plate_size else None)
+        self.head = nn.Conv2d(4 * (channels_in + told), widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, row.down, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.middle = _blocks(widths[-1], row.middle)
         self.ups = nn.ModuleList(nn.Conv2d(2 * w, 4 * w, 1, bias=False) for w in reversed(widths[:-1]))
         self.decoders = nn.ModuleList(_blocks(w, n) for w, n in zip(reversed(widths[:-1]), row.up, strict=True))
-        self.tail = nn.Conv2d(widths[0], 4 * len(self.residual), 3, padding=1)
+        self.tail = nn.Conv2d(widths[0], 4 * (len(self.residual) + (1 if plate_size else 0)), 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         assert self.tail.bias is not None
         nn.init.zeros_(self.tail.bias)
@@ -119,34 +123,33 @@ class Network(nn.Module):
         # Unshuffling and the strided convolutions look at a whole cell of the coarsest grid.
         return -(-(reach + self.stride - 1) // self.stride) * self.stride
 
-    def forward(self, x: Tensor, where: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, plate: Tensor | None = None) -> Tensor:
         """[B, channels_in, H, W] float -> [B, len(residual), H, W] float32.
 
-        ``where``: with `frame_position`, the pixels' positions as `copycat.position` gives them, [1 or B, 2, H, W].
+        ``plate``: of a network that is told a clean plate, the part of it where x lies, [1 or B, C, H, W].
         """
         height, width = x.shape[-2:]
         right, bottom = -width % self.stride, -height % self.stride
         told = x
-        if self.frame_position:
-            assert where is not None
-            waves = position.waves(where).to(x.dtype)
-            told = torch.cat([x, waves.expand(len(x), -1, -1, -1)], dim=1)
+        if plate is not None:
+            told = torch.cat([x, plate.to(x.dtype).expand(len(x), -1, -1, -1)], dim=1)
         padded = F.pad(told, (0, right, 0, bottom), mode="replicate") if right or bottom else told
         y = _enlarged(self.body(_cells(padded, self.head.weight.dtype)))[..., :height, :width].float()
-        if self.residual == tuple(range(x.shape[1])):
-            return x + y
-        base = torch.stack([x[:, i] if i >= 0 else torch.zeros_like(x[:, 0]) for i in self.residual], dim=1)
-        return base + y
+        base = x
+        if self.residual != tuple(range(x.shape[1])):
+            base = torch.stack([x[:, i] if i >= 0 else torch.zeros_like(x[:, 0]) for i in self.residual], dim=1)
+        return base + y if plate is None else changed(base, y, plate)
 
     def body(self, cells: Tensor) -> Tensor:
         """The part with weights, between unshuffling pixels into cells of 2x2 and shuffling them back.
 
         Args:
-            cells: [B, 4 * channels, H / 2, W / 2] of the input and, with `frame_position`, what is told of it, in the
+            cells: [B, 4 * channels, H / 2, W / 2] of the input and of the clean plate, if there is one, in the
                 dtype of the weights; H and W are multiples of the stride.
 
         Returns:
-            [B, 4 * len(residual), H / 2, W / 2].
+            [B, 4 * channels, H / 2, W / 2] of what is added to the Input and, with a clean plate, how far it is to be
+            seen.
         """
         y = self.head(cells)
         skips = []
@@ -159,6 +162,22 @@ class Network(nn.Module):
             y = decoder(_enlarged(up(y)) + skips.pop())
         out: Tensor = self.tail(y)
         return out
+
+
+def changed(base: Tensor, y: Tensor, plate: Tensor) -> Tensor:
+    """What a network that is told a clean plate makes of what it starts from.
+
+    Args:
+        base: [B, C, H, W] the Input, or 0.
+        y: [B, C + 1, H, W] what is added, and how far the clean plate is to be seen: about 0 for not, 1 for alone.
+        plate: [1 or B, C + 1, H, W].
+
+    Returns:
+        [B, C, H, W]. The clean plate comes through untouched by the network's own precision.
+    """
+    count = base.size(1)
+    seen = torch.sigmoid(8 * y[:, count:] - 4)
+    return base + y[:, :count] + seen * (plate[:, :count].float() - base)
 
 
 def _blocks(channels: int, count: int) -> GatedBlocks:

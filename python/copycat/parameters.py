@@ -38,6 +38,7 @@ class FlatParameters:
         self._parameters = [parameter for _, parameter in named]
         self._gradients = list(self._slices(self.gradient).values())
         self._gathered = False
+        self._network = network
         for parameter, part in zip(self._parameters, self._slices(self._computing).values(), strict=True):
             parameter.data = part
 
@@ -92,8 +93,9 @@ class FlatParameters:
             self._computing.copy_(self.weights)
 
     def average_by_name(self) -> dict[str, Tensor]:
-        """The average as a state dict, float32."""
-        return {name: part.clone() for name, part in self._slices(self.average).items()}
+        """The average as a state dict, float32, with what else the network holds."""
+        others = dict(self._network.named_buffers())
+        return {name: part.clone() for name, part in self._slices(self.average).items()} | others
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes the ``weights`` and ``average`` vectors of a resume state."""

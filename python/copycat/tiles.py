@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from copycat import ops, position
+from copycat import clean_plate, ops
 from copycat.errors import CopycatError
 from copycat.models import Network
 
@@ -85,14 +85,14 @@ def render(
         result = out
     else:
         result = torch.empty((len(network.residual), height, width), dtype=torch.float32, device=image.device)
+    plate = None if network.clean_plate is None else clean_plate.of_frame(network.clean_plate, (height, width))
     for (y0, x0, y1, x1), (top, left, bottom, right) in boxes:
         if cancel and cancel():
             raise CancelledError("the render was cancelled")
         seen = image[None, :, top:bottom, left:right].to(device)
-        where = None
-        if network.frame_position:
-            where = position.of_box((height, width), (top, left, bottom, right), device)
-        output = network(ops.normalize(seen, encodings[0]), where)
+        output = network(
+            ops.normalize(seen, encodings[0]), None if plate is None else plate[..., top:bottom, left:right]
+        )
         own = output[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
         result[:, y0:y1, x0:x1] = ops.denormalize(own, encodings[1])[0]
     return result if out is None or result is out else out.copy_(result)

@@ -39,7 +39,7 @@ from copycat.weights import starting_point
 __all__ = ["Progress", "Report", "Result", "Trainer", "TrainingError", "resume", "train"]
 
 # What the weights were made for; to change it is to begin anew.
-_FIXED = ("model_size", "input_channels", "ground_truth_channels", "matte", "frame_position")
+_FIXED = ("model_size", "input_channels", "ground_truth_channels", "matte", "clean_plate")
 # What the schedule follows from; where none of it changes, a resume keeps the one that it finds in the resume state.
 _PLAN = ("epochs", "minutes", "use_multi_resolution_training", "batch_size_type", "batch_size")
 

@@ -147,19 +147,20 @@ class Trainer:
             self.learner = self._new_learner()
             return
         first = self.frames[0]
-        weights = start.weights_for(
+        channels = (
             resolve_channels(self.settings.input_channels, read_info(first.input)),
             resolve_channels(self.settings.ground_truth_channels, read_info(first.ground_truth)),
-            self.settings.frame_position,
         )
+        start.weights_for(*channels)  # refuses other channels before the frames are read
         self._read(start.encodings, start.residual)
-        self.learner = self._new_learner(weights)
+        self.learner = self._new_learner(start.weights_for(*channels, self.header.plate_size))
 
     def _restore(self, state: ResumeState, replanned: bool, finish: bool) -> None:
         position, header, vectors = state
         # Known before the frames are read, so that a failure or a stop meanwhile says where the run stands.
         self.step, self.loss = position.step, position.loss
-        self._read((header.input_encoding, header.target_encoding), header.residual)
+        told_plate = header.plate_size is not None
+        self._read((header.input_encoding, header.target_encoding), header.residual, told_plate)
         if self.header.data_hash != header.data_hash:
             self._warn("the training frames have changed since the run was started")
         self.learner = self._new_learner()
@@ -175,9 +176,15 @@ class Trainer:
             self.schedule = self.schedule.finishing(self.step, self.elapsed)
 
     def _new_learner(self, weights: Mapping[str, Tensor] | None = None) -> Learner:
-        return Learner(self.header, self.settings, self.device, self._batch, weights, self._backbone)
+        plate = self.full.clean_plate
+        return Learner(self.header, self.settings, self.device, self._batch, weights, self._backbone, plate)
 
-    def _read(self, encodings: tuple[ops.Encoding, ops.Encoding] | None, residual: tuple[int, ...] | None) -> None:
+    def _read(
+        self,
+        encodings: tuple[ops.Encoding, ops.Encoding] | None,
+        residual: tuple[int, ...] | None,
+        told_plate: bool | None = None,
+    ) -> None:
         """Reads the data set, and finds out what else will be needed."""
         settings = self.settings
         self.device, warning = choose_device(settings.use_gpu_if_available, settings.gpu_index)
@@ -202,6 +209,7 @@ class Trainer:
             settings,
             directory=self.run.directory,
             encodings=encodings,
+            told_plate=told_plate,
             progress=told,
             inspection=self._inspection,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from copycat import cat, ops, position
+from copycat import cat, ops
 from copycat.config import Settings
 from copycat.knobs import SettingsError
 from copycat.models import ROWS, for_channels
@@ -45,12 +45,12 @@ class StartingPoint:
         return None if self.shipped else self.header.residual
 
     def weights_for(
-        self, channels_in: tuple[str, ...], channels_out: tuple[str, ...], frame_position: bool = False
+        self, channels_in: tuple[str, ...], channels_out: tuple[str, ...], plate_size: tuple[int, int] | None = None
     ) -> Mapping[str, Tensor]:
         """The weights for a data set with these channels.
 
         Those that the package ships are features of pictures in general: channels whose names they do not know start
-        as in an untrained network. What they do not know of positions starts from nothing.
+        as in an untrained network. So does a clean plate that they do not know; that of another shot is left out.
 
         Raises:
             SettingsError: a checkpoint has other channels, or shipped weights know none of the Input's.
@@ -59,9 +59,7 @@ class StartingPoint:
         if (len(own.channels_in), len(own.channels_out)) == (len(channels_in), len(channels_out)) and (
             not self.shipped or own.residual == starts
         ):
-            if frame_position == own.frame_position:
-                return self.weights
-            return self._with(frame_position, range(len(channels_in)), range(len(channels_out)))
+            return self._with(plate_size, range(len(channels_in)), range(len(channels_out)))
         inputs, outputs = _places(channels_in, own.channels_in), _places(channels_out, own.channels_out)
         if not self.shipped or max(inputs) < 0:
             raise SettingsError(
@@ -70,13 +68,19 @@ class StartingPoint:
             )
         # What is added to the Input is no start for what is not, and the other way round.
         alike = ((own.residual[place] >= 0) == (start >= 0) for place, start in zip(outputs, starts, strict=True))
-        return self._with(frame_position, inputs, [p if same else -1 for p, same in zip(outputs, alike, strict=True)])
+        return self._with(plate_size, inputs, [p if same else -1 for p, same in zip(outputs, alike, strict=True)])
 
-    def _with(self, frame_position: bool, inputs: Sequence[int], outputs: Sequence[int]) -> Mapping[str, Tensor]:
-        # What a network is told of positions lies behind its input channels.
-        known, count = self.header.frame_position, len(self.header.channels_in)
-        told = [count + i if known else -1 for i in range(position.CHANNELS)] if frame_position else []
-        return for_channels(self.weights, [*inputs, *told], outputs)
+    def _with(
+        self, plate_size: tuple[int, int] | None, inputs: Sequence[int], outputs: Sequence[int]
+    ) -> Mapping[str, Tensor]:
+        own, count = self.header, len(self.header.channels_out)
+        weights = {name: tensor for name, tensor in self.weights.items() if name != "clean_plate"}
+        if plate_size:
+            # The clean plate lies behind the input channels, how far it is seen behind the output channels.
+            places = [*outputs, count] if own.plate_size else [-1] * (len(outputs) + 1)
+            inputs = [*inputs, *(len(own.channels_in) + i if i >= 0 else -1 for i in places)]
+            outputs = [*outputs, places[-1]]
+        return for_channels(weights, inputs, outputs)
 
 
 def starting_point(settings: Settings) -> StartingPoint | None:

@@ -36,8 +36,9 @@ TOLERANCE = 1e-5
 
 # What a program may be made of: all are in torch 1.12, with the same arguments.
 OPERATORS = """
-    _convolution abs add add_ addcmul arange cat contiguous cos div exp gt index_select layer_norm log1p maximum minimum
-    mul neg pad permute pixel_shuffle pixel_unshuffle pow remainder sign sin size slice sub unsqueeze where zeros_like
+    __is__ __isnot__ _convolution abs add add_ addcmul cat contiguous div exp expand gt index_select layer_norm log1p
+    maximum minimum mul neg pad permute pixel_shuffle pixel_unshuffle remainder sigmoid sign size slice sub to
+    upsample_bilinear2d where zeros_like
 """
 
 # torch says so of every program that a test loads.

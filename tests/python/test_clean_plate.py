@@ -1,0 +1,238 @@
+"""Clean Plate: when it is used, what the network is told of it, in training, in tiles, in files and in exports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from copycat import cat, clean_plate, exporter, inference, ops, tiles
+from copycat.config import Settings
+from copycat.dataset import Dataset, DatasetError, Pair, find_frames, load_dataset
+from copycat.models import Network
+from copycat.sequence import read_frame, write_frame
+from copycat.trainer import resume, train
+from copycat.weights import StartingPoint
+from torch import Tensor
+
+RGB = ("R", "G", "B")
+PLAIN = ops.Encoding((0.0,) * 3, (0.4,) * 3, (0.2,) * 3)
+SIZE = (48, 64)
+
+# torch says so of every program that a test loads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.load:DeprecationWarning")
+
+
+def told_network(size: tuple[int, int] = SIZE) -> Network:
+    torch.manual_seed(0)
+    network = Network("Small", 3, (0, 1, 2), size)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+        assert network.clean_plate is not None
+        network.clean_plate.normal_()
+    return network.eval()
+
+
+def header(size: tuple[int, int] | None = SIZE) -> cat.ModelHeader:
+    return cat.ModelHeader("Small", RGB, RGB, (0, 1, 2), PLAIN, PLAIN, plate_size=size)
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    path = tmp_path / "told.cat"
+    cat.save(path, header(), told_network().state_dict())
+    return path
+
+
+def write_shot(folder: Path, frames: int = 5, still: bool = True, widths: tuple[int, ...] = (64,)) -> Pair:
+    """A grey square that passes in front of noise, and the noise without it; the noise moves unless it is still."""
+    random = np.random.default_rng(0)
+    behind = random.random((64, 64, 3), np.float32)
+    for frame in range(frames):
+        width = widths[frame % len(widths)]
+        truth = (behind if still else np.roll(behind, 7 * frame, axis=1))[:, :width]
+        plate = truth.copy()
+        plate[20:36, 10 * frame : 10 * frame + 16] = 0.5
+        write_frame(folder / f"plate.{frame:04d}.exr", plate, RGB)
+        write_frame(folder / f"clean.{frame:04d}.exr", truth, RGB)
+    return Pair(str(folder / "plate.%04d.exr"), str(folder / "clean.%04d.exr"))
+
+
+def read_shot(pair: Pair, **knobs: object) -> Dataset:
+    return load_dataset(find_frames([pair]), Settings(**knobs))  # type: ignore[arg-type]
+
+
+def test_it_is_the_median_of_the_painted_frames_and_how_far_they_lie_apart() -> None:
+    bank = torch.rand(5, 20, 30, 3)
+    bank[:, 4:9, 5:10] = 0.25
+    whole = torch.tensor([[0, 0, 30, 20]] * 5, dtype=torch.int32)
+    plate = clean_plate.of_frames(bank, whole, ops.Encoding.identity(3))[0].float()
+    torch.testing.assert_close(plate[..., :3], bank.median(dim=0).values, atol=1e-3, rtol=0)
+    assert plate.shape == (20, 30, 4)
+    assert plate[4:9, 5:10, 3].max() < plate[10:, :, 3].min() - 1
+
+
+def test_only_data_counts() -> None:
+    bank = torch.zeros(4, 20, 30, 1)
+    bank[:, 2:18, 3:20] = 0.5
+    valid = torch.tensor([[3, 2, 20, 18]] * 4, dtype=torch.int32)
+    bank[0, 2:18, 20:25] = 0.75  # one frame reaches further
+    valid[0, 2] = 25
+    plate = clean_plate.of_frames(bank, valid, ops.Encoding.identity(1))[0, ..., 0]
+    assert (plate[2:18, 3:20] == 0.5).all()
+    assert (plate[2:18, 20:25] == 0.75).all()
+    assert torch.isfinite(plate).all()
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.7])
+def test_what_crops_are_told_is_what_the_sampler_would_cut_from_it(turn: float) -> None:
+    plate, crop = torch.rand(1, 40, 56, 3).half(), (16, 16) if turn else (16, 24)
+    valid = torch.tensor([[0, 0, 56, 40]], dtype=torch.int32)
+    rule = ops.CropRule(crop=crop, seed=3, valid=valid, flip=0.5, flop=0.5, turn=turn)
+    none = ops.Encoding.identity(3)
+    cut, _, _ = ops.sample_crops(plate, plate, rule, step=5, batch=32, input_encoding=none, target_encoding=none)
+    assert ops.crop_positions((40, 56), rule, step=5, batch=32)[:, 3].unique().tolist() == [0, 1, 2, 3]
+    assert torch.equal(clean_plate.of_crops(plate, rule, step=5, batch=32).to(cut.dtype), cut)
+
+
+@pytest.mark.parametrize(
+    ("shot", "used"),
+    [
+        ({}, True),
+        ({"still": False}, False),
+        ({"frames": 2}, False),
+        ({"widths": (64, 48)}, False),
+    ],
+)
+def test_auto_sees_where_it_is_of_use(tmp_path: Path, shot: dict[str, object], used: bool) -> None:
+    data = read_shot(write_shot(tmp_path, **shot))  # type: ignore[arg-type]
+    assert (data.clean_plate is not None) == used
+    assert any("Clean Plate" in sentence for sentence in data.warnings) == used
+
+
+def test_auto_leaves_mattes_and_what_does_not_differ_alone(tmp_path: Path) -> None:
+    pair = write_shot(tmp_path)
+    assert read_shot(pair, ground_truth_channels="R", input_channels="G,B").clean_plate is None
+    assert read_shot(Pair(pair.input, pair.input)).clean_plate is None
+
+
+def test_it_can_be_asked_for_and_refused(tmp_path: Path) -> None:
+    pair = write_shot(tmp_path)
+    assert read_shot(pair, clean_plate="Off").clean_plate is None
+    (tmp_path / "moving").mkdir()
+    asked = read_shot(write_shot(tmp_path / "moving", still=False), clean_plate="On")
+    assert asked.clean_plate is not None
+    assert asked.model_header("Small").plate_size == (64, 64)
+    levels = [plate.shape for level in (2, 4) if (plate := asked.at_level(level).clean_plate) is not None]
+    assert levels == [(1, 32, 32, 4), (1, 16, 16, 4)]
+
+
+@pytest.mark.parametrize(
+    ("shot", "sentence"),
+    [({"frames": 2}, r"clean\.0000\.exr: a Clean Plate needs 3"), ({"widths": (64, 48)}, r"plate\.0003.*48x64.*64x64")],
+)
+def test_on_says_why_it_cannot_be(tmp_path: Path, shot: dict[str, object], sentence: str) -> None:
+    with pytest.raises(DatasetError, match=sentence):
+        read_shot(write_shot(tmp_path, **shot), clean_plate="On")  # type: ignore[arg-type]
+
+
+def test_the_network_uses_it() -> None:
+    network, x = told_network(), torch.rand(1, 3, 32, 32)
+    plate = network.clean_plate
+    assert plate is not None
+    here, there = (network(x, plate[..., :32, start : start + 32]) for start in (0, 32))
+    assert (here - there).abs().max() > 1e-3
+
+
+def test_tiles_equal_the_whole_frame() -> None:
+    network, image = told_network((230, 420)), torch.rand(3, 230, 420)
+    whole = tiles.render(network, image, (PLAIN, PLAIN))
+    cut = tiles.render(network, image, (PLAIN, PLAIN), tile_size=256)
+    torch.testing.assert_close(cut, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_file_remembers_it(model_file: Path) -> None:
+    assert cat.read_header(model_file).plate_size == SIZE
+    image = np.random.default_rng(0).random((*SIZE, 3), np.float32)
+    model = inference.load(model_file, "cpu")
+    assert torch.equal(model.network.clean_plate.half(), told_network().clean_plate)
+    assert np.abs(model(image) - model(image[:, ::-1])[:, ::-1]).max() > 1e-4
+    assert model(image[::2, ::2]).shape == (24, 32, 3)  # a host's proxy
+
+
+@pytest.mark.parametrize("size", [(48, 64), (33, 50)])
+def test_an_exported_program_is_told_it_too(model_file: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    image = torch.rand(2, 3, *size)
+    wanted = inference.load(model_file, "cpu")(image)
+    program = torch.jit.load(str(exporter.export(model_file, tmp_path / "told.pt")))
+    torch.testing.assert_close(program(image), wanted, atol=1e-5, rtol=1e-5)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(exporter.export(model_file, tmp_path / "told.onnx")))
+    (made,) = session.run(None, {"input": image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(made), wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, SIZE), (SIZE, SIZE), ((80, 96), SIZE), (SIZE, None)])
+def test_weights_may_start_a_network_that_is_told_more_or_less(
+    before: tuple[int, int] | None, after: tuple[int, int] | None
+) -> None:
+    torch.manual_seed(1)
+    network = Network("Small", 3, (0, 1, 2), before)
+    with torch.no_grad():
+        network.tail.weight.normal_()
+    start = StartingPoint("weights", header(before), network.state_dict(), shipped=False)
+    other, plate = Network("Small", 3, (0, 1, 2), after), torch.rand(1, 4, 32, 32)
+    weights = start.weights_for(RGB, RGB, after)
+    assert "clean_plate" not in weights  # the new shot has its own
+    assert not other.load_state_dict(weights, strict=False).unexpected_keys
+    x = torch.rand(1, 3, 32, 32)
+    wanted, made = (one(x, plate if size else None) for one, size in ((network, before), (other, after)))
+    if before is None:
+        wanted = wanted + torch.sigmoid(torch.tensor(-4.0)) * (plate[:, :3] - x)
+    assert torch.allclose(made, wanted, atol=1e-5) == (after is not None)
+
+
+@pytest.mark.parametrize("size", [[0, 64], [48], "48x64", [48, 1 << 20], 3])
+def test_a_size_that_cannot_be_is_a_damaged_header(size: object) -> None:
+    text = replace(header(), settings={}).to_json().replace('"plateSize": [48, 64]', f'"plateSize": {_json(size)}')
+    with pytest.raises((ValueError, TypeError)):
+        cat.ModelHeader.from_json(text)
+
+
+def _json(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path) -> None:
+    write_shot(tmp_path)
+
+    def trained(asked: str) -> inference.Model:
+        made = train(
+            tmp_path / "plate.%04d.exr",
+            tmp_path / "clean.%04d.exr",
+            data_directory=str(tmp_path / asked),
+            clean_plate=asked,
+            model_size="Small",
+            crop_size=32,
+            epochs=150,
+            training_frames="0,1,3,4",
+            checkpoint_interval=50,
+            use_gpu_if_available=False,
+        )
+        return inference.load(made.checkpoint, "cpu")
+
+    told, untold = trained("Auto"), trained("Off")
+    assert told.header.plate_size == (64, 64)
+    assert untold.header.plate_size is None
+    assert held_out(told, tmp_path) < 0.2 * held_out(untold, tmp_path)
+    going_on = resume(tmp_path / "Auto", epochs=170)
+    assert cat.read_header(going_on.checkpoint).plate_size == (64, 64)
+
+
+def held_out(model: inference.Model, folder: Path) -> float:
+    plate, truth = (read_frame(folder / f"{side}.0002.exr", RGB).pixels for side in ("plate", "clean"))
+    difference: Tensor = torch.from_numpy(model(plate) - truth)
+    return float(difference[20:36, 20:36].square().mean())
