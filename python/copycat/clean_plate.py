@@ -19,7 +19,7 @@ from copycat import ops
 LEAST_FRAMES = 3  # the median of fewer is the truth that is to be learned
 _AGREEMENT = 0.05
 _LEAST_SPREAD = 0.03
-_BLOCK = 1 << 24  # values that are looked at together
+_BLOCK = 1 << 22  # values that are looked at together
 
 
 def channels(count: int) -> int:

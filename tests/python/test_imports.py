@@ -33,7 +33,7 @@ LAYERS = (
         "pixel_check",
     },
     {"cat", "models", "losses", "perceptual", "sequence", "findings", "viewing", "distributed"},
-    {"convolution", "gated_block", "position"},
+    {"clean_plate", "convolution", "gated_block"},
     {"ops"},
     {"runs"},
     {"config", "process", "_core"},
