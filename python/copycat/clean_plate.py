@@ -17,6 +17,7 @@ from torch.nn import functional
 from copycat import ops
 
 LEAST_FRAMES = 3  # the median of fewer is the truth that is to be learned
+_MOST_FRAMES = 24  # more cost time and change little
 _AGREEMENT = 0.05
 _LEAST_SPREAD = 0.03
 _BLOCK = 1 << 22  # values that are looked at together
@@ -38,12 +39,13 @@ def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding) -> Tensor:
     Returns:
         [1, H, W, C + 1] half: the normalised medians, and the logarithm of the mean distance from them.
     """
-    count, height, width, depth = bank.shape
+    chosen = _chosen(len(bank))
+    valid, height, width, depth = valid[chosen], *bank.shape[1:]
     whole = bool((valid == torch.tensor([0, 0, width, height])).all())
     plate = torch.empty((1, height, width, channels(depth)), dtype=torch.float16)
-    step = max(1, _BLOCK // (count * width * depth))
+    step = max(1, _BLOCK // (len(chosen) * width * depth))
     for y in range(0, height, step):
-        values = _normalised(bank[:, y : y + step], encoding)
+        values = _normalised(bank[chosen, y : y + step], encoding)
         if not whole:
             rows, columns = np.arange(y, y + values.shape[1])[:, None], np.arange(width)
             for frame, (x0, y0, x1, y1) in zip(values, valid.tolist(), strict=True):
@@ -79,15 +81,17 @@ def is_shown(
     if len(targets) < LEAST_FRAMES or min(residual) < 0:
         return False
     edit = error = 0.0
-    for index in range(len(targets)):
+    chosen = _chosen(len(targets))
+    frames = torch.tensor(chosen)[:, None]
+    for place, index in enumerate(chosen):
         x, y = torch.from_numpy(centres[centre_offsets[index] : centre_offsets[index + 1]]).long().T
         if not len(x):
             continue
-        painted = _normalised(targets[:, y, x], encodings[1])
-        others = np.median(np.delete(painted, index, axis=0), axis=0)
-        source = _normalised(inputs[index : index + 1, y, x], encodings[0])[0][:, list(residual)]
-        edit += float(np.square(source - painted[index]).sum())
-        error += float(np.square(others - painted[index]).sum())
+        painted = _normalised(targets[frames, y, x], encodings[1])
+        others = np.median(np.delete(painted, place, axis=0), axis=0)
+        source = _normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
+        edit += float(np.square(source - painted[place]).sum())
+        error += float(np.square(others - painted[place]).sum())
     return edit > 0 and error <= _AGREEMENT * edit
 
 
@@ -140,6 +144,12 @@ def of_frame(plate: Tensor, size: tuple[int, int]) -> Tensor:
     if plate.shape[-2:] == size:
         return plate
     return functional.interpolate(plate.float(), size, mode="bilinear", align_corners=False)
+
+
+def _chosen(count: int) -> list[int]:
+    """Which of so many frames are looked at: all, or some spread evenly."""
+    places = np.linspace(0, count - 1, min(count, _MOST_FRAMES))
+    return [round(place) for place in places]
 
 
 def _normalised(values: Tensor, encoding: ops.Encoding) -> np.ndarray:

@@ -75,6 +75,16 @@ def test_it_is_the_median_of_the_painted_frames_and_how_far_they_lie_apart() -> 
     assert plate[4:9, 5:10, 3].max() < plate[10:, :, 3].min() - 1
 
 
+def test_of_many_frames_some_are_looked_at() -> None:
+    bank = torch.full((100, 16, 16, 1), 0.5)
+    bank[1:99:3] = 0.9
+    whole = torch.tensor([[0, 0, 16, 16]] * 100, dtype=torch.int32)
+    assert (clean_plate.of_frames(bank, whole, ops.Encoding.identity(1))[0, ..., 0] == 0.5).all()
+    centres, offsets = np.full((100, 2), 8), np.arange(101)
+    none = (ops.Encoding.identity(1),) * 2
+    assert clean_plate.is_shown(torch.zeros_like(bank), bank * 0 + 0.5, centres, offsets, none, (0,))
+
+
 def test_only_data_counts() -> None:
     bank = torch.zeros(4, 20, 30, 1)
     bank[:, 2:18, 3:20] = 0.5
