@@ -304,16 +304,7 @@ def load_dataset(
         target_encoding = replace(target_encoding, matte=mattes(target_bank, where, target_encoding, settings.matte))
         encodings = (source_encoding, target_encoding)
     centres, offsets = difference_centres(banks["input"], banks["target"], valid, encodings, settings.seed)
-    plate = None
-    if told_plate is None:
-        told_plate = _wants_plate(settings, pairs, infos)
-        if told_plate and settings.clean_plate == "Auto":
-            told_plate = clean_plate.is_shown(input_bank, target_bank, centres, offsets, encodings, residual)
-            if told_plate:
-                warnings.append("the painted frames agree where they differ from the Input: a Clean Plate is used")
-    if told_plate:
-        plate = clean_plate.of_frames(target_bank, torch.from_numpy(valid), encodings[1])
-    return Dataset(
+    data = Dataset(
         pairs=tuple(pairs),
         input_bank=input_bank,
         target_bank=target_bank,
@@ -326,18 +317,25 @@ def load_dataset(
         residual=residual,
         input_encoding=encodings[0],
         target_encoding=encodings[1],
-        clean_plate=plate,
         linear=infos[0].linear,
         level=1,
         data_hash=hashlib.sha256(b"".join(digests)).hexdigest(),
         warnings=tuple(warnings),
     )
+    if told_plate is None:
+        told_plate = _wants_plate(data, infos, settings.clean_plate)
+        if told_plate and settings.clean_plate == "Auto":
+            data.warnings += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
+    if told_plate:
+        data.clean_plate = clean_plate.of_frames(data.target_bank, data.valid, data.target_encoding)
+    return data
 
 
-def _wants_plate(settings: Settings, pairs: Sequence[FramePair], infos: Sequence[sequence.FrameInfo]) -> bool:
-    """Whether there may be a clean plate; raises DatasetError where one is asked for that cannot be."""
-    if settings.clean_plate == "Off":
+def _wants_plate(data: Dataset, infos: Sequence[sequence.FrameInfo], asked: str) -> bool:
+    """Whether there is to be a clean plate; raises DatasetError where one is asked for that cannot be."""
+    if asked == "Off":
         return False
+    pairs = data.pairs
     wrong = ""
     if len(pairs) < clean_plate.LEAST_FRAMES:
         wrong = f"{pairs[0].ground_truth}: a Clean Plate needs {clean_plate.LEAST_FRAMES} painted frames or more"
@@ -347,9 +345,13 @@ def _wants_plate(settings: Settings, pairs: Sequence[FramePair], infos: Sequence
                 f"{pair.input}: for a Clean Plate all frames must be of one size; this one is "
                 f"{info.width}x{info.height}, {pairs[0].input.name} is {infos[0].width}x{infos[0].height}"
             )
-    if wrong and settings.clean_plate == "On":
-        raise DatasetError(wrong)
-    return not wrong
+    if asked == "On":
+        if wrong:
+            raise DatasetError(wrong)
+        return True
+    encodings = (data.input_encoding, data.target_encoding)
+    where = (data.centres.numpy(), data.centre_offsets.numpy())
+    return not wrong and clean_plate.is_shown(data.input_bank, data.target_bank, *where, encodings, data.residual)
 
 
 def _bank_dtype(infos: Sequence[sequence.FrameInfo]) -> np.dtype[np.floating]:
