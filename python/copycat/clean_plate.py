@@ -139,6 +139,12 @@ def of_crops(
     return plate[0, (y + down).long(), (x + right).long()].movedim(-1, 1)
 
 
+def fits(plate_size: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether a clean plate can lie under frames of this height and width: as it is, or scaled as a whole."""
+    (height, width), (rows, columns) = plate_size, size
+    return abs(rows / height - columns / width) <= 1 / height + 1 / width
+
+
 def of_frame(plate: Tensor, size: tuple[int, int]) -> Tensor:
     """A network's clean plate [1, C, H, W] in the size of a frame, which is another in a host's proxy mode."""
     if plate.shape[-2:] == size:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from copycat import cat, tiles
+from copycat import cat, clean_plate, tiles
 from copycat.callbacks import CALLBACK_NAMES, Callback, Callbacks
 from copycat.config import InferenceSettings
 from copycat.devices import choose_device, free_memory, half_dtype, is_out_of_memory
@@ -144,6 +144,12 @@ class Model:
         if out is not None and (out.dtype != torch.float32 or tuple(out.shape) != wanted):
             raise InferenceError(
                 f"{self.path}: the model makes {wanted} in float32, out is {tuple(out.shape)} in {out.dtype}"
+            )
+        height, width = image.shape[1:]
+        if (known := self.header.plate_size) and not clean_plate.fits(known, (height, width)):
+            raise InferenceError(
+                f"{self.path}: the model knows the Clean Plate of a shot of {known[1]}x{known[0]}, the image is "
+                f"{width}x{height}; a model for other framings is trained with Clean Plate Off"
             )
         encodings = (self.header.input_encoding, self.header.target_encoding)
         size = min(filter(None, (tile_size, self.tile_size)), default=0) or self._fitting_tile(image)

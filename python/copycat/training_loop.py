@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from copycat import cat, checkpoint, ops, tiles
+from copycat import cat, checkpoint, clean_plate, ops, tiles
 from copycat.callbacks import Callbacks
 from copycat.check import Inspection
 from copycat.config import Settings
@@ -218,9 +218,16 @@ class Trainer:
         if residual is not None:
             self.header = replace(self.header, residual=residual)
         for path, channels in self._other_files():
-            missing = [name for name in channels if name not in read_info(path).channels]
+            info = read_info(path)
+            missing = [name for name in channels if name not in info.channels]
             if missing:
                 raise TrainingError(f"{path}: there is no channel {missing[0]!r}, which the training frames have")
+            known = self.header.plate_size
+            if known and not clean_plate.fits(known, (info.height, info.width)):
+                raise TrainingError(
+                    f"{path}: is {info.width}x{info.height}, the training frames are {known[1]}x{known[0]}: set Clean "
+                    "Plate to Off, which does not care"
+                )
         crop = self.full.crop(settings.crop_size)
         for sentence in (
             warning,

@@ -11,6 +11,7 @@ import torch
 from copycat import cat, clean_plate, exporter, inference, ops, tiles
 from copycat.config import Settings
 from copycat.dataset import Dataset, DatasetError, Pair, find_frames, load_dataset
+from copycat.learner import TrainingError
 from copycat.models import Network
 from copycat.sequence import read_frame, write_frame
 from copycat.trainer import resume, train
@@ -173,7 +174,26 @@ def test_a_model_file_remembers_it(model_file: Path) -> None:
     assert model(image[::2, ::2]).shape == (24, 32, 3)  # a host's proxy
 
 
-@pytest.mark.parametrize("size", [(48, 64), (33, 50)])
+def test_a_frame_of_another_shape_is_refused(model_file: Path, tmp_path: Path) -> None:
+    assert all(clean_plate.fits((431, 768), size) for size in ((431, 768), (216, 384), (107, 192), (862, 1536)))
+    assert not any(clean_plate.fits((432, 768), size) for size in ((432, 800), (450, 768), (216, 400)))
+    with pytest.raises(inference.InferenceError, match=r"told\.cat.*64x48.*72x48.*Clean Plate Off"):
+        inference.load(model_file, "cpu")(np.zeros((48, 72, 3), np.float32))
+    pair = write_shot(tmp_path)
+    write_frame(tmp_path / "preview.exr", np.zeros((32, 64, 3), np.float32), RGB)
+    with pytest.raises(TrainingError, match=r"preview\.exr: is 64x32, the training frames are 64x64"):
+        train(
+            pair.input,
+            pair.ground_truth,
+            data_directory=str(tmp_path / "runs"),
+            preview=str(tmp_path / "preview.exr"),
+            model_size="Small",
+            epochs=1,
+            use_gpu_if_available=False,
+        )
+
+
+@pytest.mark.parametrize("size", [(48, 64), (33, 44)])
 def test_an_exported_program_is_told_it_too(model_file: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     image = torch.rand(2, 3, *size)
     wanted = inference.load(model_file, "cpu")(image)
