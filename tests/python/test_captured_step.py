@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import losses
-from copycat import captured_step, cat, learner, ops, trainer, training_loop
+from copycat import captured_step, cat, clean_plate, learner, ops, trainer, training_loop
 from copycat.captured_step import WARM_UP_STEPS, CapturedStep
 from copycat.config import Settings
 from copycat.dataset import Dataset
@@ -47,7 +47,13 @@ def data(pairs: int = 4, level: int = 1, height: int = 48, width: int = 64) -> D
     )
 
 
-def new_learner(device: torch.device = CPU, batch: int = 4, **knobs: Any) -> Learner:
+def with_plate(made: Dataset) -> Dataset:
+    return dataclasses.replace(made, clean_plate=clean_plate.of_frames(made.target_bank, made.valid, ENCODING))
+
+
+def new_learner(
+    device: torch.device = CPU, batch: int = 4, plate_size: tuple[int, int] | None = None, **knobs: Any
+) -> Learner:
     settings = Settings(model_size="Small", crop_size=32, flip_probability=0.5, **knobs)
     header = cat.ModelHeader(
         model_size="Small",
@@ -56,6 +62,7 @@ def new_learner(device: torch.device = CPU, batch: int = 4, **knobs: Any) -> Lea
         residual=(0, 1, 2),
         input_encoding=ENCODING,
         target_encoding=ENCODING,
+        plate_size=plate_size,
         settings=settings.to_dict(),
         data_hash="",
     )
@@ -120,6 +127,15 @@ def test_a_resumed_training_counts_on(recorded: Callable[..., StandInCuda]) -> N
     assert torch.equal(rest, whole[7:])
     assert_same(second, once)
     assert (cuda.recordings, cuda.replays) == (3, 16 + 7 + 9 - 3 * WARM_UP_STEPS)
+
+
+def test_a_clean_plate_is_recorded_too(recorded: Callable[..., StandInCuda]) -> None:
+    on, cuda = with_plate(data()), recorded()
+    made, plain = new_learner(plate_size=(48, 64)), new_learner(plate_size=(48, 64))
+    plain._captured = None
+    assert torch.equal(learn(made, on, range(12)), learn(plain, on, range(12)))
+    assert_same(made, plain)
+    assert (cuda.recordings, cuda.replays) == (1, 12 - WARM_UP_STEPS)
 
 
 def test_going_back_and_forth_between_data_sets_records_anew(recorded: Callable[..., StandInCuda]) -> None:
@@ -290,8 +306,8 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
 
 
-def without_recording(device: torch.device = GPU) -> Learner:
-    made = new_learner(device)
+def without_recording(device: torch.device = GPU, **knobs: Any) -> Learner:
+    made = new_learner(device, **knobs)
     assert made._captured is not None
     made._captured.gave_up = True
     return made
@@ -316,6 +332,15 @@ def test_on_a_gpu_a_recorded_step_is_the_plain_one(deterministic: None, monkeypa
 def test_on_a_gpu_pinned_banks_are_recorded_too(deterministic: None) -> None:
     made, plain = new_learner(GPU), without_recording()
     on = data().to(GPU, pinned=True)
+    torch.testing.assert_close(learn(made, on, range(12)), learn(plain, on, range(12)), rtol=3e-2, atol=1e-4)
+    assert made._captured is not None
+    assert not made._captured.gave_up
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_clean_plate_is_recorded_too(deterministic: None) -> None:
+    size = (48, 64)
+    made, plain, on = new_learner(GPU, plate_size=size), without_recording(plate_size=size), with_plate(data()).to(GPU)
     torch.testing.assert_close(learn(made, on, range(12)), learn(plain, on, range(12)), rtol=3e-2, atol=1e-4)
     assert made._captured is not None
     assert not made._captured.gave_up
