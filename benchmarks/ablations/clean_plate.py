@@ -44,17 +44,14 @@ def changed(pixels: np.ndarray, change: str, frame: int, side: str, inside: np.n
 
 def prepare(change: str, shots: Path, out: Path) -> Task:
     """Writes the frames that are trained on and scored."""
-    shot = SHOTS["paintout"](shots, out)
-    assert shot.mask
-    held_out = shot.held_out[2 :: max(1, len(shot.held_out) // 7)][:7]
+    shot, task = SHOTS["paintout"](shots, out), Task.real("paintout", shots, out)
     for side, sequence in (("input", shot.plate), ("truth", shot.truth)):
-        for frame in sorted({*shot.training, *held_out}):
+        for frame in sorted({*shot.training, *task.held_out}):
             pixels = read_frame(sequence.path(frame), RGB, np.float32).pixels
             made = changed(pixels, change, frame, side, shot.inside(frame))
             write_frame(out / change / f"{side}.{frame:04d}.exr", made, RGB, dtype="half")
     source, truth = (ImageSequence.parse(str(out / change / f"{side}.%04d.exr")) for side in ("input", "truth"))
-    frames = ",".join(map(str, shot.training))
-    return Task(Pair(str(source), str(truth)), frames, source, truth, shot.mask, tuple(held_out))
+    return replace(task, pair=Pair(str(source), str(truth)), source=source, truth=truth)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The .cat file: a trained model, deployable. Reading one never runs code.
 
 A .cat is a safetensors file. Its tensors are the network's weights (averaged over the last steps), float32 (bfloat16 in
-those that the package ships), under the names of :class:`copycat.models.Network`. Its metadata hold one entry,
-``copycat``, a JSON object:
+those that the package ships), and its clean plate, half, under the names of :class:`copycat.models.Network`. Its
+metadata hold one entry, ``copycat``, a JSON object:
 
 ======================  ==============================================================================================
 ``format``              version of this format, 1; readers refuse a newer one
@@ -149,11 +149,14 @@ def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor], dtype: 
     Args:
         path: the file.
         header: what it says.
-        weights: state dict of the network, float32, on any device.
-        dtype: to store them in.
+        weights: state dict of the network, float32 and the clean plate half, on any device.
+        dtype: to store them in; the clean plate stays half.
     """
-    dtypes = {name: tensor.dtype if tensor.dtype == torch.half else dtype for name, tensor in weights.items()}
-    tensors = {name: tensor.detach().to(dtypes[name]).cpu().contiguous() for name, tensor in weights.items()}
+
+    def stored(tensor: Tensor) -> Tensor:
+        return tensor.detach().to(tensor.dtype if tensor.dtype == torch.half else dtype).cpu().contiguous()
+
+    tensors = {name: stored(tensor) for name, tensor in weights.items()}
     write_whole(Path(path), safetensors.torch.save(tensors, {"copycat": header.to_json()}))
 
 

@@ -62,8 +62,8 @@ def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding) -> Tensor:
 def is_shown(
     inputs: Tensor,
     targets: Tensor,
-    centres: np.ndarray,
-    centre_offsets: np.ndarray,
+    centres: Tensor,
+    centre_offsets: Tensor,
     encodings: tuple[ops.Encoding, ops.Encoding],
     residual: Sequence[int],
 ) -> bool:
@@ -84,7 +84,7 @@ def is_shown(
     chosen = _chosen(len(targets))
     frames = torch.tensor(chosen)[:, None]
     for place, index in enumerate(chosen):
-        x, y = torch.from_numpy(centres[centre_offsets[index] : centre_offsets[index + 1]]).long().T
+        x, y = centres[centre_offsets[index] : centre_offsets[index + 1]].long().T
         if not len(x):
             continue
         painted = _normalised(targets[frames, y, x], encodings[1])

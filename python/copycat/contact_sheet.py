@@ -46,7 +46,7 @@ def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed
     )
     plate = None
     if dataset.clean_plate is not None:
-        plate = clean_plate.of_crops(dataset.clean_plate.cpu(), rule, step=step, batch=ROWS).to(device)
+        plate = clean_plate.of_crops(dataset.clean_plate, rule, step=step, batch=ROWS).to(device)
     output = network(source.to(device), plate)
     columns = (
         display(ops.denormalize(source, dataset.input_encoding), dataset.linear, dataset.input_channels, view),

@@ -349,9 +349,14 @@ def _wants_plate(data: Dataset, infos: Sequence[sequence.FrameInfo], asked: str)
         if wrong:
             raise DatasetError(wrong)
         return True
-    encodings = (data.input_encoding, data.target_encoding)
-    where = (data.centres.numpy(), data.centre_offsets.numpy())
-    return not wrong and clean_plate.is_shown(data.input_bank, data.target_bank, *where, encodings, data.residual)
+    return not wrong and clean_plate.is_shown(
+        data.input_bank,
+        data.target_bank,
+        data.centres,
+        data.centre_offsets,
+        (data.input_encoding, data.target_encoding),
+        data.residual,
+    )
 
 
 def _bank_dtype(infos: Sequence[sequence.FrameInfo]) -> np.dtype[np.floating]:

@@ -90,9 +90,8 @@ def render(
         if cancel and cancel():
             raise CancelledError("the render was cancelled")
         seen = image[None, :, top:bottom, left:right].to(device)
-        output = network(
-            ops.normalize(seen, encodings[0]), None if plate is None else plate[..., top:bottom, left:right]
-        )
+        behind = None if plate is None else plate[..., top:bottom, left:right]
+        output = network(ops.normalize(seen, encodings[0]), behind)
         own = output[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
         result[:, y0:y1, x0:x1] = ops.denormalize(own, encodings[1])[0]
     return result if out is None or result is out else out.copy_(result)

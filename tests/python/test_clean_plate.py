@@ -81,7 +81,7 @@ def test_of_many_frames_some_are_looked_at() -> None:
     bank[1:99:3] = 0.9
     whole = torch.tensor([[0, 0, 16, 16]] * 100, dtype=torch.int32)
     assert (clean_plate.of_frames(bank, whole, ops.Encoding.identity(1))[0, ..., 0] == 0.5).all()
-    centres, offsets = np.full((100, 2), 8), np.arange(101)
+    centres, offsets = torch.full((100, 2), 8), torch.arange(101)
     none = (ops.Encoding.identity(1),) * 2
     assert clean_plate.is_shown(torch.zeros_like(bank), bank * 0 + 0.5, centres, offsets, none, (0,))
 
