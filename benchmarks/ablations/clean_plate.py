@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from copycat.dataset import Pair
+from copycat.frame_pairs import Pair
 from copycat.sequence import ImageSequence, read_frame, write_frame
 
 from benchmarks.ablations.recipe import BASE, Task, train

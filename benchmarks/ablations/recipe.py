@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from copycat import cat, learner, losses, parameters, schedule, tiles
 from copycat.config import Settings
-from copycat.dataset import Pair, find_frames, load_dataset
+from copycat.dataset import load_dataset
+from copycat.frame_pairs import Pair, find_frames
 from copycat.learner import Learner
 from copycat.models import Network
 from copycat.sequence import ImageSequence, format_frames, read_frame, read_info

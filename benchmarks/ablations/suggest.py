@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 import torch
 from copycat import cat
-from copycat.dataset import Pair
 from copycat.encoding import encode
+from copycat.frame_pairs import Pair
 from copycat.inference import Model, load
 from copycat.next_frame import coverage_order, features
 from copycat.sequence import ImageSequence, format_frames, read_frame, write_frame

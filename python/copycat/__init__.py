@@ -14,7 +14,7 @@ _HOME = {
     "Settings": "copycat.config",
     "InferenceSettings": "copycat.config",
     "CopycatError": "copycat.errors",
-    "Pair": "copycat.dataset",
+    "Pair": "copycat.frame_pairs",
     "train": "copycat.trainer",
     "resume": "copycat.trainer",
     "load": "copycat.inference",
@@ -28,9 +28,9 @@ __all__ = ["__version__", *_HOME]
 if TYPE_CHECKING:
     from copycat.config import InferenceSettings as InferenceSettings
     from copycat.config import Settings as Settings
-    from copycat.dataset import Pair as Pair
     from copycat.errors import CopycatError as CopycatError
     from copycat.exporter import export as export
+    from copycat.frame_pairs import Pair as Pair
     from copycat.inference import infer as infer
     from copycat.inference import load as load
     from copycat.next_frame import suggest as suggest

@@ -33,7 +33,7 @@ _MANY_PAIRS = 100
 
 
 class PairOfSequences(Protocol):
-    """What is looked at of a ``copycat.dataset.Pair``: patterns, and an optional ``mask``."""
+    """What is looked at of a ``copycat.frame_pairs.Pair``: patterns, and an optional ``mask``."""
 
     @property
     def input(self) -> str:

@@ -24,7 +24,7 @@ from copycat.process import keep_memory, wait_politely
 from copycat.progress import training_display
 
 if TYPE_CHECKING:
-    from copycat.dataset import Pair
+    from copycat.frame_pairs import Pair
 
 app = typer.Typer(
     name="copycat",
@@ -121,7 +121,7 @@ def resume(
 
 
 def _shots(input: str | None, ground_truth: str | None, pair: list[str] | None, mask: str) -> list[Pair]:
-    from copycat.dataset import Pair
+    from copycat.frame_pairs import Pair
 
     first = [Pair(input or "", ground_truth or "", mask)] if input or ground_truth or mask else []
     return first + [Pair(*both.split(_PAIR_SEPARATOR)) for both in pair or []]

@@ -18,7 +18,7 @@ from copycat.progress import render_display
 from copycat.sequence import read_info
 
 if TYPE_CHECKING:
-    from copycat.dataset import Pair
+    from copycat.frame_pairs import Pair
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 

@@ -15,7 +15,7 @@ from copycat import __version__, checkpoint
 from copycat.callbacks import CALLBACK_NAMES, Callback, Callbacks
 from copycat.check import Inspection
 from copycat.config import Settings
-from copycat.dataset import FramePair, Pair, find_frames
+from copycat.frame_pairs import FramePair, Pair, find_frames
 from copycat.knobs import SettingsError
 from copycat.learner import TrainingError
 from copycat.perceptual import load_backbone

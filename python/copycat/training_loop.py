@@ -20,9 +20,10 @@ from copycat.callbacks import Callbacks
 from copycat.check import Inspection
 from copycat.config import Settings
 from copycat.contact_sheet import contact_sheet, write_png
-from copycat.dataset import Dataset, FramePair, Pair, find_frames, load_dataset
+from copycat.dataset import Dataset, load_dataset
 from copycat.devices import choose_device, device_name, is_out_of_memory
 from copycat.errors import CopycatError
+from copycat.frame_pairs import FramePair, Pair, find_frames
 from copycat.learner import Learner, TrainingError
 from copycat.pending_losses import PendingLosses
 from copycat.perceptual import Backbone, check_colour

@@ -10,7 +10,7 @@ import torch
 
 from copycat import tiles
 from copycat.cat import ModelHeader
-from copycat.dataset import FramePair
+from copycat.frame_pairs import FramePair
 from copycat.models import Network
 from copycat.sequence import FrameInfo, read_frame
 from copycat.viewing import srgb

@@ -10,7 +10,8 @@ import pytest
 import torch
 from copycat import cat, clean_plate, exporter, inference, ops, tiles
 from copycat.config import Settings
-from copycat.dataset import Dataset, DatasetError, Pair, find_frames, load_dataset
+from copycat.dataset import Dataset, load_dataset
+from copycat.frame_pairs import DatasetError, Pair, find_frames
 from copycat.learner import TrainingError
 from copycat.models import Network
 from copycat.sequence import read_frame, write_frame

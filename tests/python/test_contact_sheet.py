@@ -11,7 +11,8 @@ from conftest import Shot, write_shot
 from copycat import contact_sheet as sheets
 from copycat import ops, trainer
 from copycat.config import Settings
-from copycat.dataset import Dataset, Pair, find_frames, load_dataset
+from copycat.dataset import Dataset, load_dataset
+from copycat.frame_pairs import Pair, find_frames
 from copycat.models import Network
 from copycat.sequence import read_frame
 from copycat.viewing import srgb

@@ -14,8 +14,9 @@ import torch
 from conftest import FRAMES, Shot, graded, picture, write_shot
 from copycat import dataset as data_sets
 from copycat.config import Settings
-from copycat.dataset import Dataset, DatasetError, Pair, find_frames, load_dataset
+from copycat.dataset import Dataset, load_dataset
 from copycat.difference import affine_residual
+from copycat.frame_pairs import DatasetError, Pair, find_frames
 from copycat.sequence import write_frame
 
 

@@ -22,6 +22,7 @@ LAYERS = (
     {
         "weights",
         "dataset",
+        "frame_pairs",
         "difference",
         "encoding",
         "tiles",

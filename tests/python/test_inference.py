@@ -239,7 +239,8 @@ def test_uhd_in_tiles_of_1024_stays_below_three_gib(size: str, tmp_path: Path) -
 
 READ = f"""{PEAK}
 from copycat.config import Settings
-from copycat.dataset import find_frames, load_dataset, Pair
+from copycat.dataset import load_dataset
+from copycat.frame_pairs import find_frames, Pair
 import torch
 folder = sys.argv[1]
 before = peak()

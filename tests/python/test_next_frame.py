@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import FRAMES, Outcome, Shot, Train, picture, random_model, write_shot
 from copycat import inference
-from copycat.dataset import Pair
+from copycat.frame_pairs import Pair
 from copycat.next_frame import SuggestionError, coverage_order, features, suggest, trained_frames
 from copycat.sequence import ImageSequence, SequenceError, write_frame
 from hypothesis import given

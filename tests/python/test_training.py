@@ -14,8 +14,8 @@ import pytest
 import torch
 from conftest import FRAMES, Shot, graded, losses, picture, random_model, summary, write_shot
 from copycat import cat, inference, learner, trainer, weights
-from copycat.dataset import Pair
 from copycat.errors import CopycatError
+from copycat.frame_pairs import Pair
 from copycat.runs import Run, find_run, read_info, read_json
 from copycat.sequence import read_frame, write_frame
 

@@ -13,7 +13,7 @@ from conftest import FRAMES, Shot, graded, picture, summary
 from copycat import dataset, sequence, trainer
 from copycat.check import inspect_dataset
 from copycat.config import Settings
-from copycat.dataset import Pair
+from copycat.frame_pairs import DatasetError, Pair
 from copycat.sequence import SequenceError, write_frame
 from test_check import blurred, painted, write_pairs
 
@@ -103,5 +103,5 @@ def test_pixels_that_are_not_finite_stop_it(train: Train, shot: Shot) -> None:
     spoiled = picture(1002)
     spoiled[3, 4] = np.nan
     write_frame(shot.folder / "clean.1002.exr", spoiled, RGB)
-    with pytest.raises(dataset.DatasetError, match=r"clean\.1002\.exr: 1 pixel is NaN"):
+    with pytest.raises(DatasetError, match=r"clean\.1002\.exr: 1 pixel is NaN"):
         train(verify_inputs=True)
