@@ -184,7 +184,7 @@ def fit(
     header = full.model_header(settings.model_size)
     if shipped:
         weights = shipped.weights_for(full.input_channels, full.target_channels, header.plate_size)
-    batch = settings.pairs_per_step(len(full)) * settings.crops_per_pair
+    batch = settings.crops_per_step(len(full))
     trained = Learner(header, settings, torch.device("cpu"), batch, weights, plate=full.clean_plate)
     data, step = full, 0
     plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)

@@ -47,6 +47,7 @@ _PAIRS = Annotated[
         help="A further shot for the same model; can be given often.",
     ),
 ]
+_MODEL_HELP = "The trained model: a .cat file, or a run (runs/NAME) or Data Directory for its newest."
 _ENDED = {"finished": 0, "stopped": 0, "interrupted": 130, "terminated": 143}
 
 
@@ -129,6 +130,12 @@ def _shots(input: str | None, ground_truth: str | None, pair: list[str] | None, 
 
 def _end(result: Any) -> NoReturn:
     """Says how a training ended, and what can be done about one that was stopped."""
+    if result.ended == "idle":
+        print(f"rank {result.rank} has nothing to do: a step has fewer crops than there are processes")
+        raise typer.Exit
+    if result.rank:
+        print(f"rank {result.rank}: {result.ended} at step {result.step}")
+        raise typer.Exit(_ENDED[result.ended])
     where = result.checkpoint or result.run.summary
     print(f"{result.run.name}: {result.ended} at step {result.step}: {where}")
     if result.ended != "finished":
@@ -141,7 +148,7 @@ def _end(result: Any) -> NoReturn:
 @app.command()
 @with_knobs(InferenceSettings, skip=("model_file", "checkpoint"))
 def infer(
-    model: Annotated[str, typer.Argument(help="The trained model, a .cat file.")],
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP)],
     plate: Annotated[str, typer.Argument(help="Sequence to render: plate.%04d.exr, a directory, a file.")],
     output: Annotated[str, typer.Argument(help="Pattern to write: out.%04d.exr.")],
     frames: Annotated[str, typer.Option("--frames", help="Frames to render, as in 1001-1100x5,1200.")] = "all",
@@ -181,7 +188,7 @@ _RENDER_ONLY = (
 @app.command()
 @with_knobs(InferenceSettings, skip=("model_file", *_RENDER_ONLY))
 def suggest(
-    model: Annotated[str, typer.Argument(help="The trained model, a .cat file.")],
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP)],
     plate: Annotated[str, typer.Argument(help="The whole shot: plate.%04d.exr, a directory.")],
     frames: Annotated[
         str, typer.Option("--frames", help="Frames to look at, as in 1001-1100x5,1200; by default all.")
@@ -204,13 +211,14 @@ def suggest(
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="The trained model, a .cat file.")],
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP)],
     output: Annotated[Path, typer.Argument(help="File to write: .pt for TorchScript, .onnx for ONNX.")],
 ) -> None:
     """Write a model as a program for other hosts: TorchScript (Nuke's CatFileCreator) or ONNX."""
-    from copycat import cat, exporter
+    from copycat import cat, exporter, runs
 
-    written, header = exporter.export(model, output), cat.read_header(model)
+    path = runs.model_file(model)
+    written, header = exporter.export(path, output), cat.read_header(path)
     print(f"{written}: {','.join(header.channels_in)} -> {','.join(header.channels_out)}")
 
 

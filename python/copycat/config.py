@@ -280,6 +280,10 @@ class Settings(Table):
             )
         return self.batch_size
 
+    def crops_per_step(self, pairs: int) -> int:
+        """How many crops a step is made of; raises as :meth:`pairs_per_step`."""
+        return self.pairs_per_step(pairs) * self.crops_per_pair
+
     def total_steps(self, pairs: int) -> int:
         """Total Steps = Epochs x Data Set Size / Batch Size, rounded up."""
         return math.ceil(self.epochs * pairs / self.pairs_per_step(pairs))

@@ -21,7 +21,7 @@ from copycat import __version__, cat, ops
 from copycat.errors import CopycatError
 from copycat.inference import Model
 from copycat.models import Network, changed
-from copycat.runs import write_whole
+from copycat.runs import model_file, write_whole
 
 FACTS_FILE = "copycat.json"
 ONNX_OPERATOR_SET = 17  # the first that has LayerNormalization
@@ -39,7 +39,7 @@ def export(model: Model | str | Path, path: str | Path) -> Path:
     the program in a .pt, and in the metadata of an .onnx.
 
     Args:
-        model: a .cat, or a Model, whose .cat is read again, in float32.
+        model: a .cat, a run, or a Model, whose .cat is read again, in float32.
         path: file to write; ends in .pt for TorchScript, in .onnx for ONNX.
 
     Returns:
@@ -50,7 +50,7 @@ def export(model: Model | str | Path, path: str | Path) -> Path:
         cat.ModelFileError: the .cat cannot be read.
         runs.RunError: the file cannot be written.
     """
-    source, path = model.path if isinstance(model, Model) else Path(model), Path(path)
+    source, path = model.path if isinstance(model, Model) else model_file(model), Path(path)
     if path.suffix not in _FORMATS:
         raise ExportError(f"{path}: ends neither in .pt (TorchScript) nor in .onnx (ONNX)")
     header, weights = cat.load(source)

@@ -17,6 +17,7 @@ from copycat.callbacks import CALLBACK_NAMES, Callback, Callbacks
 from copycat.config import InferenceSettings
 from copycat.devices import choose_device, free_memory, half_dtype, is_out_of_memory
 from copycat.errors import CopycatError
+from copycat.runs import model_file
 from copycat.sequence import (
     ImageSequence,
     SequenceError,
@@ -52,7 +53,7 @@ class Model:
         Raises:
             cat.ModelFileError: the file cannot be read.
         """
-        self.path = Path(path)
+        self.path = model_file(path)
         self.header, weights = cat.load(self.path)
         self.device = device
         self.dtype = half_dtype(device) if half_precision else torch.float32
@@ -192,7 +193,7 @@ def load(path: str | Path, device: str | torch.device | None = None, half_precis
     """Reads a .cat.
 
     Args:
-        path: the file.
+        path: the file; or a run (``directory/name``) or a Data Directory, for its newest checkpoint.
         device: ``cpu``, ``cuda:0`` ...; None takes the GPU where there is one.
         half_precision: compute in half precision.
 
@@ -231,7 +232,7 @@ def infer(
     """Renders a sequence through a model; reading, computing and writing overlap.
 
     Args:
-        model: a .cat, or a Model.
+        model: a .cat, a run, or a Model.
         plate: sequence to read.
         output: pattern to write. The files keep the plate's display and data window and its metadata.
         frames: range or numbers; all frames of the plate by default.

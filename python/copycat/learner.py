@@ -14,6 +14,7 @@ from copycat import captured_step, cat, clean_plate, ops
 from copycat.config import Settings
 from copycat.dataset import Dataset
 from copycat.devices import is_out_of_memory, training_dtype
+from copycat.distributed import Group
 from copycat.encoding import loss_scale, matte_limits
 from copycat.errors import CopycatError
 from copycat.losses import Loss
@@ -42,10 +43,15 @@ class _Stage:
 class Learner:
     """A network and what changes its weights. A step is a function of the weights, the data set and the step's number.
 
+    In a group every process has the same learner and makes its part of the crops. They agree on the gradient before
+    each update, which makes it the step of one process but for the order of sums; or, with a sync interval, on the
+    weights once in a while (local SGD: Stich, ICLR 2019).
+
     Attributes:
         network: computes with the weights, in the device's training dtype.
         parameters: the weights and their running average.
         batch: crops in a step.
+        own: which of them this process makes.
         micro_batch: crops that go through the network at a time; made smaller when memory is short.
     """
 
@@ -58,6 +64,7 @@ class Learner:
         weights: Mapping[str, Tensor] | None = None,
         backbone: Backbone | None = None,
         plate: Tensor | None = None,
+        group: Group | None = None,
     ) -> None:
         """Makes the network that ``header`` describes.
 
@@ -69,6 +76,7 @@ class Learner:
             weights: a state dict to start from.
             backbone: for the perceptual part of the loss, where its weight is above 0.
             plate: the data set's clean plate at full resolution, where the network is told one.
+            group: the processes that make the steps together, where there are several.
         """
         torch.manual_seed(settings.seed)
         self.network = header.network()
@@ -76,7 +84,9 @@ class Learner:
         self.network.load_state_dict({**(self.network.state_dict() if weights is None else weights), **told})
         self.network.to(device)
         self.parameters = FlatParameters(self.network, device, training_dtype(device))
-        self.batch = self.micro_batch = batch
+        self.batch = batch
+        self.own = group.part_of(batch) if group else range(batch)
+        self.micro_batch = len(self.own)
         self._settings = settings
         self._device = device
         perceptual = None
@@ -103,6 +113,10 @@ class Learner:
         self._rate = torch.zeros((), device=device)
         self._next_step = 0
         self._stage: _Stage | None = None
+        self._group = group
+        self._on_gradients = group is not None and group.place.sync_interval == 1
+        # Of what is summed over the group; where it agrees on weights only, a step is this process's own.
+        self._counted = batch if self._on_gradients else len(self.own)
         self._captured = captured_step.on(device)
 
     def learn(self, data: Dataset, step: int, rate: float, warn: Callable[[str], None]) -> Tensor:
@@ -127,7 +141,7 @@ class Learner:
         while True:
             stage = self._stage_of(data)
             try:
-                losses = self._captured(warn) if self._captured else self._make_step(stage)
+                losses = self._captured(warn) if self._captured else self._work(stage)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -143,8 +157,33 @@ class Learner:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             warn(f"memory is short: {self.micro_batch} crops go through the network at a time")
+        if self._on_gradients:
+            # Outside of what is recorded: a process whose recording fails goes on without, among others that replay.
+            assert self._group is not None
+            self._group.sum(self.parameters.gradient, losses)
+            self._update(losses[0])
         self._next_step = step + 1
         return losses
+
+    def agree(self) -> None:
+        """Gives all processes of the group the same weights, each's counting as much as it makes of the crops."""
+        if self._group is None or self._on_gradients:
+            return
+        vectors = self.state()[1].values()
+        for vector in vectors:
+            vector.mul_(len(self.own) / self.batch)
+        self._group.sum(*vectors)
+        self.parameters.changed()
+
+    def share(self) -> None:
+        """Gives all processes of the group what rank 0 starts from."""
+        if self._group is not None:
+            self._group.share(self._updates, *self.state()[1].values())
+            self.parameters.changed()
+
+    def part(self) -> None:
+        """Leaves the group, to be saved; no step can be made any more."""
+        self._group = None
 
     def leave_stage(self) -> bool:
         """Lets go of the data set and of the recorded step, for others to have their memory; whether one was recorded.
@@ -164,7 +203,7 @@ class Learner:
         if stage is None or stage.data is not data or stage.micro_batch != self.micro_batch:
             self._stage = stage = _Stage(data, self._rule(data), self.micro_batch)
             if self._captured:
-                self._captured.begin(partial(self._make_step, stage))
+                self._captured.begin(partial(self._work, stage))
         return stage
 
     def _rule(self, data: Dataset) -> ops.CropRule:
@@ -189,22 +228,26 @@ class Learner:
             crops_per_pair=settings.crops_per_pair,
         )
 
-    def _make_step(self, stage: _Stage) -> Tensor:
-        """One step. May be recorded: waits for nothing, and takes what changes between steps from tensors."""
+    def _work(self, stage: _Stage) -> Tensor:
+        """What of a step needs nobody else: all of it, or up to the gradient of the own crops.
+
+        May be recorded: waits for nothing, and takes what changes between steps from tensors.
+        """
         try:
             losses = self._gather(stage)
         except BaseException:
             self.parameters.discard_gradient()
             raise
-        self._update(losses[0])
+        if not self._on_gradients:
+            self._update(losses[0])
         return losses
 
     def _gather(self, stage: _Stage) -> Tensor:
-        """Leaves the batch's gradient in ``parameters``; returns the losses."""
+        """Leaves the gradient of the own crops in ``parameters``; returns the losses."""
         data = stage.data
         total = torch.zeros(3, device=self._device)
-        for first in range(0, self.batch, stage.micro_batch):
-            count = min(stage.micro_batch, self.batch - first)
+        for first in self.own[:: stage.micro_batch]:
+            count = min(stage.micro_batch, self.own.stop - first)
             source, target, mask = ops.sample_crops(
                 data.input_bank,
                 data.target_bank,
@@ -231,7 +274,7 @@ class Learner:
                     total_samples=self.batch,
                 )
             objective, losses = self._loss(self.network(source, plate), target, self._scale, mask)
-            share = count / self.batch
+            share = count / self._counted
             (objective * share).backward()  # type: ignore[no-untyped-call]
             total += losses * share
             self.parameters.gather_gradient()

@@ -67,7 +67,7 @@ def suggest(
     Paint the first one, or the first few: each is chosen as if those before it were painted.
 
     Args:
-        model: a .cat, or a Model.
+        model: a .cat, a run, or a Model.
         plate: the sequence.
         frames: range or numbers to look at; all frames of the plate by default.
         ground_truth_frames: range or numbers of the plate's frames that are painted; None reads from the file that the

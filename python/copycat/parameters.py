@@ -101,6 +101,10 @@ class FlatParameters:
         """Takes the ``weights`` and ``average`` vectors of a resume state."""
         self.weights.copy_(state["weights"])
         self.average.copy_(state["average"])
+        self.changed()
+
+    def changed(self) -> None:
+        """After the weights were given other values: computes with them."""
         self._computing.copy_(self.weights)
 
 

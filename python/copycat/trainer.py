@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from copycat import __version__, checkpoint
+from copycat import __version__, checkpoint, distributed
 from copycat.callbacks import CALLBACK_NAMES, Callback, Callbacks
 from copycat.check import Inspection
 from copycat.config import Settings
+from copycat.distributed import Group
 from copycat.frame_pairs import FramePair, Pair, find_frames
 from copycat.knobs import SettingsError
 from copycat.learner import TrainingError
-from copycat.perceptual import load_backbone
+from copycat.member import Member
+from copycat.perceptual import Backbone, load_backbone
 from copycat.runs import (
     Run,
     RunError,
@@ -58,6 +60,8 @@ def train(
 ) -> Result:
     """Trains a model on the pairs of one or more shots, in a new run.
 
+    Processes whose environment says so (:mod:`copycat.distributed`) train together when each makes this same call.
+
     Args:
         input, ground_truth: sequences of one shot (patterns, directories or files).
         settings: every knob; those given by keyword (``epochs=2000``) take precedence.
@@ -95,17 +99,22 @@ def train(
     inspection = Inspection(shots, settings) if settings.verify_inputs else None
     if inspection:
         inspection.refuse_errors()
-    run, lock = _claim(Path(settings.data_directory).absolute(), run_name)
-    try:
-        write_json(run.provenance, _provenance(settings, shots, frames))
-        with StopSignals() as signals, closing(SummaryWriter(run)) as summary:
-            trainer = Trainer(run, settings, frames, summary, resolved, signals, progress, backbone, inspection)
-            try:
-                return trainer.begin(start)
-            finally:
-                run = trainer.run
-    finally:
-        lock.release(run)
+    with _together(settings, frames, backbone, progress) as (group, elsewhere):
+        if elsewhere:
+            return elsewhere
+        run, lock = _claim(Path(settings.data_directory).absolute(), run_name)
+        try:
+            write_json(run.provenance, _provenance(settings, shots, frames))
+            with StopSignals() as signals, closing(SummaryWriter(run)) as summary:
+                trainer = Trainer(
+                    run, settings, frames, summary, resolved, signals, progress, backbone, inspection, group
+                )
+                try:
+                    return trainer.begin(start)
+                finally:
+                    run = trainer.run
+        finally:
+            lock.release(run)
 
 
 def resume(
@@ -146,25 +155,62 @@ def resume(
     resolved = _callbacks(settings, callbacks, functions)
     check_view(settings.ocio_view)
     backbone = load_backbone(settings.perceptual_backbone) if settings.perceptual_weight else None
-    lock = TrainerLock(run)
-    try:
-        # A run that was stopped before its first resume state begins anew.
-        state = checkpoint.load(run.resume_state) if run.resume_state.exists() else None
-        start = None if state else starting_point(settings)
-        replanned = any(getattr(before, name) != getattr(settings, name) for name in _PLAN)
-        with (
-            StopSignals() as signals,
-            closing(SummaryWriter(run, resume_step=state[0].step if state else 0)) as summary,
-        ):
-            trainer = Trainer(run, settings, frames, summary, resolved, signals, progress, backbone)
-            try:
-                if state is None:
-                    return trainer.begin(start)
-                return trainer.resume(state, replanned=replanned, finish=finish)
-            finally:
-                run = trainer.run
-    finally:
-        lock.release(run)
+    with _together(settings, frames, backbone, progress) as (group, elsewhere):
+        if elsewhere:
+            return elsewhere
+        lock = TrainerLock(run)
+        try:
+            # A run that was stopped before its first resume state begins anew.
+            state = checkpoint.load(run.resume_state) if run.resume_state.exists() else None
+            start = None if state else starting_point(settings)
+            replanned = any(getattr(before, name) != getattr(settings, name) for name in _PLAN)
+            with (
+                StopSignals() as signals,
+                closing(SummaryWriter(run, resume_step=state[0].step if state else 0)) as summary,
+            ):
+                trainer = Trainer(run, settings, frames, summary, resolved, signals, progress, backbone, group=group)
+                try:
+                    if state is None:
+                        return trainer.begin(start)
+                    return trainer.resume(state, replanned=replanned, finish=finish)
+                finally:
+                    run = trainer.run
+        finally:
+            lock.release(run)
+
+
+@contextmanager
+def _together(
+    settings: Settings, frames: Sequence[FramePair], backbone: Backbone | None, progress: Progress | None
+) -> Iterator[tuple[Group | None, Result | None]]:
+    """The group that this process is to lead, if any, or the result of its part in a training led elsewhere.
+
+    Raises:
+        CopycatError: the processes did not meet; of a training that is led elsewhere, also as :func:`train`.
+    """
+    place, crops = distributed.place(), settings.crops_per_step(len(frames))
+    directory = Path(settings.data_directory).absolute()
+    if place and place.rank >= crops:
+        yield None, Result(Run(directory, "idle"), "idle", 0, None, None, place.rank)
+        return
+    place = place and place.among(crops)
+    if not place or place.size == 1:
+        yield None, None
+        return
+
+    def tell(sentence: str) -> None:
+        if progress:
+            progress(Report(f"rank {place.rank}", 0, None, None, 1, 0.0, None, 0.0, sentence))
+
+    tell(f"rank {place.rank} of {place.size} meets the others at {place.address}:{place.port}")
+    with closing(Group(place)) as group:
+        if group.leads:
+            yield group, None
+            return
+        with StopSignals() as signals:
+            member = Member(settings, frames, group, tell, backbone)
+            name, ended, step = member.follow(lambda: signals.received)
+        yield None, Result(Run(directory, name), ended, step, None, None, place.rank)
 
 
 def _known(knobs: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,16 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from copycat import cat, checkpoint, clean_plate, ops, tiles
+from copycat import cat, checkpoint, clean_plate, tiles
 from copycat.callbacks import Callbacks
 from copycat.check import Inspection
 from copycat.config import Settings
 from copycat.contact_sheet import contact_sheet, write_png
-from copycat.dataset import Dataset, load_dataset
-from copycat.devices import choose_device, device_name, is_out_of_memory
+from copycat.dataset import Dataset
+from copycat.devices import device_name, is_out_of_memory
+from copycat.distributed import DistributedError, Group
 from copycat.errors import CopycatError
 from copycat.frame_pairs import FramePair, Pair, find_frames
 from copycat.learner import Learner, TrainingError
+from copycat.member import Encodings, Member, StoppedError
 from copycat.pending_losses import PendingLosses
 from copycat.perceptual import Backbone, check_colour
 from copycat.runs import Run, RunError, SummaryWriter, answer_request, move_files, take_request
@@ -44,12 +46,8 @@ _REASONS = {"stopped": "on request", "interrupted": "by Ctrl-C", "terminated": "
 ResumeState = tuple[checkpoint.Position, cat.ModelHeader, dict[str, Tensor]]
 
 
-class _StoppedReadingError(Exception):
-    """Somebody stopped the training before its first step."""
-
-
 class Trainer:
-    """One training: a network, its data set, and the files of its run.
+    """One training: what decides, tells and writes. In a group of processes this is rank 0.
 
     Attributes:
         run: whose files are written; another one after a rename.
@@ -68,11 +66,11 @@ class Trainer:
         progress: Progress | None,
         backbone: Backbone | None = None,
         inspection: Inspection | None = None,
+        group: Group | None = None,
     ) -> None:
         """Reads nothing yet; the caller holds the run's lock."""
         self.run = run
         self.settings = settings
-        self.frames = tuple(frames)
         self.step = 0
         self.loss: float | None = None
         self._best_psnr = -math.inf
@@ -80,16 +78,15 @@ class Trainer:
         self._callbacks = callbacks
         self._signals = signals
         self._progress = progress
-        self._backbone = backbone
         self._inspection = inspection
         self._started = time.monotonic()
         self._elapsed_before = 0.0
         self._warnings: list[str] = []
         self._pending = PendingLosses()
-        self._level: Dataset | None = None
-        self._batch = settings.pairs_per_step(len(self.frames)) * settings.crops_per_pair
+        self._group = group
+        self.member = Member(settings, frames, group, self._warn, backbone)
         self.schedule = Schedule(
-            settings.total_steps(len(self.frames)), settings.minutes * 60, settings.use_multi_resolution_training
+            settings.total_steps(len(self.member.frames)), settings.minutes * 60, settings.use_multi_resolution_training
         )
 
     def begin(self, start: StartingPoint | None) -> Result:
@@ -118,8 +115,9 @@ class Trainer:
         try:
             try:
                 prepare()
+                self.member.share()
                 ended = self._loop()
-            except _StoppedReadingError as stopped:
+            except StoppedError as stopped:
                 ended = str(stopped)
             known = {"run": self.run.name, "frame": self.step, "loss": self.loss}
             self._callbacks.call("after_render", **known, error=None)
@@ -127,15 +125,34 @@ class Trainer:
             failure = _as_failure(error)
             reason = str(failure) or type(failure).__name__
             with contextlib.suppress(CopycatError):
+                if isinstance(failure, DistributedError):
+                    self._save_alone()
+                else:
+                    self.member.end(self.run.name, "failed", self.step, reason)
+            with contextlib.suppress(CopycatError):
                 self._append_end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", reason)
             with contextlib.suppress(CopycatError):
                 self._callbacks.call("render_progress", run=self.run.name, frame=self.step, error=reason)
             if failure is error:
                 raise
             raise failure from error
+        with contextlib.suppress(DistributedError):  # everything is written; whoever is gone now has failed alone
+            self.member.end(self.run.name, ended, self.step, _REASONS.get(ended, ""))
         self._append_end(ended, _REASONS.get(ended, ""))
         saved = self.run.checkpoints()
         return Result(self.run, ended, self.step, self.loss, saved[-1][1] if saved else None)
+
+    def _save_alone(self) -> None:
+        """Saves what was trained before the others were lost.
+
+        On a GPU their part of the last step may never come, and whoever reads from it would wait for that; the last
+        resume state is what is left there.
+        """
+        if self.member.level is None or self.member.device.type == "cuda":
+            return
+        self.member.part()
+        self._summary.append(*self._pending.take())
+        self._write_checkpoint(self.member.level, validate=False)
 
     def _append_end(self, ended: str, reason: str) -> None:
         self._summary.append({"end": ended, "reason": reason, "step": self.step, "time": round(self.elapsed, 3)})
@@ -145,16 +162,16 @@ class Trainer:
     def _make(self, start: StartingPoint | None) -> None:
         if start is None:
             self._read(None, None)
-            self.learner = self._new_learner()
+            self.member.make(self.header)
             return
-        first = self.frames[0]
+        first = self.member.frames[0]
         channels = (
             resolve_channels(self.settings.input_channels, read_info(first.input)),
             resolve_channels(self.settings.ground_truth_channels, read_info(first.ground_truth)),
         )
         start.weights_for(*channels)  # refuses other channels before the frames are read
         self._read(start.encodings, start.residual)
-        self.learner = self._new_learner(start.weights_for(*channels, self.header.plate_size))
+        self.member.make(self.header, start.weights_for(*channels, self.header.plate_size))
 
     def _restore(self, state: ResumeState, replanned: bool, finish: bool) -> None:
         position, header, vectors = state
@@ -164,9 +181,9 @@ class Trainer:
         self._read((header.input_encoding, header.target_encoding), header.residual, told_plate)
         if self.header.data_hash != header.data_hash:
             self._warn("the training frames have changed since the run was started")
-        self.learner = self._new_learner()
+        self.member.make(self.header)
         self.learner.restore(position.updates, vectors)
-        self.learner.micro_batch = min(position.micro_batch or self._batch, self._batch)
+        self.learner.micro_batch = min(position.micro_batch or self.learner.batch, self.learner.micro_batch)
         if position.best_psnr is not None:
             self._best_psnr = position.best_psnr
         if position.schedule and not replanned:
@@ -176,21 +193,21 @@ class Trainer:
         if finish:
             self.schedule = self.schedule.finishing(self.step, self.elapsed)
 
-    def _new_learner(self, weights: Mapping[str, Tensor] | None = None) -> Learner:
-        plate = self.full.clean_plate
-        return Learner(self.header, self.settings, self.device, self._batch, weights, self._backbone, plate)
+    @property
+    def learner(self) -> Learner:
+        """The network, and what changes its weights."""
+        return self.member.learner
 
     def _read(
         self,
-        encodings: tuple[ops.Encoding, ops.Encoding] | None,
+        encodings: Encodings | None,
         residual: tuple[int, ...] | None,
         told_plate: bool | None = None,
     ) -> None:
         """Reads the data set, and finds out what else will be needed."""
-        settings = self.settings
-        self.device, warning = choose_device(settings.use_gpu_if_available, settings.gpu_index)
-        if self._backbone:
-            info = read_info(self.frames[0].ground_truth)
+        settings, frames = self.settings, self.member.frames
+        if settings.perceptual_weight:
+            info = read_info(frames[0].ground_truth)
             check_colour(resolve_channels(settings.ground_truth_channels, info))
         self._preview: Path | None = None
         self._validation: tuple[FramePair, ...] = ()
@@ -203,19 +220,14 @@ class Trainer:
         def told(done: int, count: int) -> None:
             self._tell(f"reading frame pairs: {done} of {count}")
             if stopped := self._signals.received or self._answer_requests():
-                raise _StoppedReadingError(stopped)
+                raise StoppedError(stopped)
 
-        self.full = load_dataset(
-            self.frames,
-            settings,
-            directory=self.run.directory,
-            encodings=encodings,
-            told_plate=told_plate,
-            progress=told,
-            inspection=self._inspection,
+        self.member.read(
+            encodings, told_plate, directory=self.run.directory, progress=told, inspection=self._inspection
         )
+        data = self.member.full
         inspected = self._inspection.finish().warnings if self._inspection else []
-        self.header = replace(self.full.model_header(settings.model_size), settings=settings.to_dict())
+        self.header = replace(data.model_header(settings.model_size), settings=settings.to_dict())
         if residual is not None:
             self.header = replace(self.header, residual=residual)
         for path, channels in self._other_files():
@@ -229,18 +241,18 @@ class Trainer:
                     f"{path}: is {info.width}x{info.height}, the training frames are {known[1]}x{known[0]}: set Clean "
                     "Plate to Off, which does not care"
                 )
-        crop = self.full.crop(settings.crop_size)
+        crop = data.crop(settings.crop_size)
         for sentence in (
-            warning,
-            *self.full.warnings,
+            self.member.warning,
+            *data.warnings,
             *(finding.sentence for finding in inspected),
             min(crop) < settings.crop_size
             and f"the frames are smaller than the Crop Size {settings.crop_size}: training on crops of "
             f"{crop[1]}x{crop[0]}",
-            self.device.type == "cpu"
+            self.member.device.type == "cpu"
             and (settings.model_size != "Small" or min(crop) > 128)
             and "on a CPU, Model Size Small with Crop Size 128 learns faster",
-            len(self.frames) > 100
+            len(frames) > 100
             and settings.use_multi_resolution_training
             and "above 100 pairs, Use Multi-Resolution Training is better switched off",
         ):
@@ -274,7 +286,7 @@ class Trainer:
             done = self.schedule.progress(self.step, self.elapsed)
             level, rate = self.schedule.level(done), self.schedule.learning_rate(self.step, done)
             self._callbacks.call("before_frame_render", run=self.run.name, frame=self.step + 1, loss=self.loss)
-            losses = self.learner.learn(self._at_level(level), self.step, rate, self._warn)
+            losses = self.member.learn(level, self.step, rate)
             self.step += 1
             self._pending.add(self.step, level, rate, self.elapsed, losses)
 
@@ -284,11 +296,11 @@ class Trainer:
             if at_checkpoint or self._signals.received or since >= _READ_BACK_SECONDS:
                 self._read_back(since)
                 last_read += since
-                stopped = self._answer_requests() or self._signals.received
+                stopped = self._answer_requests() or self.member.wishes(self._signals.received)
             self._callbacks.call("after_frame_render", run=self.run.name, frame=self.step, loss=self.loss)
 
             if not stopped and (finished or self.step % settings.image_interval == 0):
-                self._with_memory(partial(self._write_pictures, self._at_level(level)))
+                self._with_memory(partial(self._write_pictures, self.member.at_level(level)))
             if at_checkpoint or stopped:
                 self._with_memory(partial(self._write_checkpoint, level, validate=not stopped))
                 last_saved = time.monotonic()
@@ -296,14 +308,6 @@ class Trainer:
                 self._write_resume_state()
                 last_saved = time.monotonic()
         return "finished" if finished else stopped
-
-    def _at_level(self, level: int) -> Dataset:
-        """The data set at a level, its banks where the kernels read them best."""
-        if self._level is None or self._level.level != level:
-            self._level = None
-            self.learner.leave_stage()  # what the last level took is free for the next
-            self._level = self._placed(self.full.at_level(level))
-        return self._level
 
     def _with_memory(self, write: Callable[[], None]) -> None:
         """Writes; where a recorded step has left too little memory on the GPU, the recording is made anew after it."""
@@ -313,15 +317,6 @@ class Trainer:
             if not is_out_of_memory(error) or not self.learner.leave_stage():
                 raise
         write()
-
-    def _placed(self, data: Dataset) -> Dataset:
-        if self.device.type != "cuda":
-            return data
-        banks = (data.input_bank, data.target_bank, data.mask_bank)
-        size = sum(bank.nbytes for bank in banks if bank is not None)
-        free = torch.cuda.mem_get_info(self.device)[0]
-        on_device = self.settings.bank == "device" or (self.settings.bank == "auto" and size < 0.5 * free)
-        return data.to(self.device, pinned=not on_device)
 
     def _answer_requests(self) -> str:
         """Carries out what others asked for; returns ``stopped`` when that was to stop."""
@@ -348,8 +343,9 @@ class Trainer:
         """Waits for the losses of the last steps, which took ``seconds``, writes them down and reports."""
         records = self._pending.take()
         self.loss = next((record["loss"] for record in reversed(records) if record["loss"] is not None), self.loss)
-        if records and self.device.type == "cuda":
-            records[-1]["memory"] = torch.cuda.max_memory_allocated(self.device)
+        device = self.member.device
+        if records and device.type == "cuda":
+            records[-1]["memory"] = torch.cuda.max_memory_allocated(device)
         self._summary.append(*records)
         if self._pending.skipped >= _MOST_SKIPPED:
             raise TrainingError(
@@ -379,11 +375,12 @@ class Trainer:
             "totalSteps": None if self.schedule.seconds else self.schedule.total_steps,
             "seconds": self.schedule.seconds,
             "stages": self.schedule.stages(),
-            "pairs": len(self.frames),
-            "batch": self._batch,
+            "pairs": len(self.member.frames),
+            "batch": self.member.batch,
+            "processes": self._group.place.size if self._group else 1,
             "channels": channels,
             "modelSize": self.settings.model_size,
-            "device": device_name(self.device),
+            "device": device_name(self.member.device),
             "start": datetime.now().isoformat(timespec="seconds"),
             "step": self.step,
             "warnings": self._warnings,
@@ -397,7 +394,7 @@ class Trainer:
         if self._progress is None:
             return
         done = self.schedule.progress(self.step, self.elapsed)
-        level = self._level.level if self._level else self.schedule.level(done)
+        level = self.member.level or self.schedule.level(done)
         total = None if self.schedule.seconds else self.schedule.total_steps
         self._progress(Report(self.run.name, self.step, total, self.loss, level, rate, left, min(1.0, done), message))
 
@@ -419,11 +416,12 @@ class Trainer:
                     write_png(self.run.preview(self.step), picture)
 
     @property
-    def _encodings(self) -> tuple[ops.Encoding, ops.Encoding]:
+    def _encodings(self) -> Encodings:
         return self.header.input_encoding, self.header.target_encoding
 
     def _write_checkpoint(self, level: int, validate: bool) -> None:
         """Writes the .cat, the best one where this is it, and the resume state."""
+        self.member.agree()
         header = replace(self.header, run=self.run.name, level=level, step=self.step, loss=self.loss)
         weights = self.learner.parameters.average_by_name()
         cat.save(self.run.checkpoint(self.step), header, weights)
@@ -437,6 +435,7 @@ class Trainer:
         self._write_resume_state()
 
     def _write_resume_state(self) -> None:
+        self.member.agree()
         updates, vectors = self.learner.state()
         position = checkpoint.Position(
             step=self.step,

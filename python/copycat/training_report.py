@@ -36,13 +36,23 @@ class Report:
 
 @dataclass(frozen=True)
 class Result:
-    """How a training ended: ``finished``, ``stopped`` (on request), ``interrupted`` (Ctrl-C) or ``terminated``."""
+    """How a training ended.
+
+    Attributes:
+        run: whose files were written, by rank 0.
+        ended: ``finished``, ``stopped`` (on request), ``interrupted`` (Ctrl-C), ``terminated``; or ``idle``, where the
+            training has fewer crops in a step than processes and this one had none to make.
+        step, loss: the last.
+        checkpoint: the newest .cat.
+        rank: of this process among those that train together.
+    """
 
     run: Run
     ended: str
     step: int
     loss: float | None
     checkpoint: Path | None
+    rank: int = 0
 
 
 Progress = Callable[[Report], None]

@@ -164,8 +164,8 @@ def environment() -> dict[str, str]:
 def start_copycat(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Starts the tiny command line as a process of its own."""
     command = [sys.executable, str(TINY), *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=environment(), text=True, **(pipes | options))
+    usual = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **(usual | options))
 
 
 def run_copycat(*arguments: object, **options: Any) -> Outcome:

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,7 +16,9 @@ from copycat.captured_step import WARM_UP_STEPS, CapturedStep
 from copycat.config import Settings
 from copycat.dataset import Dataset
 from copycat.devices import is_out_of_memory
+from copycat.distributed import Group, Place
 from copycat.learner import Learner
+from copycat.member import Member
 from stand_in_cuda import StandInCuda
 from torch import Tensor
 
@@ -52,7 +54,11 @@ def with_plate(made: Dataset) -> Dataset:
 
 
 def new_learner(
-    device: torch.device = CPU, batch: int = 4, plate_size: tuple[int, int] | None = None, **knobs: Any
+    device: torch.device = CPU,
+    batch: int = 4,
+    plate_size: tuple[int, int] | None = None,
+    group: Group | None = None,
+    **knobs: Any,
 ) -> Learner:
     settings = Settings(model_size="Small", crop_size=32, flip_probability=0.5, **knobs)
     header = cat.ModelHeader(
@@ -66,7 +72,7 @@ def new_learner(
         settings=settings.to_dict(),
         data_hash="",
     )
-    return Learner(header, settings, device, batch)
+    return Learner(header, settings, device, batch, group=group)
 
 
 def rate(step: int) -> float:
@@ -127,6 +133,30 @@ def test_a_resumed_training_counts_on(recorded: Callable[..., StandInCuda]) -> N
     assert torch.equal(rest, whole[7:])
     assert_same(second, once)
     assert (cuda.recordings, cuda.replays) == (3, 16 + 7 + 9 - 3 * WARM_UP_STEPS)
+
+
+class Pair:
+    """Stands for a group of two whose other half, being the same, gives the same gradient and losses."""
+
+    place = Place(0, 2, "127.0.0.1", 1)
+
+    def part_of(self, count: int) -> range:
+        return range(count // 2)
+
+    def sum(self, *tensors: Tensor) -> None:
+        for tensor in tensors:
+            tensor.mul_(2)
+
+
+def test_in_a_group_only_the_own_gradient_is_recorded(recorded: Callable[..., StandInCuda]) -> None:
+    on, cuda = data(), recorded()
+    group = cast(Group, Pair())
+    made, plain = new_learner(group=group), new_learner(group=group)
+    plain._captured = None
+    assert torch.equal(learn(made, on, range(12)), learn(plain, on, range(12)))
+    assert_same(made, plain)
+    assert not torch.equal(made.parameters.weights, new_learner().parameters.weights)
+    assert (cuda.recordings, cuda.replays) == (1, 12 - WARM_UP_STEPS)
 
 
 def test_a_clean_plate_is_recorded_too(recorded: Callable[..., StandInCuda]) -> None:
@@ -256,16 +286,16 @@ def test_what_a_level_took_is_free_before_the_next_is_placed(
 ) -> None:
     recorded()
     alive: list[weakref.ref[Dataset]] = []
-    real = training_loop.Trainer._placed
+    real = Member._placed
 
-    def placed(self: training_loop.Trainer, data: Dataset) -> Dataset:
+    def placed(self: Member, data: Dataset) -> Dataset:
         assert not any(level() for level in alive), "the last level is still there"
         assert not self.learner._captured.recorded
         made = dataclasses.replace(real(self, data))
         alive.append(weakref.ref(made))
         return made
 
-    monkeypatch.setattr(training_loop.Trainer, "_placed", placed)
+    monkeypatch.setattr(Member, "_placed", placed)
     train(epochs=24)
     assert len(alive) == 3
 

@@ -237,7 +237,7 @@ def _json(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path) -> None:
+def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, one_thread: None) -> None:
     write_shot(tmp_path)
 
     def trained(asked: str) -> inference.Model:

@@ -119,6 +119,19 @@ def test_infer(copycat: Copycat, tmp_path: Path) -> None:
     assert "24 frames written: out.1001.exr ... out.1024.exr" in out
 
 
+def test_infer_with_the_newest_checkpoint_of_a_run(copycat: Copycat, tmp_path: Path) -> None:
+    write_shot(tmp_path)
+    copycat("train", "plate.%04d.exr", "clean.%04d.exr", "-d", "runs", "--run-name", "a", *SMALL)
+    for model, output in (("runs", "one.%04d.exr"), ("runs/a", "two.%04d.exr"), ("runs/a_3.cat", "three.%04d.exr")):
+        status, out, err = copycat("infer", model, "plate.%04d.exr", output, "--frames", 1001)
+        assert status == 0, err
+    made = [read_frame(Path(f"{name}.1001.exr"), ["R", "G", "B"]).pixels for name in ("one", "two", "three")]
+    assert (made[0] == made[2]).all()
+    assert (made[1] == made[2]).all()
+    status, out, err = copycat("export", "runs", "model.pt")
+    assert (status, out) == (0, "model.pt: R,G,B -> R,G,B\n"), err
+
+
 def test_ctrl_c_ends_a_render_with_whole_frames(tmp_path: Path, tiny: None) -> None:
     write_shot(tmp_path, tuple(range(1001, 1401)))
     random_model(tmp_path / "a.cat")

@@ -10,7 +10,18 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from copycat.runs import Run, RunError, check_name, find_run, find_runs, new_run, read_json, write_json, write_whole
+from copycat.runs import (
+    Run,
+    RunError,
+    check_name,
+    find_run,
+    find_runs,
+    model_file,
+    new_run,
+    read_json,
+    write_json,
+    write_whole,
+)
 from copycat.runs.writing import temporary_beside
 
 GOOD_NAMES = ["Training_261122_101500", "a", "shot 12", "A.b-c_d", "x" * 120]
@@ -98,6 +109,24 @@ def test_the_newest_run_comes_first_and_bad_names_are_passed_over(tmp_path: Path
     assert find_run(tmp_path, "old").name == "old"
     with pytest.raises(RunError, match=r"no run 'older'.*new, middle, old"):
         find_run(tmp_path, "older")
+
+
+def test_a_run_or_its_directory_stands_for_the_newest_checkpoint(tmp_path: Path) -> None:
+    for age, name in enumerate(["new", "new_2", "empty"]):
+        Run(tmp_path, name).summary.touch()
+        os.utime(Run(tmp_path, name).summary, (1e9 - age, 1e9 - age))
+    for run, step in (("new", 900), ("new", 1000), ("new_2", 5)):
+        Run(tmp_path, run).checkpoint(step).touch()
+    assert model_file(tmp_path) == tmp_path / "new_1000.cat"
+    assert model_file(str(tmp_path / "new_2")) == tmp_path / "new_2_5.cat"
+    for path in (tmp_path / "new_900.cat", tmp_path / "missing.cat"):
+        assert model_file(path) == path
+    assert model_file("") == Path()
+    with pytest.raises(RunError, match=r"empty.*no checkpoint yet"):
+        model_file(tmp_path / "empty")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RunError, match="holds no run"):
+        model_file(tmp_path / "other")
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:

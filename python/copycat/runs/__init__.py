@@ -23,8 +23,8 @@ So ``shot`` and ``shot_v2`` never mix. Every file is written whole beside its pl
 Lines of a ``.summary``, each a JSON object:
 
 * the header ``{"run": {...}}``: ``totalSteps``, ``stages`` as ``[[level, first step, last step], ...]`` (null
-  where a time limit decides), pairs, batch, channels, ``modelSize``, device, start time. A resume appends a further
-  header.
+  where a time limit decides), pairs, batch, channels, ``modelSize``, device, processes, start time. A resume appends a
+  further header.
 * a step ``{"step": 12, "loss": 0.031, "parts": {"l1": .., "l2": ..}, "level": 4, "lr": 1e-3, "time": 3.2}``, time in
   seconds of training so far; ``"rate"`` (steps per second) and ``"memory"`` (peak bytes on the GPU) now and then.
 * a validation ``{"step": 1000, "psnr": 38.2}``.
@@ -42,7 +42,7 @@ shown; these two need numpy and are imported by themselves.
 from __future__ import annotations
 
 from copycat.runs.display import PALETTE, Display
-from copycat.runs.files import DISPLAY_FILE, Run, check_name, find_run, find_runs, new_run
+from copycat.runs.files import DISPLAY_FILE, Run, check_name, find_run, find_runs, model_file, new_run
 from copycat.runs.history import COLUMNS, RunHistory, RunInfo, StepColumns, glance, read_info
 from copycat.runs.renaming import delete, move_files, rename
 from copycat.runs.requests import Request, answer_request, finish, send_request, stop, take_request
@@ -72,6 +72,7 @@ __all__ = [
     "find_runs",
     "finish",
     "glance",
+    "model_file",
     "move_files",
     "new_run",
     "read_info",

@@ -178,6 +178,31 @@ def find_run(directory: str | Path, name: str | None = None) -> Run:
     raise RunError(f"{directory}: there is no run {name!r} (runs: {names})")
 
 
+def model_file(path: str | Path) -> Path:
+    """The model that a path stands for.
+
+    Args:
+        path: a file, a run (``directory/name``), or a Data Directory, which stands for its newest run.
+
+    Returns:
+        The file, or the run's newest checkpoint.
+
+    Raises:
+        RunError: there is no run, or it has no checkpoint yet.
+    """
+    named, path = str(path), Path(path)
+    if named and path.is_dir():
+        run = find_run(path)
+    elif not path.exists() and path.with_name(f"{path.name}.summary").exists():
+        run = find_run(path.parent, path.name)
+    else:
+        return path
+    saved = run.checkpoints()
+    if not saved:
+        raise RunError(f"{run.summary}: the run has no checkpoint yet")
+    return saved[-1][1]
+
+
 def modified(path: Path) -> float:
     """When a file was last written, in seconds since the epoch; 0 where it cannot be read."""
     try:

@@ -1,0 +1,433 @@
+"""Several processes make one training: the same model as one makes alone, and an honest end when one is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FRAMES, TINY, Outcome, Shot, environment, losses, start_copycat, summary, write_shot
+from copycat import cat, checkpoint, distributed
+from copycat.distributed import DistributedError, Place, place
+from copycat.runs import find_run, read_info
+from hypothesis import given
+from hypothesis import strategies as st
+
+PATIENCE = 120.0
+OURS = {
+    "COPYCAT_MAIN_ADDR": "127.0.0.1",
+    "COPYCAT_MAIN_PORT": "29500",
+    "COPYCAT_RANK": "1",
+    "COPYCAT_WORLD_SIZE": "4",
+}
+TORCHRUN = {"MASTER_ADDR": "node7", "MASTER_PORT": "29400", "RANK": "2", "WORLD_SIZE": "3"}
+
+
+# -- the environment ------------------------------------------------------------------------------------------------
+
+
+def test_the_environment_says_the_place() -> None:
+    assert place({}) is None
+    assert place(OURS) == Place(1, 4, "127.0.0.1", 29500)
+    assert place(OURS | {"COPYCAT_SYNC_INTERVAL": "8"}) == Place(1, 4, "127.0.0.1", 29500, sync_interval=8)
+    assert place(TORCHRUN) == Place(2, 3, "node7", 29400, by_torchrun=True)
+    assert place(TORCHRUN | OURS) == place(OURS)
+
+
+@pytest.mark.parametrize("missing", OURS)
+def test_without_all_four_variables_a_training_is_local(missing: str) -> None:
+    assert place({name: value for name, value in OURS.items() if name != missing}) is None
+    assert place(OURS | {missing: ""}) is None
+
+
+def test_a_world_of_one_is_local() -> None:
+    assert place(OURS | {"COPYCAT_RANK": "0", "COPYCAT_WORLD_SIZE": "1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("COPYCAT_RANK", "4", "COPYCAT_RANK is '4': it must be a whole number from 0 to 3"),
+        ("COPYCAT_RANK", "-1", "COPYCAT_RANK is '-1': it must be a whole number from 0 to 3"),
+        ("COPYCAT_WORLD_SIZE", "two", "COPYCAT_WORLD_SIZE is 'two': it must be a whole number from 1 to 1048576"),
+        ("COPYCAT_MAIN_PORT", "70000", "COPYCAT_MAIN_PORT is '70000': it must be a whole number from 1 to 65535"),
+        ("COPYCAT_SYNC_INTERVAL", "0", "COPYCAT_SYNC_INTERVAL is '0': it must be a whole number from 1 to 1073741824"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_named(name: str, value: str, sentence: str) -> None:
+    with pytest.raises(DistributedError) as error:
+        place(OURS | {name: value})
+    assert str(error.value) == sentence
+
+
+@given(st.dictionaries(st.sampled_from([*OURS, *TORCHRUN, "COPYCAT_SYNC_INTERVAL"]), st.text(max_size=8)))
+def test_any_environment_is_a_place_or_a_sentence(environment: dict[str, str]) -> None:
+    with contextlib.suppress(DistributedError):
+        found = place(environment)
+        assert found is None or 0 <= found.rank < found.size
+
+
+@given(st.integers(1, 64), st.integers(1, 9))
+def test_every_crop_is_made_once(crops: int, size: int) -> None:
+    parts = []
+    for rank in range(min(size, crops)):
+        group = object.__new__(distributed.Group)
+        group.place = Place(rank, size, "127.0.0.1", 1).among(crops)
+        parts.append(group.part_of(crops))
+    assert [crop for part in parts for crop in part] == list(range(crops))
+    assert all(parts)
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(ranks: Sequence[Sequence[object]]) -> list[subprocess.Popen[str]]:
+    """A process for each rank, with its command line."""
+    port = free_port()
+    return [
+        start_copycat(
+            *words,
+            env=environment()
+            | {
+                "COPYCAT_MAIN_ADDR": "127.0.0.1",
+                "COPYCAT_MAIN_PORT": str(port),
+                "COPYCAT_RANK": str(rank),
+                "COPYCAT_WORLD_SIZE": str(len(ranks)),
+            },
+        )
+        for rank, words in enumerate(ranks)
+    ]
+
+
+def outcomes(processes: Sequence[subprocess.Popen[str]]) -> list[Outcome]:
+    """What each of them ended with."""
+    ended = []
+    try:
+        for process in processes:
+            out, err = process.communicate(timeout=PATIENCE)
+            ended.append((process.returncode, out, err))
+    finally:
+        for process in processes:
+            process.kill()
+    return ended
+
+
+def together(*words: object, count: int = 2) -> list[Outcome]:
+    return outcomes(start([words] * count))
+
+
+def scripted(folder: Path, script: str, *words: object, sync_interval: int = 1) -> list[Outcome]:
+    """Two processes of a Python script that is a command line."""
+    (folder / "script.py").write_text(script)
+    port = free_port()
+    return outcomes(
+        [
+            subprocess.Popen(
+                [sys.executable, str(folder / "script.py"), *map(str, words)],
+                env=environment()
+                | OURS
+                | {"COPYCAT_RANK": str(rank), "COPYCAT_WORLD_SIZE": "2", "COPYCAT_MAIN_PORT": str(port)}
+                | {"COPYCAT_SYNC_INTERVAL": str(sync_interval), "PYTHONPATH": str(TINY.parent)},
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for rank in (0, 1)
+        ]
+    )
+
+
+def options(shot: Shot, directory: Path, *more: object) -> list[object]:
+    return [
+        "train", shot.input, shot.ground_truth, "--data-directory", directory,
+        "--model-size", "Small", "--crop-size", 32, *more,
+    ]  # fmt: skip
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def weights(directory: Path) -> torch.Tensor:
+    """What the optimiser changes, in one vector."""
+    return checkpoint.load(find_run(directory).resume_state)[2]["weights"]
+
+
+def far(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The difference of two vectors against the length of one."""
+    return float((one - other).norm() / one.norm())
+
+
+@pytest.fixture
+def alone(shot: Shot, tmp_path: Path, tiny: None) -> Callable[..., Path]:
+    """Trains in one process; the Data Directory."""
+
+    def call(*more: object) -> Path:
+        directory = tmp_path / "alone"
+        ((status, _, err),) = outcomes([start_copycat(*options(shot, directory, *more))])
+        assert status == 0, err
+        return directory
+
+    return call
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_together_train_what_one_trains_alone(
+    count: int, alone: Callable[..., Path], shot: Shot, tmp_path: Path
+) -> None:
+    more = ("--epochs", 12, "--checkpoint-interval", 5, "--rotation-probability", 0.5, "--crops-per-pair", 2)
+    one, run = alone(*more), tmp_path / "together"
+    ended = together(*options(shot, run, *more), count=count)
+    assert [status for status, _, _ in ended] == [0] * count, ended
+    assert [out.splitlines()[-1] for _, out, _ in ended[1:]] == [f"rank {r}: finished at step 12" for r in (1, 2)][
+        : count - 1
+    ]
+    # The same crops, so the same steps but for the order of sums.
+    assert losses(find_run(run)) == pytest.approx(losses(find_run(one)), rel=0.02)
+    assert far(weights(one), weights(run)) < 0.02
+    assert [step for step, _ in find_run(run).checkpoints()] == [5, 10, 12]
+    assert summary(find_run(run))[0]["run"]["processes"] == count
+    assert len(list(run.glob("*.summary"))) == 1
+
+
+SAVES_WEIGHTS = """
+import sys
+import torch
+import tiny_copycat
+from copycat.cli import main
+from copycat.member import Member
+
+follow = Member.follow
+
+def saving(self, received):
+    try:
+        return follow(self, received)
+    finally:
+        torch.save(self.learner.parameters.weights, sys.argv.pop())
+
+Member.follow = saving
+tiny_copycat.shrink()
+main(sys.argv[1:-1])
+"""
+
+
+@pytest.mark.parametrize("sync_interval", [1, 4])
+def test_all_end_with_the_same_weights(sync_interval: int, shot: Shot, tmp_path: Path) -> None:
+    words = (*options(shot, tmp_path / "runs", "--epochs", 30), tmp_path / "weights.pt")
+    ended = scripted(tmp_path, SAVES_WEIGHTS, *words, sync_interval=sync_interval)
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert torch.equal(torch.load(tmp_path / "weights.pt"), weights(tmp_path / "runs"))
+    learned = losses(find_run(tmp_path / "runs"))
+    assert learned[-1] < 0.3 * learned[0]
+
+
+def test_a_clean_plate_and_a_mask_are_told_to_all(alone: Callable[..., Path], shot: Shot, tmp_path: Path) -> None:
+    more = ("--epochs", 6, "--clean-plate", "On", "--mask", shot.ground_truth)
+    one, run = alone(*more), tmp_path / "together"
+    ended = together(*options(shot, run, *more))
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert losses(find_run(run)) == pytest.approx(losses(find_run(one)), rel=0.02)
+
+
+def test_more_processes_than_crops_use_only_as_many(shot: Shot, tmp_path: Path) -> None:
+    run = tmp_path / "runs"
+    more = ("--epochs", 2, "--batch-size-type", "Manual", "--batch-size", 2)
+    ended = together(*options(shot, run, *more), count=3)
+    assert [status for status, _, _ in ended] == [0, 0, 0], ended
+    assert ended[2][1] == "rank 2 has nothing to do: a step has fewer crops than there are processes\n"
+    assert summary(find_run(run))[0]["run"]["processes"] == 2
+
+
+def test_a_model_to_start_from_and_a_resume_are_given_to_all(
+    alone: Callable[..., Path], shot: Shot, tmp_path: Path
+) -> None:
+    run, begun = tmp_path / "together", tmp_path / "begun"
+    ended = together(*options(shot, run, "--epochs", 8))
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    ended = together("resume", run, "--epochs", 16)
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert ended[1][1].splitlines()[-1] == "rank 1: finished at step 16"
+    assert len(losses(find_run(run))) == 16
+    start = ("--initial-weights", "Checkpoint", "--checkpoint-file", find_run(run).checkpoints()[-1][1], "--epochs", 2)
+    one = alone(*start)
+    ended = together(*options(shot, begun, *start))
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert losses(find_run(begun)) == pytest.approx(losses(find_run(one)), rel=0.02)
+    assert losses(find_run(begun))[0] < 0.8 * losses(find_run(run))[0]
+
+
+def test_torchrun_starts_them_too(shot: Shot, tmp_path: Path) -> None:
+    run = tmp_path / "runs"
+    words = [str(word) for word in options(shot, run, "--epochs", 6)]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(TINY), *words],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "finished at step 6" in done.stdout
+    assert "rank 1: finished at step 6" in done.stdout
+    assert summary(find_run(run))[0]["run"]["processes"] == 2
+
+
+SIGNALS_ITSELF = """
+import os, signal, sys
+import tiny_copycat
+from copycat import member
+from copycat.cli import main
+
+load_dataset = member.load_dataset
+
+def loading(*arguments, **options):
+    if os.environ["COPYCAT_RANK"] == "0":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return load_dataset(*arguments, **options)
+
+member.load_dataset = loading
+tiny_copycat.shrink()
+main(sys.argv[1:])
+"""
+
+
+# -- trouble ----------------------------------------------------------------------------------------------------------
+
+
+def started(shot: Shot, run: Path, *more: object) -> list[subprocess.Popen[str]]:
+    """Two processes that train and have saved."""
+    processes = start([options(shot, run, "--epochs", 100000, "--checkpoint-interval", 5, *more)] * 2)
+    try:
+        wait_for(lambda: any(run.glob("*.ost")) or any(process.poll() is not None for process in processes))
+        assert [process.poll() for process in processes] == [None, None]
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
+    return processes
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_any_of_them_stops_all_and_saves(rank: int, shot: Shot, tmp_path: Path) -> None:
+    processes = started(shot, tmp_path / "runs")
+    processes[rank].send_signal(signal.SIGTERM)
+    ended = outcomes(processes)
+    assert [status for status, _, _ in ended] == [143, 143], ended
+    run = find_run(tmp_path / "runs")
+    step = read_info(run).steps
+    assert run.checkpoints()[-1][0] == step
+    assert ended[1][1].splitlines()[-1] == f"rank 1: terminated at step {step}"
+
+
+def test_a_signal_while_frames_are_read_stops_all(shot: Shot, tmp_path: Path) -> None:
+    ended = scripted(tmp_path, SIGNALS_ITSELF, *options(shot, tmp_path / "runs", "--epochs", 3))
+    assert [status for status, _, _ in ended] == [143, 143], ended
+    assert ended[1][1].splitlines()[-1] == "rank 1: terminated at step 0"
+    assert read_info(find_run(tmp_path / "runs")).state == "stopped"
+
+
+def test_when_one_is_killed_the_rest_is_saved_and_said(shot: Shot, tmp_path: Path, tiny: None) -> None:
+    processes = started(shot, tmp_path / "runs")
+    processes[1].kill()
+    (status, _, err), _ = outcomes(processes)
+    assert status == 1
+    assert err.startswith("error: another process of this training has ended, or the connection to it is lost: ")
+    assert err.count("\n") == 1
+    run = find_run(tmp_path / "runs")
+    assert read_info(run).state == "failed"
+    step = checkpoint.load(run.resume_state)[0].step
+    assert len(losses(run)) == step == run.checkpoints()[-1][0]
+    cat.load(run.checkpoint(step))
+    ((status, out, err),) = outcomes([start_copycat("resume", tmp_path / "runs", "--epochs", step + 3)])
+    assert status == 0, err
+    assert f"finished at step {step + 3}" in out
+
+
+def test_when_rank_0_is_killed_the_others_end_with_a_sentence(shot: Shot, tmp_path: Path) -> None:
+    processes = started(shot, tmp_path / "runs")
+    processes[0].kill()
+    _, (status, _, err) = outcomes(processes)
+    assert status == 1
+    assert err.startswith("error: another process of this training has ended, or the connection to it is lost: ")
+    assert err.count("\n") == 1
+
+
+def test_why_rank_0_fails_is_said_by_all(shot: Shot, tmp_path: Path) -> None:
+    (tmp_path / "abort.py").write_text("def now(event):\n    raise ValueError('enough')\n")
+    more = ("--epochs", 9, "--after-frame-render", "abort:now")
+    os.environ["PYTHONPATH"] = str(tmp_path)
+    try:
+        ended = together(*options(shot, tmp_path / "runs", *more))
+    finally:
+        del os.environ["PYTHONPATH"]
+    assert [status for status, _, _ in ended] == [1, 1], ended
+    assert "enough" in ended[0][2]
+    assert ended[1][2].startswith("error: rank 0: ")
+    assert "enough" in ended[1][2]
+
+
+def test_other_frames_are_refused_by_all(shot: Shot, tmp_path: Path) -> None:
+    other = write_shot(tmp_path / "other", tuple(frame + 50 for frame in FRAMES))
+    runs = tmp_path / "runs"
+    ended = outcomes(start([options(shot, runs, "--epochs", 2), options(other, runs, "--epochs", 2)]))
+    sentence = "error: rank 1 reads other training frames than rank 0; start all alike\n"
+    assert [(status, err) for status, _, err in ended] == [(1, sentence)] * 2
+
+
+def test_a_frame_that_one_cannot_read_ends_all(shot: Shot, tmp_path: Path) -> None:
+    other = write_shot(tmp_path / "other")
+    broken = Path(other.ground_truth % FRAMES[2])
+    broken.write_bytes(broken.read_bytes()[:900])
+    runs = tmp_path / "runs"
+    ended = outcomes(start([options(shot, runs, "--epochs", 2), options(other, runs, "--epochs", 2)]))
+    assert [status for status, _, _ in ended] == [1, 1], ended
+    assert ended[0][2].startswith("error: rank 1: ")
+    assert all(str(broken) in err for _, _, err in ended)
+
+
+def test_an_address_where_rank_0_cannot_listen_is_named(shot: Shot, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        variables = OURS | {"COPYCAT_RANK": "0", "COPYCAT_MAIN_PORT": str(port)}
+        process = start_copycat(*options(shot, tmp_path / "runs"), env=environment() | variables)
+        ((status, _, err),) = outcomes([process])
+    assert (status, err) == (1, f"error: rank 0 cannot listen at 127.0.0.1:{port}: Address already in use\n")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_ends_the_wait_for_the_others(shot: Shot, tmp_path: Path) -> None:
+    variables = OURS | {"COPYCAT_RANK": "0", "COPYCAT_MAIN_PORT": str(free_port())}
+    process = start_copycat(
+        *options(shot, tmp_path / "runs"),
+        env=environment() | variables,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert process.stdout
+        assert "meets the others" in process.stdout.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == -signal.SIGINT
+    finally:
+        process.kill()
+        process.communicate()
