@@ -32,7 +32,7 @@ def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding) -> Tensor:
     """The clean plate of painted frames.
 
     Args:
-        bank: [N, H, W, C] Ground Truth.
+        bank: [N, H, W, C] Ground Truth, finite.
         valid: [N, 4] int32, x0, y0, x1, y1 (half open) of each frame's pixels.
         encoding: of the channels.
 
@@ -52,8 +52,8 @@ def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding) -> Tensor:
                 frame[(rows < y0) | (rows >= y1) | (columns < x0) | (columns >= x1)] = np.nan
             # Where no frame has data no crop lies either.
             values[:, np.isnan(values).all(axis=(0, -1))] = 0
-        middle = np.nanmedian(values, axis=0) if not whole else np.median(values, axis=0)
-        spread = np.nanmean(np.abs(values - middle), axis=(0, -1))
+        middle = _median(values, gaps=not whole)
+        spread = (np.mean if whole else np.nanmean)(np.abs(values - middle), axis=(0, -1))
         planes = np.concatenate([middle, np.log(spread + _LEAST_SPREAD)[..., None]], axis=-1)
         plate[0, y : y + step] = torch.from_numpy(planes)
     return plate
@@ -88,7 +88,7 @@ def is_shown(
         if not len(x):
             continue
         painted = _normalised(targets[frames, y, x], encodings[1])
-        others = np.median(np.delete(painted, place, axis=0), axis=0)
+        others = _median(np.delete(painted, place, axis=0))
         source = _normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
         edit += float(np.square(source - painted[place]).sum())
         error += float(np.square(others - painted[place]).sum())
@@ -156,6 +156,25 @@ def _chosen(count: int) -> list[int]:
     """Which of so many frames are looked at: all, or some spread evenly."""
     places = np.linspace(0, count - 1, min(count, _MOST_FRAMES))
     return [round(place) for place in places]
+
+
+def _median(values: np.ndarray, gaps: bool = False) -> np.ndarray:
+    """The median of [N, ...] over N, equal to numpy's and faster: numpy sorts many columns at once, but selects in one.
+
+    Args:
+        values: float32.
+        gaps: whether NaN is no value, as in ``np.nanmedian``; else it makes the median NaN, as in ``np.median``.
+    """
+    ordered = np.sort(values, axis=0)  # NaN comes last
+    if gaps:
+        last = np.count_nonzero(~np.isnan(ordered), axis=0, keepdims=True) - 1
+        low, high = (np.take_along_axis(ordered, at, axis=0)[0] for at in (last // 2, (last + 1) // 2))
+    else:
+        last = len(ordered) - 1
+        low, high = ordered[last // 2], ordered[(last + 1) // 2]
+        high = np.where(np.isnan(ordered[-1]), ordered[-1], high)
+    middle: np.ndarray = (low + high) / 2
+    return middle
 
 
 def _normalised(values: Tensor, encoding: ops.Encoding) -> np.ndarray:

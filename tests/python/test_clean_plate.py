@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from copycat.models import Network
 from copycat.sequence import read_frame, write_frame
 from copycat.trainer import resume, train
 from copycat.weights import StartingPoint
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 RGB = ("R", "G", "B")
@@ -75,6 +78,35 @@ def test_it_is_the_median_of_the_painted_frames_and_how_far_they_lie_apart() -> 
     torch.testing.assert_close(plate[..., :3], bank.median(dim=0).values, atol=1e-3, rtol=0)
     assert plate.shape == (20, 30, 4)
     assert plate[4:9, 5:10, 3].max() < plate[10:, :, 3].min() - 1
+
+
+@given(
+    frames=st.integers(1, 26),
+    dtype=st.sampled_from([torch.half, torch.float]),
+    lost=st.sampled_from([0, 1, 40]),
+    gaps=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_the_medians_are_numpy_s(frames: int, dtype: torch.dtype, lost: int, gaps: bool, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    bank = torch.randn(frames, 16, 17, 2, generator=random, dtype=torch.float).mul(100).round().div(64).to(dtype)
+    bank.view(-1)[torch.randint(bank.numel(), (lost,), generator=random)] = torch.nan
+    valid = torch.tensor([[0, 0, 17, 16]] * frames, dtype=torch.int32)
+    kept = bank.float().numpy().copy()
+    if gaps:
+        valid[0] = torch.tensor([2, 1, 16, 15])
+        outside = np.ones((16, 17), bool)
+        outside[1:15, 2:16] = False
+        kept[0, outside] = np.nan
+    chosen = kept[np.round(np.linspace(0, frames - 1, min(frames, 24))).astype(int)]
+    if gaps:
+        chosen[:, np.isnan(chosen).all(axis=(0, -1))] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of what is NaN all over
+        wanted = (np.nanmedian if gaps else np.median)(chosen, axis=0)
+        plate = clean_plate.of_frames(bank, valid, ops.Encoding.identity(2))
+    np.testing.assert_array_equal(plate[0, ..., :2].numpy(), wanted.astype(np.float16))
+    np.testing.assert_array_equal(clean_plate._median(chosen, gaps), wanted)  # float32, as it is compared
 
 
 def test_of_many_frames_some_are_looked_at() -> None:
