@@ -39,7 +39,7 @@ struct Instance {
   std::atomic<bool> changing{false};  // the user's last wish is still being fulfilled
   std::mutex mutex;                   // of what follows; several renders may run at once
   std::string posted;
-  Channels channels;  // of the model last used
+  Channels channels;  // of the model last used; empty while none was
 };
 
 struct RenderArguments {

@@ -64,12 +64,12 @@ class InferenceEffect final : public Effect {
     if (edit.parameter == "modelFile") {
       instance.post(kOfxMessageWarning, "");
       remember(instance, {});
-      show_channels(instance, edit.time);  // the earlier model's would stay where this one cannot be read
+      show(instance, {}, edit.time);  // the earlier model's would stay where this one cannot be read
       const std::string file = instance.parameters.text("modelFile", edit.time);
       if (!file.empty()) remember(instance, read_channels(file).value_or(Channels{}));
     }
-    // What the file does not say by itself, the first render does.
-    show_channels(instance, edit.time);
+    // What the file does not say by itself, the first render does; a loaded project's stay until then.
+    if (const Channels known = remembered(instance); !known.in.empty()) show(instance, known, edit.time);
   }
 
  private:
@@ -78,11 +78,13 @@ class InferenceEffect final : public Effect {
     instance.channels = channels;
   }
 
+  static Channels remembered(Instance& instance) {
+    std::lock_guard lock(instance.mutex);
+    return instance.channels;
+  }
+
   // Only in InstanceChanged.
-  static void show_channels(Instance& instance, OfxTime time) {
-    std::unique_lock lock(instance.mutex);
-    const Channels channels = instance.channels;
-    lock.unlock();
+  static void show(const Instance& instance, const Channels& channels, OfxTime time) {
     instance.parameters.set_text("channelsIn", channels.in, time);
     instance.parameters.set_text("channelsOut", channels.out, time);
   }

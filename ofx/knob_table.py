@@ -56,6 +56,7 @@ def row(table: str, knob: dict[str, Any]) -> str:
         str(high),
         choices,
         str(len(knob["choices"])),
+        "true" if knob["kept"] else "false",
     ]
     return "    {" + ", ".join(fields) + "},"
 

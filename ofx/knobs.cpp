@@ -132,7 +132,7 @@ void define_parameters(OfxParamSetHandle params, const KnobTable& table, const s
     p.set(kOfxParamPropEvaluateOnChange, shows_something ? 1 : 0);
     if (is_read_out(knob)) {
       p.set(kOfxParamPropEnabled, 0);
-      p.set(kOfxParamPropPersistant, 0);
+      p.set(kOfxParamPropPersistant, knob.is_kept ? 1 : 0);
       p.set(kOfxParamPropCanUndo, 0);
     }
     describe_value(p, knob, gpu_name);

@@ -24,6 +24,7 @@ struct Knob {
   double minimum, maximum;
   const char* const* choices;
   int choice_count;
+  bool is_kept;  // a read-out that a project keeps
 };
 
 struct KnobTable {

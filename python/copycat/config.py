@@ -456,9 +456,12 @@ _COPYCAT_EXTRAS = (
     ),
 )
 
+# A project keeps them, since hosts let a plugin set nothing while one is loaded.
 _INFERENCE_EXTRAS = (
-    _extra("channelsIn", "Channels In", "info", "Inference", "The channels the model takes.", "", on=HOSTED),
-    _extra("channelsOut", "Channels Out", "info", "Inference", "The channels the model makes.", "", on=HOSTED),
+    _extra("channelsIn", "Channels In", "info", "Inference", "The channels the model takes.", "", on=HOSTED, kept=True),
+    _extra(
+        "channelsOut", "Channels Out", "info", "Inference", "The channels the model makes.", "", on=HOSTED, kept=True
+    ),
 )
 
 COPYCAT_KNOBS: tuple[Knob, ...] = (_GPU_NAME, *Settings.knobs(), *_COPYCAT_EXTRAS, *ProgressSettings.knobs())

@@ -37,6 +37,7 @@ class Knob:
         minimum, maximum: inclusive range of a number, None where open.
         shown_on: the surfaces on which the knob appears.
         alias: another script name accepted on input.
+        kept: whether a host's project keeps what a read-out shows; it keeps all that is not one.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Knob:
     maximum: float | None = None
     shown_on: frozenset[Surface] = EVERYWHERE
     alias: str | None = None
+    kept: bool = False
 
 
 def choice_label(choice: Any) -> str:

@@ -123,11 +123,18 @@ void give_default(Param& param) {
   if (held != param.properties.values.end() && !held->second.empty()) param.value = held->second[0];
 }
 
+// With "project", as a project is loaded that was saved with that instance: what persists is there before
+// CreateInstance, and nothing is said of a change.
 Json create(const Json& command) {
   OfxStatus status;
   auto effect = described(command, status);
   effect->is_instance = true;
-  for (auto& param : effect->params) give_default(*param);
+  Effect* saved = command.has("project") ? g_effects.at(command["project"].text()).get() : nullptr;
+  for (auto& param : effect->params) {
+    give_default(*param);
+    if (saved && param->properties.integer(kOfxParamPropPersistant, 1))
+      param->value = saved->param(param->name)->value;
+  }
   status = call(effect.get(), effect->plugin, kOfxActionCreateInstance, nullptr, nullptr);
   g_effects[command["instance"].text("it")] = std::move(effect);
   return status_answer(status);

@@ -81,7 +81,8 @@ def check_value(knob: Knob, row: dict[str, Any]) -> None:
         assert row["OfxParamPropChoiceOption"] == [choice_label(choice) for choice in knob.choices]
         assert knob.choices[int(default)] == knob.default
     elif knob.kind in ("info", "table"):
-        assert row["OfxParamPropEnabled"] == row["OfxParamPropPersistant"] == row["OfxParamPropEvaluateOnChange"] == [0]
+        assert row["OfxParamPropEnabled"] == row["OfxParamPropEvaluateOnChange"] == row["OfxParamPropCanUndo"] == [0]
+        assert row["OfxParamPropPersistant"] == [int(knob.kept)]
         assert knob.name == "gpuName" or default == (knob.default or "")
         lines = knob.kind == "table" or "\n" in default
         assert row["OfxParamPropStringMode"] == [f"OfxParamStringIs{'MultiLine' if lines else 'SingleLine'}"]

@@ -279,8 +279,8 @@ def model(path: Path, channels_in: tuple[str, ...] = ("R", "G", "B"), channels_o
     return path
 
 
-def channels(host: ofx_host.Host) -> list[str]:
-    return [str(host.do("get", param=name)["value"]) for name in ("channelsIn", "channelsOut")]
+def channels(host: ofx_host.Host, instance: str = "it") -> list[str]:
+    return [str(host.do("get", instance=instance, param=name)["value"]) for name in ("channelsIn", "channelsOut")]
 
 
 def test_choosing_a_model_waits_for_no_worker(tmp_path: Path) -> None:
@@ -321,6 +321,28 @@ def test_choosing_a_model_waits_for_no_worker(tmp_path: Path) -> None:
         assert children == ""
 
 
+def test_a_loaded_project_shows_the_channels_at_once(tmp_path: Path) -> None:
+    with ofx_host.Host(tmp_path, {"COPYCAT_PYTHON": "/bin/false"}) as host:
+        host.create("Inference", instance="saved")
+        path = model(tmp_path / "run_100.cat", ("R", "G", "B", "depth.Z"), ("R", "A"))
+        host.do("change", instance="saved", param="modelFile", value=str(path))
+
+        for broken in (None, b"", b"PK\x03\x04 code/__torch__"):
+            if broken is not None:
+                path.write_bytes(broken)
+            assert host.do("create", plugin="Inference", context="Filter", project="saved")["status"] == 0
+            assert channels(host) == ["R, G, B, depth.Z", "R, A"]
+            assert host.do("change", param="checkpoint", value=7)["status"] == 0
+            assert channels(host) == ["R, G, B, depth.Z", "R, A"]
+            host.do("destroy")
+        host.do("create", plugin="Inference", context="Filter", project="saved")
+        assert host.do("change", param="modelFile", value=str(path))["status"] != 0
+        assert channels(host) == ["", ""]
+        assert [message["type"] for message in host.messages()] == ["OfxMessageError"] * 2
+        children = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children").read_text()
+        assert children == ""
+
+
 def test_what_the_file_does_not_say_the_first_render_does(tmp_path: Path) -> None:
     model(make(tmp_path, "run", 3).checkpoint(3), ("R", "G", "B"), ("R", "G", "B"))
     with ofx_host.Host(tmp_path, REAL) as host:
@@ -332,3 +354,13 @@ def test_what_the_file_does_not_say_the_first_render_does(tmp_path: Path) -> Non
         host.render(source)
         host.do("change", param="tileOverlap", value=0)
         assert channels(host) == ["R, G, B", "R, G, B"]
+        # Another training since the project was saved.
+        model(make(tmp_path, "later", 3).checkpoint(3), ("R", "G", "B"), ("A",))
+        with Display.edit(tmp_path) as display:
+            display.active = "later"
+        host.do("create", plugin="Inference", context="Filter", instance="loaded", project="it")
+        assert channels(host, "loaded") == ["R, G, B", "R, G, B"]
+        host.clip("Source", source, instance="loaded")
+        host.render(source, instance="loaded")
+        host.do("change", instance="loaded", param="tileOverlap", value=16)
+        assert channels(host, "loaded") == ["R, G, B", "A"]
