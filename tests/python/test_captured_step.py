@@ -113,13 +113,13 @@ def assert_same(one: Learner, other: Learner) -> None:
 def test_a_training_of_three_stages_records_three_steps_and_is_the_same(
     recorded: Callable[..., StandInCuda], train: Train
 ) -> None:
-    knobs: dict[str, Any] = {"epochs": 24, "flop_probability": 0.5, "image_interval": 7, "checkpoint_interval": 5}
+    knobs: dict[str, Any] = {"epochs": 40, "flop_probability": 0.5, "image_interval": 7, "checkpoint_interval": 5}
     plain = train(**knobs).run
     cuda = recorded()
     run = train(**knobs).run
-    assert (cuda.recordings, cuda.replays) == (3, 24 - 3 * WARM_UP_STEPS)
+    assert (cuda.recordings, cuda.replays) == (3, 40 - 3 * WARM_UP_STEPS)
     assert losses(run) == losses(plain)
-    weights, others = (cat.load(made.checkpoint(24))[1] for made in (run, plain))
+    weights, others = (cat.load(made.checkpoint(40))[1] for made in (run, plain))
     assert all(torch.equal(weight, others[name]) for name, weight in weights.items())
 
 

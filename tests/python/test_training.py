@@ -49,11 +49,11 @@ def test_the_summary_says_what_the_runs_package_says(train: Train) -> None:
     first, *steps, last = summary(run)
     header = first["run"]
     assert header["totalSteps"] == 12
-    assert header["stages"] == [[4, 1, 4], [2, 5, 8], [1, 9, 12]]
+    assert header["stages"] == [[4, 1, 2], [2, 3, 4], [1, 5, 12]]
     assert (header["pairs"], header["batch"], header["channels"]) == (4, 4, "rgb -> rgb")
     assert (header["modelSize"], header["device"]) == ("Small", "CPU")
     assert [record["step"] for record in steps] == list(range(1, 13))
-    assert [record["level"] for record in steps] == [4] * 4 + [2] * 4 + [1] * 4
+    assert [record["level"] for record in steps] == [4] * 2 + [2] * 2 + [1] * 8
     for record in steps:
         assert set(record) == {"step", "loss", "parts", "level", "lr", "time"}
         assert math.isfinite(record["loss"])
