@@ -1,36 +1,21 @@
-"""Frame pairs -> frame banks in memory -> crops.
-
-A bank is one array ``[N, H, W, C]`` (float16, or float32 where half cannot hold the files' values) with the frames of
-all pairs, origin top left. Frames smaller than the largest lie in the top left corner; ``valid`` says where each holds
-data.
-"""
+"""A training's frames with what follows from them: encodings, where pairs differ, a clean plate; at any level."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
-import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from copycat import cat, clean_plate, compare, ops, sequence
+from copycat import cat, clean_plate, ops
 from copycat.check import Inspection
 from copycat.config import Settings
-from copycat.devices import free_memory
 from copycat.difference import difference_centres
 from copycat.encoding import choose_encoding, mattes
+from copycat.frame_banks import read_banks
 from copycat.frame_pairs import DatasetError, FramePair
-from copycat.pixel_check import without_non_finite
-
-_READERS = max(2, min(8, os.cpu_count() or 2))
-_SMALLEST_FRAME = 16
 
 
 @dataclass
@@ -39,7 +24,7 @@ class Dataset:
 
     Attributes:
         pairs: where the frames come from.
-        input_bank, target_bank: [N, H, W, C].
+        input_bank, target_bank: [N, H, W, C], as :mod:`copycat.frame_banks` has them.
         mask_bank: [N, H, W, 1] weights, or None.
         valid: [N, 4] int32 on the CPU: x0, y0, x1, y1 (half open) of each frame's pixels.
         centres: [M, 2] int32 x, y where the pair differs, sorted by frame; centre_offsets: [N + 1] int32.
@@ -141,7 +126,7 @@ def load_dataset(
     progress: Callable[[int, int], None] | None = None,
     inspection: Inspection | None = None,
 ) -> Dataset:
-    """Reads frame pairs into banks, in threads, each frame straight into its place.
+    """Reads frame pairs into banks, and finds out what a training must know of them.
 
     Args:
         pairs: what to read.
@@ -156,118 +141,38 @@ def load_dataset(
         DatasetError: sizes or channels do not fit, or there are pixels that are not finite.
         sequence.SequenceError: a file cannot be read or lacks a channel.
     """
-    infos = [sequence.read_info(pair.input) for pair in pairs]
-    target_infos = [sequence.read_info(pair.ground_truth) for pair in pairs]
-    for pair, a, b in zip(pairs, infos, target_infos, strict=True):
-        if (a.width, a.height) != (b.width, b.height):
-            raise DatasetError(
-                f"{pair.ground_truth}: the Ground Truth is {b.width}x{b.height}, "
-                f"its Input {pair.input.name} is {a.width}x{a.height}"
-            )
-        if min(a.width, a.height) < _SMALLEST_FRAME:
-            raise DatasetError(f"{pair.input}: {a.width}x{a.height} is too small to train on; 16x16 is the least")
-    input_channels = sequence.resolve_channels(settings.input_channels, infos[0])
-    target_channels = sequence.resolve_channels(settings.ground_truth_channels, target_infos[0])
-    width, height = max(i.width for i in infos), max(i.height for i in infos)
-    masked = bool(settings.mask_channel) or any(pair.mask for pair in pairs) or settings.non_finite == "Mask"
-    shapes = {
-        "input": (len(pairs), height, width, len(input_channels)),
-        "target": (len(pairs), height, width, len(target_channels)),
-        "mask": (len(pairs), height, width, 1),
-    }
-    dtypes = {"input": _bank_dtype(infos), "target": _bank_dtype(target_infos), "mask": np.dtype(np.float16)}
-    needed = {name: math.prod(shapes[name]) * dtypes[name].itemsize for name in shapes if name != "mask" or masked}
-    on_disk = _on_disk(settings.bank, sum(needed.values()))
-    banks = {name: _allocate(shapes[name], dtypes[name], on_disk, directory) for name in needed}
-    valid = np.zeros((len(pairs), 4), np.int32)
-    digests: list[bytes] = [b""] * len(pairs)
-    bad: list[str] = [""] * len(pairs)
-    moves: list[str] = [""] * len(pairs)
-    if settings.align_ground_truth and input_channels != target_channels:
-        raise DatasetError(
-            f"{pairs[0].ground_truth}: Align Ground Truth compares it with the Input, so both need the same channels, "
-            f"not {','.join(input_channels)} and {','.join(target_channels)}"
-        )
-
-    def read(index: int) -> None:
-        pair = pairs[index]
-        place = {name: bank[index, : infos[index].height, : infos[index].width] for name, bank in banks.items()}
-        source = sequence.read_frame(pair.input, input_channels, out=place["input"])
-        target = sequence.read_frame(pair.ground_truth, target_channels, out=place["target"])
-        x0, y0 = np.maximum(source.valid[:2], target.valid[:2])
-        x1, y1 = np.minimum(source.valid[2:], target.valid[2:])
-        if min(x1 - x0, y1 - y0) < _SMALLEST_FRAME:
-            raise DatasetError(f"{pair.ground_truth}: its data window hardly meets that of the Input {pair.input.name}")
-        valid[index] = x0, y0, x1, y1
-        digest = hashlib.sha256()
-        for name in ("input", "target"):
-            digest.update(np.ascontiguousarray(place[name]).view(np.uint8).data)
-        digests[index] = digest.digest()
-        if "mask" in place:
-            finite = [np.isfinite(place[name]).all(axis=-1, keepdims=True) for name in ("input", "target")]
-            place["mask"][...] = _mask(pair, settings, infos[index]) * finite[0] * finite[1]
-        for name, file in (("input", pair.input), ("target", pair.ground_truth)):
-            if said := without_non_finite(place[name], 0, 0):
-                bad[index] = f"{file}: {said}"
-        if settings.align_ground_truth:
-            source_part, target_part = (place[name][y0:y1, x0:x1] for name in ("input", "target"))
-            wanted = target_part.astype(np.float32)
-            if shift := compare.picture_shift(source_part.astype(np.float32), wanted):
-                target_part[...] = compare.moved(wanted, -shift.dx, -shift.dy)
-                moves[index] = f"{pair.ground_truth}: moved back by {shift.dx:+.2f} pixels in x, {shift.dy:+.2f} in y"
-                # What came in over the edge is not data.
-                edge = math.ceil(max(abs(shift.dx), abs(shift.dy)))
-                if min(x1 - x0, y1 - y0) - 2 * edge >= _SMALLEST_FRAME:
-                    valid[index] = x0 + edge, y0 + edge, x1 - edge, y1 - edge
-        if inspection:
-            x0, y0, x1, y1 = valid[index]
-            source_part, target_part = (place[name][y0:y1, x0:x1] for name in ("input", "target"))
-            empty_mask = bool(pair.mask or settings.mask_channel) and not place["mask"].any()
-            inspection.look(pair.input, pair.ground_truth, source_part, target_part, empty_mask)
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        try:
-            for done, _ in enumerate(pool.map(read, range(len(pairs))), 1):
-                if progress:
-                    progress(done, len(pairs))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # whoever stops, or fails, does not wait for the frames not yet begun
-            raise
-    warnings = [sentence for sentence in (*bad, *moves) if sentence]
-    if any(bad) and settings.non_finite == "Error":
-        raise DatasetError(f"{warnings[0]}; repair the frame, or set Non-Finite Pixels to Mask to leave them out")
-    input_bank, target_bank = torch.from_numpy(banks["input"]), torch.from_numpy(banks["target"])
-    residual = tuple(input_channels.index(c) if c in input_channels else -1 for c in target_channels)
+    banks = read_banks(pairs, settings, directory=directory, progress=progress, inspection=inspection)
+    input_bank, target_bank, valid = (torch.from_numpy(array) for array in (banks.input, banks.target, banks.valid))
+    names = banks.input_channels, banks.target_channels
+    residual = tuple(names[0].index(name) if name in names[0] else -1 for name in names[1])
     if encodings is None:
-        linear = infos[0].linear
-        where = torch.from_numpy(valid)
-        source_encoding = choose_encoding(input_bank, where, input_channels, linear)
-        own = choose_encoding(target_bank, where, target_channels, target_infos[0].linear)
+        source_encoding = choose_encoding(input_bank, valid, names[0], banks.input_linear)
+        own = choose_encoding(target_bank, valid, names[1], banks.target_linear)
         # A channel that starts from the Input's must be in the Input's units.
         target_encoding = _merge(own, source_encoding, residual)
-        target_encoding = replace(target_encoding, matte=mattes(target_bank, where, target_encoding, settings.matte))
+        target_encoding = replace(target_encoding, matte=mattes(target_bank, valid, target_encoding, settings.matte))
         encodings = (source_encoding, target_encoding)
-    centres, offsets = difference_centres(banks["input"], banks["target"], valid, encodings, settings.seed)
+    centres, offsets = difference_centres(banks.input, banks.target, banks.valid, encodings, settings.seed)
     data = Dataset(
         pairs=tuple(pairs),
         input_bank=input_bank,
         target_bank=target_bank,
-        mask_bank=torch.from_numpy(banks["mask"]) if masked else None,
-        valid=torch.from_numpy(valid),
+        mask_bank=None if banks.mask is None else torch.from_numpy(banks.mask),
+        valid=valid,
         centres=torch.from_numpy(centres),
         centre_offsets=torch.from_numpy(offsets),
-        input_channels=input_channels,
-        target_channels=target_channels,
+        input_channels=names[0],
+        target_channels=names[1],
         residual=residual,
         input_encoding=encodings[0],
         target_encoding=encodings[1],
-        linear=infos[0].linear,
+        linear=banks.input_linear,
         level=1,
-        data_hash=hashlib.sha256(b"".join(digests)).hexdigest(),
-        warnings=tuple(warnings),
+        data_hash=banks.data_hash,
+        warnings=banks.warnings,
     )
     if told_plate is None:
-        told_plate = _wants_plate(data, infos, settings.clean_plate)
+        told_plate = _wants_plate(data, banks.sizes, settings.clean_plate)
         if told_plate and settings.clean_plate == "Auto":
             data.warnings += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
     if told_plate:
@@ -275,7 +180,7 @@ def load_dataset(
     return data
 
 
-def _wants_plate(data: Dataset, infos: Sequence[sequence.FrameInfo], asked: str) -> bool:
+def _wants_plate(data: Dataset, sizes: Sequence[tuple[int, int]], asked: str) -> bool:
     """Whether there is to be a clean plate; raises DatasetError where one is asked for that cannot be."""
     if asked == "Off":
         return False
@@ -283,11 +188,11 @@ def _wants_plate(data: Dataset, infos: Sequence[sequence.FrameInfo], asked: str)
     wrong = ""
     if len(pairs) < clean_plate.LEAST_FRAMES:
         wrong = f"{pairs[0].ground_truth}: a Clean Plate needs {clean_plate.LEAST_FRAMES} painted frames or more"
-    for pair, info in zip(pairs, infos, strict=True):
-        if (info.width, info.height) != (infos[0].width, infos[0].height):
+    for pair, (width, height) in zip(pairs, sizes, strict=True):
+        if (width, height) != sizes[0]:
             wrong = (
-                f"{pair.input}: for a Clean Plate all frames must be of one size; this one is "
-                f"{info.width}x{info.height}, {pairs[0].input.name} is {infos[0].width}x{infos[0].height}"
+                f"{pair.input}: for a Clean Plate all frames must be of one size; this one is {width}x{height}, "
+                f"{pairs[0].input.name} is {sizes[0][0]}x{sizes[0][1]}"
             )
     if asked == "On":
         if wrong:
@@ -301,56 +206,6 @@ def _wants_plate(data: Dataset, infos: Sequence[sequence.FrameInfo], asked: str)
         (data.input_encoding, data.target_encoding),
         data.residual,
     )
-
-
-def _bank_dtype(infos: Sequence[sequence.FrameInfo]) -> np.dtype[np.floating]:
-    """Half where it holds what the files hold: 8 bits and half itself."""
-    narrow = all(info.dtype in ("half", "uint8") for info in infos)
-    return np.dtype(np.float16 if narrow else np.float32)
-
-
-def _on_disk(bank: str, size: int) -> bool:
-    """Whether banks of ``size`` bytes are kept in a file; raises DatasetError where memory was asked for in vain."""
-    free = free_memory()
-    if bank == "host" and size > free:
-        raise DatasetError(
-            f"the data set needs {size / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; set Bank to auto or "
-            "disk, or train on fewer frames"
-        )
-    return bank == "disk" or (bank != "host" and size > 0.6 * free)
-
-
-def _allocate(
-    shape: tuple[int, ...], dtype: np.dtype[np.floating], on_disk: bool, directory: Path | None
-) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:
-    """Zeroed array in memory, or in a file that goes away with the process."""
-    if not on_disk:
-        return np.zeros(shape, dtype)
-    size = math.prod(shape) * dtype.itemsize
-    try:
-        with tempfile.TemporaryFile(dir=directory) as stream:
-            os.posix_fallocate(stream.fileno(), 0, size)
-            return np.memmap(stream, dtype, "r+", shape=shape)
-    except OSError as error:
-        raise DatasetError(
-            f"{directory or tempfile.gettempdir()}: no room for the data set of {size / 1e9:.1f} GB: {error.strerror}"
-        ) from error
-
-
-def _mask(pair: FramePair, settings: Settings, info: sequence.FrameInfo) -> np.ndarray:
-    """[H, W, 1] loss weights of a frame: ones, the mask sequence's first channel, or the mask channel."""
-    if pair.mask is not None:
-        mask_info = sequence.read_info(pair.mask)
-        if (mask_info.width, mask_info.height) != (info.width, info.height):
-            raise DatasetError(
-                f"{pair.mask}: the mask is {mask_info.width}x{mask_info.height}, "
-                f"its Input {pair.input.name} is {info.width}x{info.height}"
-            )
-        channel = settings.mask_channel or mask_info.channels[0]
-        return sequence.read_frame(pair.mask, [channel], np.float32).pixels
-    if settings.mask_channel:
-        return sequence.read_frame(pair.ground_truth, [settings.mask_channel], np.float32).pixels
-    return np.ones((info.height, info.width, 1), np.float16)
 
 
 def _merge(own: ops.Encoding, source: ops.Encoding, residual: Sequence[int]) -> ops.Encoding:

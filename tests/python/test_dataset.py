@@ -12,7 +12,7 @@ import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import FRAMES, Shot, graded, picture, write_shot
-from copycat import dataset as data_sets
+from copycat import frame_banks
 from copycat.config import Settings
 from copycat.dataset import Dataset, load_dataset
 from copycat.difference import affine_residual
@@ -89,7 +89,7 @@ def test_a_bank_on_disk_holds_the_same_and_leaves_nothing(shot: Shot, tmp_path: 
 def test_a_bank_that_does_not_fit_into_memory_goes_to_disk(
     shot: Shot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank: str
 ) -> None:
-    monkeypatch.setattr(data_sets, "free_memory", lambda: 1000)
+    monkeypatch.setattr(frame_banks, "free_memory", lambda: 1000)
     frames = find_frames([Pair(shot.input, shot.ground_truth)])
     with pytest.raises(DatasetError, match="absent: no room for the data set"):
         load_dataset(frames, Settings(bank=bank), directory=tmp_path / "absent")
@@ -98,7 +98,7 @@ def test_a_bank_that_does_not_fit_into_memory_goes_to_disk(
 def test_a_bank_that_must_be_in_memory_and_does_not_fit_is_refused_before_it_is_read(
     shot: Shot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_sets, "free_memory", lambda: 50_000)
+    monkeypatch.setattr(frame_banks, "free_memory", lambda: 50_000)
     with pytest.raises(DatasetError, match=r"the data set needs 0.0 GB of memory .* set Bank to auto or disk"):
         load(shot, bank="host")
 
@@ -222,7 +222,7 @@ def test_an_affine_change_of_colour_is_no_difference() -> None:
 def test_reading_stops_at_once_when_it_is_told_to(shot: Shot, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever stops does not wait for the frames that nobody has begun to read."""
     many = find_frames([Pair(shot.input, shot.ground_truth)]) * 50
-    real, read, stopped = data_sets.sequence.read_frame, [], threading.Event()
+    real, read, stopped = frame_banks.sequence.read_frame, [], threading.Event()
 
     def slow(*arguments: Any, **more: Any) -> Any:
         read.append(arguments[0])
@@ -234,7 +234,7 @@ def test_reading_stops_at_once_when_it_is_told_to(shot: Shot, monkeypatch: pytes
         stopped.set()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data_sets.sequence, "read_frame", slow)
+    monkeypatch.setattr(frame_banks.sequence, "read_frame", slow)
     with pytest.raises(KeyboardInterrupt):
         load_dataset(many, Settings(), progress=stop)
     assert len(read) < 2 * len(many)

@@ -23,6 +23,7 @@ LAYERS = (
     {
         "weights",
         "dataset",
+        "frame_banks",
         "frame_pairs",
         "difference",
         "encoding",

@@ -203,7 +203,7 @@ def test_no_memory_for_the_data_set_fails_with_a_sentence(
     def no_memory(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("copycat.dataset.np.zeros", no_memory)
+    monkeypatch.setattr("copycat.frame_banks.np.zeros", no_memory)
     with pytest.raises(CopycatError, match="not enough memory for this training"):
         train(bank="host")
     assert summary(find_run(tmp_path / "runs"))[-1]["end"] == "failed"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import FRAMES, Shot, graded, picture, summary
-from copycat import dataset, sequence, trainer
+from copycat import frame_banks, sequence, trainer
 from copycat.check import inspect_dataset
 from copycat.config import Settings
 from copycat.frame_pairs import DatasetError, Pair
@@ -78,7 +78,7 @@ def test_without_it_nothing_is_looked_at_and_with_it_no_frame_is_read_twice(
         read.append(Path(path))
         return real(path, *arguments, **more)
 
-    monkeypatch.setattr(dataset.sequence, "read_frame", noted)
+    monkeypatch.setattr(frame_banks.sequence, "read_frame", noted)
     monkeypatch.setattr("copycat.check.read_frame", noted)
     for frame in FRAMES:  # the same as the Input, pixel for pixel
         write_frame(shot.folder / f"clean.{frame}.exr", picture(frame), RGB)
