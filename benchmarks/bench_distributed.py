@@ -1,0 +1,75 @@
+"""What do several processes bring? The time of a training step, alone and together, on this machine.
+
+    python -m benchmarks.bench_distributed [--sizes Small,Medium] [--crops 128] [--processes 1x2,1x1,2x1] [--steps 40]
+
+``2x1`` are two processes of one thread each. T1 through the real command line, a step of five crops; the median time
+between two steps that the run's summary has, without the first quarter. Where the processes share a processor, as
+here, what is measured is what the parts cost besides the arithmetic; more machines are what it is made for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise, product
+from pathlib import Path
+
+from copycat.runs import find_run
+
+from benchmarks.tasks import build
+
+
+def step_seconds(task: Path, processes: int, threads: int, size: str, crop: int, steps: int) -> float:
+    """Trains, and returns the median time of a step."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "copycat", "train", str(task / "train/src"), str(task / "train/dst")]
+        command += ["--data-directory", out, "--epochs", str(steps), "--model-size", size, "--crop-size", str(crop)]
+        command += ["--image-interval", "100000", "--no-use-multi-resolution-training"]
+        place = {"COPYCAT_MAIN_ADDR": "127.0.0.1", "COPYCAT_MAIN_PORT": str(port), "OMP_NUM_THREADS": str(threads)}
+        started = [
+            subprocess.Popen(
+                command,
+                env=os.environ | place | {"COPYCAT_RANK": str(rank), "COPYCAT_WORLD_SIZE": str(processes)},
+                stdout=subprocess.DEVNULL,
+            )
+            for rank in range(processes)
+        ]
+        statuses = [process.wait() for process in started]
+        if any(statuses):
+            raise SystemExit("a training failed")
+        lines = [json.loads(line) for line in find_run(out).summary.read_text().splitlines()]
+    times = [line["time"] for line in lines if "loss" in line][steps // 4 :]
+    return statistics.median(b - a for a, b in pairwise(times))
+
+
+def main() -> None:
+    """Prints a row for each case; the ratio is to the first of its size and crop."""
+    parser = argparse.ArgumentParser(description="Training steps of several processes")
+    parser.add_argument("--sizes", default="Small,Medium")
+    parser.add_argument("--crops", default="128")
+    parser.add_argument("--processes", default="1x2,1x1,2x1", help="PROCESSESxTHREADS, with commas")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--frames", type=Path, default=Path("build/tasks"))
+    asked = parser.parse_args()
+    task = build("t1", asked.frames)
+    print("| size, crop | processes x threads | ms a step | ratio |\n|---|---|---|---|", flush=True)
+    for size, crop in product(asked.sizes.split(","), map(int, asked.crops.split(","))):
+        first = 0.0
+        for case in asked.processes.split(","):
+            processes, threads = map(int, case.split("x"))
+            seconds = step_seconds(task, processes, threads, size, crop, asked.steps)
+            first = first or seconds
+            print(f"| {size}, {crop} | {case} | {1000 * seconds:.0f} | {first / seconds:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
