@@ -233,7 +233,10 @@ def _store(place: Place) -> TCPStore:
         raise DistributedError(
             f"rank 0 cannot listen at {place.address}:{place.port}: {error.strerror or error}"
         ) from error
-    return TCPStore(place.address, place.port, size, True, _MEETING, master_listen_fd=listening.detach())
+    # In torch 2.6, libuv's takes no socket that listens already.
+    return TCPStore(
+        place.address, place.port, size, True, _MEETING, master_listen_fd=listening.detach(), use_libuv=False
+    )
 
 
 def _is_loopback(address: str) -> bool:
