@@ -8,16 +8,17 @@ address of rank 0 belongs to a network that is trusted.
 
 from __future__ import annotations
 
-import ipaddress
+import fcntl
 import json
 import os
 import platform
 import signal
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -32,6 +33,7 @@ from copycat.errors import CopycatError
 _OURS = ("COPYCAT_MAIN_ADDR", "COPYCAT_MAIN_PORT", "COPYCAT_RANK", "COPYCAT_WORLD_SIZE")
 _TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")
 _SYNC_INTERVAL = "COPYCAT_SYNC_INTERVAL"
+_SIOCGIFADDR = 0x8915  # of Linux
 _MEETING = timedelta(minutes=10)
 # Rank 0 may render a long validation while the others wait for what comes next.
 _WAITING = timedelta(days=1)
@@ -109,8 +111,8 @@ class Group:
         """
         self.place = place
         self._steps: dist.ProcessGroup | None = None
-        if _is_loopback(place.address) and sys.platform == "linux":
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        if interface := _interface(place.address, place.port):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         where = f"rank {place.rank} of {place.size} did not meet the others at {place.address}:{place.port}"
         try:
             with _named(where), _interruptible():
@@ -239,11 +241,26 @@ def _store(place: Place) -> TCPStore:
     )
 
 
-def _is_loopback(address: str) -> bool:
+def _interface(address: str, port: int) -> str:
+    """The network interface from which an address is reached, "" where it is not known.
+
+    Left alone, gloo takes the one that belongs to the machine's name, which on many systems is the loopback, where no
+    other machine finds it.
+    """
+    if sys.platform != "linux":
+        return ""
     try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, port))  # sends nothing
+            own = probe.getsockname()[0]
+            for _, name in socket.if_nameindex():
+                with suppress(OSError):  # one without an address
+                    found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()))
+                    if socket.inet_ntoa(found[20:24]) == own:
+                        return name
+    except OSError:
+        pass
+    return ""
 
 
 def _as_tensor(data: bytes, length: int) -> Tensor:

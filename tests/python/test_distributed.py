@@ -86,6 +86,13 @@ def test_every_crop_is_made_once(crops: int, size: int) -> None:
     assert all(parts)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch chooses")
+def test_the_interface_is_the_one_that_reaches_the_address() -> None:
+    assert distributed._interface("127.0.0.1", 1) == "lo"
+    assert distributed._interface("localhost", 1) == "lo"
+    assert distributed._interface("no such host", 1) == ""
+
+
 # -- processes --------------------------------------------------------------------------------------------------------
 
 
