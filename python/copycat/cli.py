@@ -48,6 +48,15 @@ _PAIRS = Annotated[
     ),
 ]
 _MODEL_HELP = "The trained model: a .cat file, or a run (runs/NAME) or Data Directory for its newest."
+_PROCESSES = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        max=64,
+        help="How many processes of this machine train together: one for each GPU, or a few for a CPU's cores.",
+    ),
+]
 _ENDED = {"finished": 0, "stopped": 0, "interrupted": 130, "terminated": 143}
 
 
@@ -89,15 +98,17 @@ def train(
         typer.Option("--settings", help="JSON file of knobs; options given here take precedence."),
     ] = None,
     run_name: Annotated[str | None, typer.Option("--run-name", help="Name of the run.")] = None,
+    processes: _PROCESSES = 1,
     **knobs: Any,
 ) -> None:
     """Train a model on frame pairs of one or more shots."""
     from copycat import trainer
+    from copycat.companions import companions
 
     chosen = Settings.from_file(settings) if settings else Settings()
     if data_directory:
         knobs["data_directory"] = data_directory
-    with training_display() as progress:
+    with training_display() as progress, companions(processes):
         shots = _shots(input, ground_truth, pair, mask)
         result = trainer.train(settings=chosen, pairs=shots, run_name=run_name, progress=progress, **knobs)
     _end(result)
@@ -111,12 +122,14 @@ def resume(
     finish: Annotated[
         bool, typer.Option("--finish", help="End after a quarter more, with a decay at full resolution.")
     ] = False,
+    processes: _PROCESSES = 1,
     **knobs: Any,
 ) -> None:
     """Continue a run from its last saved state."""
     from copycat import trainer
+    from copycat.companions import companions
 
-    with training_display() as progress:
+    with training_display() as progress, companions(processes):
         result = trainer.resume(data_directory, run, finish=finish, progress=progress, **knobs)
     _end(result)
 

@@ -33,6 +33,7 @@ from copycat.errors import CopycatError
 _OURS = ("COPYCAT_MAIN_ADDR", "COPYCAT_MAIN_PORT", "COPYCAT_RANK", "COPYCAT_WORLD_SIZE")
 _TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")
 _SYNC_INTERVAL = "COPYCAT_SYNC_INTERVAL"
+LOST = "another process of this training has ended, or the connection to it is lost"
 _SIOCGIFADDR = 0x8915  # of Linux
 _MEETING = timedelta(minutes=10)
 # Rank 0 may render a long validation while the others wait for what comes next.
@@ -195,7 +196,7 @@ class Group:
         dist.destroy_process_group()
 
     def _together(self) -> Any:
-        return _named("another process of this training has ended, or the connection to it is lost")
+        return _named(LOST)
 
 
 @contextmanager

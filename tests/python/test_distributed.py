@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import FRAMES, TINY, Outcome, Shot, environment, losses, start_copycat, summary, write_shot
@@ -314,6 +315,72 @@ member.load_dataset = loading
 tiny_copycat.shrink()
 main(sys.argv[1:])
 """
+
+
+# -- companions -------------------------------------------------------------------------------------------------------
+
+
+def test_one_command_starts_the_others(alone: Callable[..., Path], shot: Shot, tmp_path: Path) -> None:
+    one, run = alone("--epochs", 6), tmp_path / "together"
+    ((status, out, err),) = outcomes([start_copycat(*options(shot, run, "--epochs", 6, "--processes", 2))])
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1].startswith(f"{find_run(run).name}: finished at step 6: ")
+    assert summary(find_run(run))[0]["run"]["processes"] == 2
+    assert losses(find_run(run)) == pytest.approx(losses(find_run(one)), rel=0.02)
+    ((status, out, err),) = outcomes([start_copycat("resume", run, "--epochs", 8, "--processes", 2)])
+    assert (status, err) == (0, "")
+    assert "finished at step 8" in out
+
+
+FAILS_IN_RANK_1 = """
+import os, sys
+import tiny_copycat
+from copycat.cli import main
+from copycat.learner import TrainingError
+from copycat.member import Member
+
+learn = Member.learn
+
+def failing(self, level, step, rate):
+    if step == 3 and os.environ["COPYCAT_RANK"] == "1":
+        raise TrainingError("there is no room here")
+    return learn(self, level, step, rate)
+
+Member.learn = failing
+tiny_copycat.shrink()
+main(sys.argv[1:])
+"""
+
+
+def test_why_a_companion_fails_is_said(shot: Shot, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(FAILS_IN_RANK_1)
+    words = options(shot, tmp_path / "runs", "--epochs", 9, "--processes", 2)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), *map(str, words)],
+        env=environment() | {"PYTHONPATH": str(TINY.parent)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: another process of this training has ended")
+    assert done.stderr.endswith("; rank 1: there is no room here\n")
+    assert checkpoint.load(find_run(tmp_path / "runs").resume_state)[0].step == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_companion_stays_behind(number: signal.Signals, shot: Shot, tmp_path: Path) -> None:
+    run = tmp_path / "runs"
+    more = ("--epochs", 100000, "--checkpoint-interval", 5, "--processes", 3)
+    process = start_copycat(*options(shot, run, *more))
+    wait_for(lambda: any(run.glob("*.ost")) or process.poll() is not None)
+    others = psutil.Process(process.pid).children()
+    assert len(others) == 2
+    process.send_signal(number)
+    ((status, _, err),) = outcomes([process])
+    assert status == (143 if number == signal.SIGTERM else -signal.SIGKILL), err
+    assert psutil.wait_procs(others, timeout=PATIENCE)[1] == []
 
 
 # -- trouble ----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,17 @@ SOURCE = Path(copycat.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"describe", "knob_options", "runs_table", "progress", "openjd", "ofx_install", "worker", "dashboard"},
+    {
+        "describe",
+        "knob_options",
+        "runs_table",
+        "progress",
+        "openjd",
+        "companions",
+        "ofx_install",
+        "worker",
+        "dashboard",
+    },
     {"trainer", "training_loop", "training_report", "inference", "next_frame", "exporter"},
     {"member"},
     {"learner", "pending_losses", "callbacks", "checkpoint", "contact_sheet", "schedule", "signals", "validation"},
