@@ -9,6 +9,7 @@ address of rank 0 belongs to a network that is trusted.
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import json
 import os
 import platform
@@ -228,6 +229,11 @@ def _store(place: Place) -> TCPStore:
         return TCPStore(place.address, place.port, size, False, _MEETING)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(place.address, place.port, type=socket.SOCK_STREAM)[0]
+        if ipaddress.ip_address(address[0]).is_loopback and place.address not in ("localhost", address[0]):
+            raise DistributedError(
+                f"{place.address} is {address[0]} to this machine, where no other machine finds rank 0: give the "
+                "address that it has in the network"
+            )
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

@@ -94,6 +94,13 @@ def test_the_interface_is_the_one_that_reaches_the_address() -> None:
     assert distributed._interface("no such host", 1) == ""
 
 
+def test_a_name_that_is_the_loopback_to_rank_0_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 29500))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(DistributedError, match=r"node7 is 127\.0\.1\.1 to this machine, where no other machine finds"):
+        distributed._store(Place(0, 2, "node7", 29500))
+
+
 # -- processes --------------------------------------------------------------------------------------------------------
 
 
