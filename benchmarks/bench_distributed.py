@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,25 +26,13 @@ from benchmarks.tasks import build
 
 def step_seconds(task: Path, processes: int, threads: int, size: str, crop: int, steps: int) -> float:
     """Trains, and returns the median time of a step."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "copycat", "train", str(task / "train/src"), str(task / "train/dst")]
         command += ["--data-directory", out, "--epochs", str(steps), "--model-size", size, "--crop-size", str(crop)]
         command += ["--image-interval", "100000", "--no-use-multi-resolution-training"]
-        place = {"COPYCAT_MAIN_ADDR": "127.0.0.1", "COPYCAT_MAIN_PORT": str(port), "OMP_NUM_THREADS": str(threads)}
-        started = [
-            subprocess.Popen(
-                command,
-                env=os.environ | place | {"COPYCAT_RANK": str(rank), "COPYCAT_WORLD_SIZE": str(processes)},
-                stdout=subprocess.DEVNULL,
-            )
-            for rank in range(processes)
-        ]
-        statuses = [process.wait() for process in started]
-        if any(statuses):
-            raise SystemExit("a training failed")
+        command += ["--processes", str(processes)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
         lines = [json.loads(line) for line in find_run(out).summary.read_text().splitlines()]
     times = [line["time"] for line in lines if "loss" in line][steps // 4 :]
     return statistics.median(b - a for a, b in pairwise(times))

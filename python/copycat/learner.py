@@ -181,10 +181,6 @@ class Learner:
             self._group.share(self._updates, *self.state()[1].values())
             self.parameters.changed()
 
-    def part(self) -> None:
-        """Leaves the group, to be saved; no step can be made any more."""
-        self._group = None
-
     def leave_stage(self) -> bool:
         """Lets go of the data set and of the recorded step, for others to have their memory; whether one was recorded.
 

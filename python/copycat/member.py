@@ -174,11 +174,6 @@ class Member:
         """Lets the others go; they are told how the run ended, ``failed`` or as :class:`Result` has it."""
         self._order("end", run=run, ended=ended, step=step, reason=reason)
 
-    def part(self) -> None:
-        """Goes on without the others, who are lost."""
-        self._group = None
-        self.learner.part()
-
     def _order(self, name: str, **arguments: Any) -> None:
         if self._group and self._group.leads:
             self._group.say([name, arguments])

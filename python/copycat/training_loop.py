@@ -150,7 +150,6 @@ class Trainer:
         """
         if self.member.level is None or self.member.device.type == "cuda":
             return
-        self.member.part()
         self._summary.append(*self._pending.take())
         self._write_checkpoint(self.member.level, validate=False)
 
@@ -302,9 +301,11 @@ class Trainer:
             if not stopped and (finished or self.step % settings.image_interval == 0):
                 self._with_memory(partial(self._write_pictures, self.member.at_level(level)))
             if at_checkpoint or stopped:
+                self.member.agree()
                 self._with_memory(partial(self._write_checkpoint, level, validate=not stopped))
                 last_saved = time.monotonic()
             elif time.monotonic() - last_saved >= _RESUME_STATE_SECONDS:
+                self.member.agree()
                 self._write_resume_state()
                 last_saved = time.monotonic()
         return "finished" if finished else stopped
@@ -421,7 +422,6 @@ class Trainer:
 
     def _write_checkpoint(self, level: int, validate: bool) -> None:
         """Writes the .cat, the best one where this is it, and the resume state."""
-        self.member.agree()
         header = replace(self.header, run=self.run.name, level=level, step=self.step, loss=self.loss)
         weights = self.learner.parameters.average_by_name()
         cat.save(self.run.checkpoint(self.step), header, weights)
@@ -435,7 +435,6 @@ class Trainer:
         self._write_resume_state()
 
     def _write_resume_state(self) -> None:
-        self.member.agree()
         updates, vectors = self.learner.state()
         position = checkpoint.Position(
             step=self.step,
