@@ -17,7 +17,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from copycat import cat, learner, losses, parameters, schedule, tiles
+from copycat import cat, losses, optimiser, parameters, schedule, tiles
 from copycat.config import Settings
 from copycat.dataset import load_dataset
 from copycat.frame_pairs import Pair, find_frames
@@ -41,7 +41,7 @@ class Variant:
         knobs: fields of Settings.
         rate: learning rate; decay: share of the time at the end in which it falls to zero.
         average: decay of the weights' moving average.
-        betas: of AdamW.
+        betas: of AdamW; momentum, step_size: of Muon; muon: whether the inner matrices are its, or AdamW's as well.
         log: whether the logarithm of a crop's error is trained on, or the error itself.
         floor: of the logarithm.
         stages: shares of the time at the levels 4, 2 and 1.
@@ -53,7 +53,10 @@ class Variant:
     rate: float = schedule.LEARNING_RATE
     decay: float = schedule.DECAY_SHARE
     average: float = parameters.AVERAGE_DECAY
-    betas: tuple[float, float] = learner.BETAS
+    betas: tuple[float, float] = optimiser.BETAS
+    muon: bool = True
+    momentum: float = optimiser.MOMENTUM
+    step_size: float = optimiser.STEP_SIZE
     log: bool = True
     floor: float = 1e-3
     stages: tuple[float, float, float] = (0.1, 0.2, 0.7)
@@ -83,6 +86,11 @@ VARIANTS = {
     "decay in the last 60 %": replace(BASE, decay=0.6),
     "average 0.98": replace(BASE, average=0.98),
     "average 0.995": replace(BASE, average=0.995),
+    "AdamW for all weights": replace(BASE, muon=False),
+    "Muon's momentum 0.8": replace(BASE, momentum=0.8),
+    "Muon's momentum 0.95": replace(BASE, momentum=0.95),
+    "half of Muon's steps": replace(BASE, step_size=optimiser.STEP_SIZE / 2),
+    "twice Muon's steps": replace(BASE, step_size=optimiser.STEP_SIZE * 2),
     "AdamW's second beta 0.999": replace(BASE, betas=(0.9, 0.999)),
     "AdamW's second beta 0.95": replace(BASE, betas=(0.9, 0.95)),
     "a quarter of the crops at differences": _with(difference_share=0.25),
@@ -185,14 +193,17 @@ def fit(
     if shipped:
         weights = shipped.weights_for(full.input_channels, full.target_channels, header.plate_size)
     batch = settings.crops_per_step(len(full))
-    trained = Learner(header, settings, torch.device("cpu"), batch, weights, plate=full.clean_plate)
+    with mock.patch.object(optimiser, "_is_inner_matrix", optimiser._is_inner_matrix if variant.muon else _never):
+        trained = Learner(header, settings, torch.device("cpu"), batch, weights, plate=full.clean_plate)
     data, step = full, 0
     plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)
     finishing = False
     with (
         mock.patch.object(losses, "_FLOOR", variant.floor),
         mock.patch.object(parameters, "AVERAGE_DECAY", variant.average),
-        mock.patch.object(learner, "BETAS", variant.betas),
+        mock.patch.object(optimiser, "BETAS", variant.betas),
+        mock.patch.object(optimiser, "MOMENTUM", variant.momentum),
+        mock.patch.object(optimiser, "STEP_SIZE", variant.step_size),
         mock.patch.object(losses.torch, "log", torch.log if variant.log else lambda error: error),
     ):
         while (elapsed := float(step) if by_steps else _cpu_seconds() - began) < budget:
@@ -227,6 +238,10 @@ def scores(network: Network, header: cat.ModelHeader, task: Task) -> dict[str, f
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
     return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def _never(name: str, part: Tensor) -> bool:
+    return False
 
 
 def _cpu_seconds() -> float:

@@ -8,7 +8,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from copycat import captured_step, cat, clean_plate, ops
 from copycat.config import Settings
@@ -18,13 +17,10 @@ from copycat.distributed import Group
 from copycat.encoding import loss_scale, matte_limits
 from copycat.errors import CopycatError
 from copycat.losses import Loss
+from copycat.optimiser import Optimiser
 from copycat.parameters import FlatParameters
 from copycat.perceptual import Backbone, Perceptual
 from copycat.sequence import colour_layers
-
-_GRADIENT_LIMIT = 1.0
-BETAS = (0.9, 0.99)
-_WEIGHT_DECAY = 0.01
 
 
 class TrainingError(CopycatError):
@@ -106,9 +102,8 @@ class Learner:
         self._input_layers, self._target_layers = (
             colour_layers(channels) for channels in (header.channels_in, header.channels_out)
         )
-        self._first_moment, self._second_moment = (torch.zeros_like(self.parameters.weights) for _ in range(2))
+        self._optimiser = Optimiser(self.parameters)
         # On the device, so that a recorded step counts on and is told its rate.
-        self._updates = torch.zeros((), device=device)
         self._step = torch.zeros((), dtype=torch.int64, device=device)
         self._rate = torch.zeros((), device=device)
         self._next_step = 0
@@ -178,7 +173,7 @@ class Learner:
     def share(self) -> None:
         """Gives all processes of the group what rank 0 starts from."""
         if self._group is not None:
-            self._group.share(self._updates, *self.state()[1].values())
+            self._group.share(self._optimiser.updates, *self.state()[1].values())
             self.parameters.changed()
 
     def leave_stage(self) -> bool:
@@ -276,46 +271,18 @@ class Learner:
             self.parameters.gather_gradient()
         return total
 
-    @torch.no_grad()
     def _update(self, loss: Tensor) -> None:
-        parameters = self.parameters
-        norm = parameters.gradient.norm()
-        parameters.gradient.mul_((_GRADIENT_LIMIT / (norm + 1e-6)).clamp(max=1.0))
-        average_weight = parameters.average_weight(self._step)
-        adamw(
-            [parameters.weights],
-            [parameters.gradient],
-            [self._first_moment],
-            [self._second_moment],
-            [],
-            [self._updates],
-            fused=True,
-            # A step with a non-finite loss or gradient is skipped on the device, without waiting for it.
-            found_inf=(~torch.isfinite(norm + loss)).float(),
-            amsgrad=False,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            lr=self._rate,
-            weight_decay=_WEIGHT_DECAY,
-            eps=1e-8,
-            maximize=False,
-        )
-        parameters.stepped(average_weight)
+        average_weight = self.parameters.average_weight(self._step)
+        self._optimiser.step(self._rate, loss)
+        self.parameters.stepped(average_weight)
         self._step += 1
 
     def state(self) -> tuple[int, dict[str, Tensor]]:
         """How many steps changed the weights, and the vectors of :data:`copycat.checkpoint.VECTORS`."""
-        vectors = {
-            "weights": self.parameters.weights,
-            "average": self.parameters.average,
-            "exp_avg": self._first_moment,
-            "exp_avg_sq": self._second_moment,
-        }
-        return int(self._updates), vectors
+        vectors = {"weights": self.parameters.weights, "average": self.parameters.average}
+        return int(self._optimiser.updates[0]), vectors | self._optimiser.state()
 
     def restore(self, updates: int, vectors: Mapping[str, Tensor]) -> None:
         """The inverse of :meth:`state`."""
         self.parameters.load(vectors)
-        self._updates.fill_(updates)
-        self._first_moment.copy_(vectors["exp_avg"])
-        self._second_moment.copy_(vectors["exp_avg_sq"])
+        self._optimiser.restore(updates, vectors)

@@ -22,6 +22,7 @@ class FlatParameters:
         weights: [n] float32, what the optimiser changes.
         gradient: [n] float32.
         average: [n] float32.
+        dtype: what the network computes in.
 
     All keep their places in memory, so that a CUDA graph can hold them.
     """
@@ -35,14 +36,16 @@ class FlatParameters:
         self.gradient = torch.zeros_like(vector)
         self.average = vector.clone()
         self._computing = vector.to(dtype)
+        self.dtype = dtype
         self._parameters = [parameter for _, parameter in named]
-        self._gradients = list(self._slices(self.gradient).values())
+        self._gradients = list(self.by_name(self.gradient).values())
         self._gathered = False
         self._network = network
-        for parameter, part in zip(self._parameters, self._slices(self._computing).values(), strict=True):
+        for parameter, part in zip(self._parameters, self.by_name(self._computing).values(), strict=True):
             parameter.data = part
 
-    def _slices(self, vector: Tensor) -> dict[str, Tensor]:
+    def by_name(self, vector: Tensor) -> dict[str, Tensor]:
+        """The slices of a vector [n], each shaped as its parameter and lying as it does."""
         parts, start = {}, 0
         for name, shape in self._shapes.items():
             part = vector[start : start + shape.numel()]
@@ -95,7 +98,7 @@ class FlatParameters:
     def average_by_name(self) -> dict[str, Tensor]:
         """The average as a state dict, float32, with what else the network holds."""
         others = dict(self._network.named_buffers())
-        return {name: part.clone() for name, part in self._slices(self.average).items()} | others
+        return {name: part.clone() for name, part in self.by_name(self.average).items()} | others
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes the ``weights`` and ``average`` vectors of a resume state."""

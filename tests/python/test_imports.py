@@ -39,6 +39,7 @@ LAYERS = (
         "encoding",
         "tiles",
         "parameters",
+        "optimiser",
         "devices",
         "compare",
         "captured_step",

@@ -1,0 +1,163 @@
+"""What changes the weights: Muon for the matrices inside of the network, AdamW for all else.
+
+Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) moves a matrix by its momentum made orthogonal, so
+that all directions of it learn alike. Here it is made so in blocks of rows, which costs a fraction of the whole and
+does no worse (``docs/benchmarks.md``). The scale, by which one rate suits both, is that of Liu et al. 2025
+(arXiv:2502.16982).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from copycat.parameters import FlatParameters
+
+BETAS = (0.9, 0.99)
+MOMENTUM = 0.9
+BLOCK_ROWS = 64
+# Root mean square of what one step adds to a matrix, for a rate of 1. AdamW's steps have 0.2 to 0.4.
+STEP_SIZE = 0.4
+_GRADIENT_LIMIT = 1.0
+_WEIGHT_DECAY = 0.01
+# Newton and Schulz's iteration with Jordan's coefficients: three rounds bring singular values from 0.03 to 1 near 1.
+_ROUNDS = 3
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+class Optimiser:
+    """Muon and AdamW over the weights of ``parameters``; everything stays on the device."""
+
+    def __init__(self, parameters: FlatParameters) -> None:
+        self._parameters = parameters
+        self._first_moment, self._second_moment = (torch.zeros_like(parameters.weights) for _ in range(2))
+        weights, gradient, first, second = (
+            parameters.by_name(vector)
+            for vector in (parameters.weights, parameters.gradient, self._first_moment, self._second_moment)
+        )
+        shapes = {name: _blocks(part.shape) for name, part in weights.items() if _is_inner_matrix(name, part)}
+        # Every block is a view of the vectors, rows as they lie in memory.
+        self._matrices = [
+            [part[name].permute(0, 2, 3, 1).reshape(shape) for name, shape in shapes.items()]
+            for part in (weights, gradient, first)
+        ]
+        self._others = [
+            [part[name] for name in weights if name not in shapes] for part in (weights, gradient, first, second)
+        ]
+        # How many steps changed the weights, once for each of the others, as torch counts them apart.
+        self.updates = torch.zeros(len(self._others[0]), device=parameters.weights.device)
+        self._update_counts = list(self.updates.unbind())
+
+    @torch.no_grad()
+    def step(self, rate: Tensor, loss: Tensor) -> None:
+        """Changes the weights by ``parameters.gradient``, which is clipped.
+
+        A step with a loss or gradient that is not finite changes no weight; nothing waits to know.
+
+        Args:
+            rate: learning rate, a scalar on the device.
+            loss: a scalar on the device.
+        """
+        gradient = self._parameters.gradient
+        norm = gradient.norm()
+        bad = ~torch.isfinite(norm + loss)
+        gradient.mul_((_GRADIENT_LIMIT / (norm + 1e-6)).clamp(max=1.0)).masked_fill_(bad, 0)
+        weights, gradients, first, second = self._others
+        adamw(
+            weights,
+            gradients,
+            first,
+            second,
+            [],
+            self._update_counts,
+            fused=True,
+            found_inf=bad.float(),
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=rate,
+            weight_decay=_WEIGHT_DECAY,
+            eps=1e-8,
+            maximize=False,
+        )
+        weights, gradients, first = self._matrices
+        torch._foreach_lerp_(first, gradients, 1 - MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, first, MOMENTUM)
+        torch._foreach_add_(weights, orthogonal(ahead, -STEP_SIZE * rate * ~bad, self._parameters.dtype))
+
+    def state(self) -> dict[str, Tensor]:
+        """The moments, [n] float32, as a resume state names them. AdamW's second is zero where Muon is used."""
+        return {"exp_avg": self._first_moment, "exp_avg_sq": self._second_moment}
+
+    def restore(self, updates: int, vectors: Mapping[str, Tensor]) -> None:
+        """The inverse of :meth:`state`."""
+        self.updates.fill_(updates)
+        for name, vector in self.state().items():
+            vector.copy_(vectors[name])
+
+
+def _is_inner_matrix(name: str, part: Tensor) -> bool:
+    """Whether it is a convolution's weight, and neither the first's nor the last's, as is usual with Muon."""
+    return part.ndim == 4 and not name.startswith(("head.", "tail."))
+
+
+def _blocks(shape: Sequence[int]) -> tuple[int, int, int]:
+    """How a weight of this shape is cut: blocks, rows in each (BLOCK_ROWS at most), columns (no fewer than rows)."""
+    rows, columns = shape[0], shape[1] * shape[2] * shape[3]
+    count = -(-rows // min(BLOCK_ROWS, columns))
+    while rows % count:
+        count += 1
+    return count, rows // count, columns
+
+
+def orthogonal(matrices: Sequence[Tensor], scale: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Matrices with about the same row and column spaces, and all singular values about equal.
+
+    Args:
+        matrices: each [K, r, c] float32, r <= c; zeros stay zeros.
+        scale: scalar, the root mean square of the values that come back.
+        dtype: what the large products are computed in.
+
+    Returns:
+        As many of the same shapes, of ``dtype``: ``scale * sqrt(c)`` times the orthogonal factor.
+    """
+    made: dict[int, Tensor] = {}
+    by_rows: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for i, matrix in enumerate(matrices):
+        by_rows[matrix.shape[1]][matrix.shape[2]].append(i)
+    for by_columns in by_rows.values():
+        stacks = {columns: torch.cat([matrices[i] for i in those]).to(dtype) for columns, those in by_columns.items()}
+        factors = _inverse_roots(torch.cat([x @ x.mT for x in stacks.values()]).float()) * scale
+        parts = torch.split(factors, [len(x) for x in stacks.values()])
+        for (columns, x), factor, those in zip(stacks.items(), parts, by_columns.values(), strict=True):
+            results = torch.split((factor * columns**0.5).to(dtype) @ x, [len(matrices[i]) for i in those])
+            made |= dict(zip(those, results, strict=True))
+    return [made[i] for i in range(len(matrices))]
+
+
+def _inverse_roots(products: Tensor) -> Tensor:
+    """[K, r, r], each ``x @ x.T`` -> about its power of -1/2, found without a decomposition.
+
+    The rounds are those of x itself, ``x <- (a + b x x' + c (x x')^2) x``, but all of them are polynomials of the one
+    product, which is smaller than x.
+    """
+    size = products.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-20
+    product, root = products / size, size.rsqrt()
+    total = _factor(product)
+    grown = total
+    for _ in range(_ROUNDS - 1):
+        product = grown @ product @ grown
+        grown = _factor(product)
+        total = grown @ total
+    return total * root
+
+
+def _factor(product: Tensor) -> Tensor:
+    a, b, c = _COEFFICIENTS
+    factor = torch.baddbmm(product, product, product, beta=b, alpha=c)
+    factor.diagonal(dim1=-2, dim2=-1).add_(a)
+    return factor
