@@ -85,6 +85,8 @@ class Optimiser:
             maximize=False,
         )
         weights, gradients, first = self._matrices
+        if not weights:
+            return
         torch._foreach_lerp_(first, gradients, 1 - MOMENTUM)
         ahead = torch._foreach_lerp(gradients, first, MOMENTUM)
         torch._foreach_add_(weights, orthogonal(ahead, -STEP_SIZE * rate * ~bad, self._parameters.dtype))
