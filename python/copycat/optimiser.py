@@ -30,7 +30,11 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Optimiser:
-    """Muon and AdamW over the weights of ``parameters``; everything stays on the device."""
+    """Muon and AdamW over the weights of ``parameters``; everything stays on the device.
+
+    Attributes:
+        updates: how many steps changed the weights, once for each tensor that AdamW changes, as torch wants it.
+    """
 
     def __init__(self, parameters: FlatParameters) -> None:
         self._parameters = parameters
@@ -42,13 +46,12 @@ class Optimiser:
         shapes = {name: _blocks(part.shape) for name, part in weights.items() if _is_inner_matrix(name, part)}
         # Every block is a view of the vectors, rows as they lie in memory.
         self._matrices = [
-            [part[name].permute(0, 2, 3, 1).reshape(shape) for name, shape in shapes.items()]
+            [part[name].permute(0, 2, 3, 1).view(shape) for name, shape in shapes.items()]
             for part in (weights, gradient, first)
         ]
         self._others = [
             [part[name] for name in weights if name not in shapes] for part in (weights, gradient, first, second)
         ]
-        # How many steps changed the weights, once for each of the others, as torch counts them apart.
         self.updates = torch.zeros(len(self._others[0]), device=parameters.weights.device)
         self._update_counts = list(self.updates.unbind())
 
@@ -85,7 +88,7 @@ class Optimiser:
             maximize=False,
         )
         weights, gradients, first = self._matrices
-        if not weights:
+        if not weights:  # a network without any, as an ablation has it
             return
         torch._foreach_lerp_(first, gradients, 1 - MOMENTUM)
         ahead = torch._foreach_lerp(gradients, first, MOMENTUM)
