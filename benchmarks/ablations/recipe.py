@@ -162,9 +162,9 @@ class Task:
         return cls(pair, frames, shot.plate, shot.truth, shot.mask, tuple(held_out), knobs)
 
 
-def train(task: Task, variant: Variant, budget: float, seed: int) -> dict[str, float]:
+def train(task: Task, variant: Variant, budget: float, seed: int, by_steps: bool = False) -> dict[str, float]:
     """Trains one variant; returns steps and scores."""
-    header, weights = fit(task, variant, budget, seed)
+    header, weights = fit(task, variant, budget, seed, by_steps=by_steps)
     network = header.network()
     network.load_state_dict(weights)
     return {"steps": header.step, **scores(network, header, task)}

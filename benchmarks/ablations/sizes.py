@@ -30,16 +30,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(SHOTS), default=list(SHOTS))
     parser.add_argument("--sizes", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--budgets", type=int, nargs="+", default=[60, 300])
+    parser.add_argument("--by-steps", action="store_true", help="the budgets are steps, not CPU-seconds")
     parser.add_argument("--keep", type=Path, default=Path("build/sizes"), help="frames, and scores of what was trained")
     asked = parser.parse_args()
-    print("| shot | size | CPU-seconds | steps | PSNR |\n|---|---|---|---|---|", flush=True)
+    unit = "_steps" if asked.by_steps else ""
+    print("| shot | size | budget | steps | PSNR |\n|---|---|---|---|---|", flush=True)
     for name, budget, size in product(asked.only, asked.budgets, asked.sizes):
-        shot, kept = SHOTS[name], asked.keep / name / f"{size}_{budget}.json"
+        shot, kept = SHOTS[name], asked.keep / name / f"{size}_{budget}{unit}.json"
         if not kept.exists():
             trained = shot.at(*TRAINED)
             task = prepare(name, asked.shots, kept.parent, trained, shot.at(*HELD_OUT))
             variant = replace(shot.variant, knobs={**shot.variant.knobs, "model_size": size})
-            made = train(replace(task, frames=format_frames(trained)), variant, budget, 0)
+            made = train(replace(task, frames=format_frames(trained)), variant, budget, 0, asked.by_steps)
             kept.write_text(json.dumps(made))
         made = json.loads(kept.read_text())
         print(f"| {name} | {size} | {budget} | {made['steps']:.0f} | {made['psnr']:.2f} |", flush=True)

@@ -2,7 +2,7 @@
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) moves a matrix by its momentum made orthogonal, so
 that all directions of it learn alike. Here it is made so in blocks of rows, which costs a fraction of the whole and
-does no worse (``docs/benchmarks.md``). The scale, by which one rate suits both, is that of Liu et al. 2025
+does about as well (``docs/benchmarks.md``). The scale, by which one rate suits both, is that of Liu et al. 2025
 (arXiv:2502.16982).
 """
 
