@@ -99,7 +99,7 @@ class Optimiser:
         return {"exp_avg": self._first_moment, "exp_avg_sq": self._second_moment}
 
     def restore(self, updates: int, vectors: Mapping[str, Tensor]) -> None:
-        """The inverse of :meth:`state`."""
+        """Goes on from what :meth:`state` gave after so many updates."""
         self.updates.fill_(updates)
         for name, vector in self.state().items():
             vector.copy_(vectors[name])
