@@ -1,9 +1,10 @@
 """The .ost file: everything a resume needs, and nothing else.
 
-A safetensors file with the vectors ``weights``, ``average``, ``exp_avg`` and ``exp_avg_sq`` (each [n] float32, in the
-order of the network's parameters) and one metadata entry ``copycat``, a JSON object: format, step, optimiser step,
-elapsed seconds, last loss, best validation PSNR, and the model header (:class:`copycat.cat.ModelHeader`). Random
-numbers are a function of the seed and the step, so no generator's state is kept.
+A safetensors file with the vectors ``weights``, ``average``, ``exp_avg`` and ``exp_avg_sq`` (each [n] float32, laid out
+as in :class:`copycat.parameters.FlatParameters`) and one metadata entry ``copycat``, a JSON object: format, step,
+optimiser step, elapsed seconds, last loss, best validation PSNR, and the model header
+(:class:`copycat.cat.ModelHeader`). Random numbers are a function of the seed and the step, so no generator's state is
+kept.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from copycat.cat import ModelHeader
 from copycat.errors import CopycatError
 from copycat.runs import write_whole
 
-FORMAT = 1
+FORMAT = 2
 VECTORS = ("weights", "average", "exp_avg", "exp_avg_sq")
 
 
@@ -79,6 +80,11 @@ def load(path: Path) -> tuple[Position, ModelHeader, dict[str, Tensor]]:
             if value["format"] > FORMAT:
                 raise ResumeStateError(f"{path}: was written by a newer copycat (format {value['format']})")
             vectors = {name: stream.get_tensor(name) for name in VECTORS}
+            if value["format"] < FORMAT:
+                raise ResumeStateError(
+                    f"{path}: was written by an older copycat (format {value['format']}), whose trainings this one "
+                    "cannot go on with; give the run's .cat as Initial Weights instead"
+                )
         return Position(**value["position"]), ModelHeader.from_json(value["model"]), vectors
     except ResumeStateError:
         raise

@@ -43,14 +43,13 @@ class Optimiser:
             parameters.by_name(vector)
             for vector in (parameters.weights, parameters.gradient, self._first_moment, self._second_moment)
         )
-        shapes = {name: _blocks(part.shape) for name, part in weights.items() if _is_inner_matrix(name, part)}
-        # Every block is a view of the vectors, rows as they lie in memory.
+        inner = {name for name, part in weights.items() if _is_inner_matrix(name, part)}
         self._matrices = [
-            [part[name].permute(0, 2, 3, 1).view(shape) for name, shape in shapes.items()]
-            for part in (weights, gradient, first)
+            [stack.view(_blocks(stack.shape)) for stack in parameters.stacks(vector, inner)]
+            for vector in (parameters.weights, parameters.gradient, self._first_moment)
         ]
         self._others = [
-            [part[name] for name in weights if name not in shapes] for part in (weights, gradient, first, second)
+            [part[name] for name in weights if name not in inner] for part in (weights, gradient, first, second)
         ]
         self.updates = torch.zeros(len(self._others[0]), device=parameters.weights.device)
         self._update_counts = list(self.updates.unbind())
@@ -68,7 +67,8 @@ class Optimiser:
         gradient = self._parameters.gradient
         norm = gradient.norm()
         bad = ~torch.isfinite(norm + loss)
-        gradient.mul_((_GRADIENT_LIMIT / (norm + 1e-6)).clamp(max=1.0)).masked_fill_(bad, 0)
+        # Where it is bad, all of it times 0; what is no number then becomes 0 as well.
+        gradient.mul_((_GRADIENT_LIMIT / (norm + 1e-6)).clamp(max=1.0).masked_fill(bad, 0)).nan_to_num_(0.0)
         weights, gradients, first, second = self._others
         adamw(
             weights,
@@ -111,12 +111,12 @@ def _is_inner_matrix(name: str, part: Tensor) -> bool:
 
 
 def _blocks(shape: Sequence[int]) -> tuple[int, int, int]:
-    """How a weight of this shape is cut: blocks, rows in each (BLOCK_ROWS at most), columns (no fewer than rows)."""
-    rows, columns = shape[0], shape[1] * shape[2] * shape[3]
-    count = -(-rows // min(BLOCK_ROWS, columns))
-    while rows % count:
-        count += 1
-    return count, rows // count, columns
+    """How [N, rows, columns] are cut: blocks, rows in each (BLOCK_ROWS at most, and no more than columns), columns."""
+    count, rows, columns = shape
+    cuts = -(-rows // min(BLOCK_ROWS, columns))
+    while rows % cuts:
+        cuts += 1
+    return count * cuts, rows // cuts, columns
 
 
 def orthogonal(matrices: Sequence[Tensor], scale: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -125,23 +125,22 @@ def orthogonal(matrices: Sequence[Tensor], scale: Tensor, dtype: torch.dtype = t
     Args:
         matrices: each [K, r, c] float32, r <= c; zeros stay zeros.
         scale: scalar, the root mean square of the values that come back.
-        dtype: what the large products are computed in.
+        dtype: what the products are computed in.
 
     Returns:
         As many of the same shapes, of ``dtype``: ``scale * sqrt(c)`` times the orthogonal factor.
     """
-    made: dict[int, Tensor] = {}
-    by_rows: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    made: list[Tensor] = [torch.empty(0)] * len(matrices)
+    by_rows: dict[int, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
-        by_rows[matrix.shape[1]][matrix.shape[2]].append(i)
-    for by_columns in by_rows.values():
-        stacks = {columns: torch.cat([matrices[i] for i in those]).to(dtype) for columns, those in by_columns.items()}
-        factors = _inverse_roots(torch.cat([x @ x.mT for x in stacks.values()]).float()) * scale
-        parts = torch.split(factors, [len(x) for x in stacks.values()])
-        for (columns, x), factor, those in zip(stacks.items(), parts, by_columns.values(), strict=True):
-            results = torch.split((factor * columns**0.5).to(dtype) @ x, [len(matrices[i]) for i in those])
-            made |= dict(zip(those, results, strict=True))
-    return [made[i] for i in range(len(matrices))]
+        by_rows[matrix.shape[1]].append(i)
+    for those in by_rows.values():
+        stacks = [matrices[i].to(dtype) for i in those]
+        factors = _inverse_roots(torch.cat([x @ x.mT for x in stacks])) * scale
+        parts = torch.split(factors, [len(x) for x in stacks])
+        for i, x, factor in zip(those, stacks, parts, strict=True):
+            made[i] = (factor * x.shape[-1] ** 0.5).to(dtype) @ x
+    return made
 
 
 def _inverse_roots(products: Tensor) -> Tensor:
@@ -150,15 +149,15 @@ def _inverse_roots(products: Tensor) -> Tensor:
     The rounds are those of x itself, ``x <- (a + b x x' + c (x x')^2) x``, but all of them are polynomials of the one
     product, which is smaller than x.
     """
-    size = products.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-20
-    product, root = products / size, size.rsqrt()
+    size = products.diagonal(dim1=-2, dim2=-1).float().sum(-1)[:, None, None] + 1e-20
+    product = (products / size).to(products.dtype)
     total = _factor(product)
     grown = total
     for _ in range(_ROUNDS - 1):
         product = grown @ product @ grown
         grown = _factor(product)
         total = grown @ total
-    return total * root
+    return total * size.rsqrt()
 
 
 def _factor(product: Tensor) -> Tensor:

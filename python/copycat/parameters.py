@@ -1,13 +1,15 @@
 """All weights of a network in one vector: the optimiser's step, the average and the cast are one kernel each.
 
 Three vectors are kept: the float32 weights, their exponential moving average (what a .cat holds), and the copy in the
-computing dtype whose slices are the network's parameters.
+computing dtype whose slices are the network's parameters. In each, weights of one shape lie one after another, so that
+the optimiser takes them as one stack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +31,7 @@ class FlatParameters:
 
     def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         """Moves the network to ``device`` and lets it compute in ``dtype``."""
-        named = list(network.named_parameters())
+        named = sorted(network.named_parameters(), key=lambda item: item[1].shape)
         self._shapes = {name: parameter.shape for name, parameter in named}
         vector = torch.cat([_flat(parameter.detach().float()) for _, parameter in named]).to(device)
         self.weights = vector
@@ -56,6 +58,17 @@ class FlatParameters:
                 parts[name] = part.view(shape)
             start += shape.numel()
         return parts
+
+    def stacks(self, vector: Tensor, names: Collection[str]) -> list[Tensor]:
+        """Slices of the weights ``names``, [out, in, h, w] each: all of one shape as one, [N, out, h w in]."""
+        found, start = [], 0
+        for (shape, wanted), run in groupby(self._shapes.items(), lambda item: (item[1], item[0] in names)):
+            count = len(list(run))
+            end = start + count * shape.numel()
+            if wanted:
+                found.append(vector[start:end].view(count, shape[0], -1))
+            start = end
+        return found
 
     def discard_gradient(self) -> None:
         """Forgets what an abandoned step left."""

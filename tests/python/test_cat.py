@@ -193,3 +193,21 @@ def test_a_resume_state_that_is_none(model: Path, tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(checkpoint.ResumeStateError, match=r"r\.ost: the resume state is damaged"):
             checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("format_", "said"),
+    [
+        (1, r"r\.ost: was written by an older copycat \(format 1\).*Initial Weights"),
+        (3, r"r\.ost: was written by a newer copycat \(format 3\)"),
+    ],
+)
+def test_a_resume_state_of_another_format(
+    format_: int, said: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.ost"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "FORMAT", format_)
+        checkpoint.save(path, checkpoint.Position(), cat.read_header(model), vectors())
+    with pytest.raises(checkpoint.ResumeStateError, match=said):
+        checkpoint.load(path)

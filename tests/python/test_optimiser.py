@@ -89,17 +89,34 @@ def test_no_gradient_moves_no_matrix() -> None:
 @pytest.mark.parametrize(
     ("shape", "blocks"),
     [
-        ((64, 32, 3, 3), (1, 64, 288)),
-        ((512, 256, 3, 3), (8, 64, 2304)),
-        ((96, 48, 3, 3), (2, 48, 432)),
-        ((128, 64, 1, 1), (2, 64, 64)),
-        ((32, 16, 1, 1), (2, 16, 16)),  # never more rows than columns
-        ((70, 66, 1, 1), (2, 35, 66)),
-        ((67, 70, 1, 1), (67, 1, 70)),
+        ((1, 64, 288), (1, 64, 288)),
+        ((2, 512, 2304), (16, 64, 2304)),
+        ((1, 96, 432), (2, 48, 432)),
+        ((3, 128, 64), (6, 64, 64)),
+        ((1, 32, 16), (2, 16, 16)),  # never more rows than columns
+        ((1, 70, 66), (2, 35, 66)),
+        ((1, 67, 70), (67, 1, 70)),
     ],
 )
 def test_blocks(shape: tuple[int, ...], blocks: tuple[int, int, int]) -> None:
     assert optimiser._blocks(shape) == blocks
+
+
+def test_weights_of_one_shape_are_one_stack() -> None:
+    parameters, _ = prepared(network())
+    parts = parameters.by_name(torch.arange(parameters.weights.numel()))
+    names = {name for name, part in parts.items() if part.ndim == 4} - {"middle.0.spatial.weight"}
+    rows = [parts[name].permute(0, 2, 3, 1).flatten(1) for name in names]
+    found = [matrix for stack in parameters.stacks(torch.arange(parameters.weights.numel()), names) for matrix in stack]
+
+    def first(matrix: Tensor) -> int:
+        return int(matrix[0, 0])
+
+    assert len(found) == len(rows)
+    for ours, theirs in zip(sorted(found, key=first), sorted(rows, key=first), strict=True):
+        assert torch.equal(ours, theirs)
+    shapes = {parts[name].shape for name in names}
+    assert len(parameters.stacks(parameters.weights, names)) <= len(shapes) + 1  # one is cut where a name is left out
 
 
 def test_all_but_the_inner_convolutions_is_left_to_adamw() -> None:
