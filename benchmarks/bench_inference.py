@@ -27,6 +27,7 @@ from bench_training import with_products
 from copycat import cat, ops
 from copycat.devices import device_name
 from copycat.inference import Model, infer
+from copycat.models import ROWS
 from copycat.sequence import Writer, read_frames_parallel, read_info, write_frame
 
 RESOLUTIONS = {"HD": (1080, 1920), "UHD": (2160, 3840)}
@@ -38,7 +39,7 @@ def random_model(folder: Path, size: str) -> Path:
     """A .cat whose every weight counts."""
     encoding = ops.Encoding((0.0,) * 3, (0.5,) * 3, (0.29,) * 3)
     header = cat.ModelHeader(
-        model_size=size,
+        row=ROWS[size],
         channels_in=CHANNELS,
         channels_out=CHANNELS,
         residual=(0, 1, 2),

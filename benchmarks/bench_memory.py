@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 from copycat import tiles
-from copycat.models import Network
+from copycat.models import ROWS, Network
 from copycat.process import keep_memory
 
 from benchmarks.bench_training import ENCODING, Ours, synthetic
@@ -38,7 +38,7 @@ def work(size: str, crop: int) -> Callable[[], object]:
     """A training step, or the inference of a frame where there is no crop."""
     if crop:
         return Ours(size, crop, 5, synthetic(CPU), CPU).step
-    network, frame = Network(size, 3, (0, 1, 2)).bfloat16(), torch.rand(3, 1080, 1920)
+    network, frame = Network(ROWS[size], 3, (0, 1, 2)).bfloat16(), torch.rand(3, 1080, 1920)
     return torch.inference_mode()(lambda: tiles.render(network, frame, (ENCODING, ENCODING)))
 
 

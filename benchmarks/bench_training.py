@@ -34,7 +34,7 @@ from copycat.devices import device_name
 from copycat.encoding import loss_scale
 from copycat.learner import Learner
 from copycat.losses import Loss
-from copycat.models import GatedBlocks, Network, PixelNorm
+from copycat.models import ROWS, GatedBlocks, Network, PixelNorm
 from copycat.parameters import AVERAGE_DECAY
 from copycat.pending_losses import PendingLosses
 from torch import Tensor, nn
@@ -110,7 +110,7 @@ class Ours:
     ) -> None:
         settings = Settings(model_size=size, crop_size=crop)
         header = cat.ModelHeader(
-            model_size=size,
+            row=ROWS[size],
             channels_in=data.input_channels,
             channels_out=data.target_channels,
             residual=data.residual,
@@ -151,7 +151,7 @@ class PlainBlocks(nn.Module):
 
 def plain_network(size: str) -> Network:
     """The network in torch's own operators."""
-    network = Network(size, 3, (0, 1, 2))
+    network = Network(ROWS[size], 3, (0, 1, 2))
     for name, module in list(network.named_modules()):
         if isinstance(module, GatedBlocks):
             parent, _, child = name.rpartition(".")

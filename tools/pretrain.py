@@ -25,6 +25,7 @@ from copycat.dataset import Dataset
 from copycat.devices import choose_device
 from copycat.encoding import LOG_SCALE
 from copycat.learner import Learner
+from copycat.models import ROWS
 from copycat.ops import Encoding
 from copycat.schedule import Schedule
 from copycat.viewing import srgb
@@ -59,7 +60,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     make = SAMPLES[asked.task]
     data = patches(photos, make, random)
-    header = data.model_header(asked.size)
+    header = data.model_header(ROWS[asked.size])
     weights = None
     if asked.start:
         known = StartingPoint(str(asked.start), *cat.load(asked.start), shipped=True)

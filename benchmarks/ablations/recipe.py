@@ -22,7 +22,7 @@ from copycat.config import Settings
 from copycat.dataset import load_dataset
 from copycat.frame_pairs import Pair, find_frames
 from copycat.learner import Learner
-from copycat.models import Network
+from copycat.models import ROWS, Network
 from copycat.sequence import ImageSequence, format_frames, read_frame, read_info
 from copycat.viewing import srgb
 from copycat.weights import starting_point
@@ -189,7 +189,7 @@ def fit(
     full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, told_plate=told)
     shipped = starting_point(settings)
     weights = start[1] if start else None
-    header = full.model_header(settings.model_size)
+    header = full.model_header(ROWS[settings.model_size])
     if shipped:
         weights = shipped.weights_for(full.input_channels, full.target_channels, header.plate_size)
     batch = settings.crops_per_step(len(full))

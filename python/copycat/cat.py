@@ -5,8 +5,9 @@ those that the package ships), and its clean plate, half, under the names of :cl
 metadata hold one entry, ``copycat``, a JSON object:
 
 ======================  ==============================================================================================
-``format``              version of this format, 1; readers refuse a newer one
-``modelSize``           row of the network's table: Small, Medium or Large
+``format``              version of this format, 2; readers refuse a newer one
+``modelSize``           Small, Medium or Large, for people; what counts is the row
+``row``                 the network's row: width, and blocks down, in the middle and up (:class:`copycat.models.Row`)
 ``channelsIn``          names of the input channels in order
 ``channelsOut``         names of the output channels in order
 ``residual``            for each output channel, the input channel it starts from, or -1
@@ -28,7 +29,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,12 @@ from torch import Tensor
 
 from copycat import __version__, ops
 from copycat.errors import CopycatError
-from copycat.models import ROWS, Network
+from copycat.models import ROWS, Network, Row
 from copycat.runs import write_whole
 
-FORMAT = 1
+FORMAT = 2
+# Format 1 named the size only; these were its networks.
+_FIRST_ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
 _HEADER_LIMIT = 100_000_000
 _SNIFFED = 1 << 20
 _MOST_CHANNELS = 1024
@@ -56,7 +59,7 @@ class ModelFileError(CopycatError):
 class ModelHeader:
     """What a .cat says about its weights; attributes as in the module's table."""
 
-    model_size: str
+    row: Row
     channels_in: tuple[str, ...]
     channels_out: tuple[str, ...]
     residual: tuple[int, ...]
@@ -70,9 +73,19 @@ class ModelHeader:
     data_hash: str = ""
     run: str = ""
 
+    @property
+    def model_size(self) -> str:
+        """Which Model Size has this row; Custom where none has, as what a size is may change."""
+        return next((size for size, row in ROWS.items() if row == self.row), "Custom")
+
     def network(self) -> Network:
         """A network of this shape, not yet trained."""
-        return Network(self.model_size, len(self.channels_in), self.residual, self.plate_size)
+        return Network(self.row, len(self.channels_in), self.residual, self.plate_size)
+
+    def outline(self) -> Network:
+        """The network's shapes alone, without memory for weights: a header may claim more than any machine has."""
+        with torch.device("meta"):
+            return self.network()
 
     def to_json(self) -> str:
         """The ``copycat`` entry of the metadata."""
@@ -82,6 +95,7 @@ class ModelHeader:
                 "copycat": __version__,
                 "run": self.run,
                 "modelSize": self.model_size,
+                "row": asdict(self.row),
                 "channelsIn": self.channels_in,
                 "channelsOut": self.channels_out,
                 "residual": self.residual,
@@ -100,10 +114,9 @@ class ModelHeader:
     def from_json(cls, text: str) -> ModelHeader:
         """The inverse of :meth:`to_json`; raises KeyError, TypeError or ValueError where it does not fit."""
         value = json.loads(text)
-        if value["modelSize"] not in ROWS:
-            raise ValueError(f"unknown model size {value['modelSize']!r}")
+        row = Row.from_dict(value["row"]) if value["format"] > 1 else _FIRST_ROWS[value["modelSize"]]
         header = cls(
-            model_size=value["modelSize"],
+            row=row,
             channels_in=tuple(map(str, value["channelsIn"])),
             channels_out=tuple(map(str, value["channelsOut"])),
             residual=tuple(map(int, value["residual"])),
@@ -184,7 +197,7 @@ def load(path: str | Path) -> tuple[ModelHeader, dict[str, Tensor]]:
         weights = safetensors.torch.load(path.read_bytes())
     except Exception as error:  # safetensors raises an undocumented class of its own
         raise ModelFileError(f"{path}: the model file is damaged: {error}") from error
-    expected = {name: tensor.shape for name, tensor in header.network().state_dict().items()}
+    expected = {name: tensor.shape for name, tensor in header.outline().state_dict().items()}
     for name, shape in expected.items():
         if name not in weights or weights[name].shape != shape:
             got = tuple(weights[name].shape) if name in weights else "missing"

@@ -16,6 +16,7 @@ from copycat.difference import difference_centres
 from copycat.encoding import choose_encoding, mattes
 from copycat.frame_banks import read_banks
 from copycat.frame_pairs import DatasetError, FramePair
+from copycat.models import Row
 
 
 @dataclass
@@ -58,10 +59,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def model_header(self, model_size: str) -> cat.ModelHeader:
+    def model_header(self, row: Row) -> cat.ModelHeader:
         """What a model of this data set says of itself before it is trained."""
         return cat.ModelHeader(
-            model_size=model_size,
+            row=row,
             channels_in=self.input_channels,
             channels_out=self.target_channels,
             residual=self.residual,

@@ -43,7 +43,7 @@ def describe(path: Path, as_json: bool) -> None:
 
 def _model_facts(path: Path) -> dict[str, object]:
     header = cat.read_header(path)
-    network = header.network()
+    network = header.outline()
     return {
         "run": header.run,
         "channels": f"{','.join(header.channels_in)} -> {','.join(header.channels_out)}",

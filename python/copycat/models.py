@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,21 @@ class Row:
     middle: int = 2
     up: tuple[int, ...] = (1, 1, 1)
 
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Row:
+        """The inverse of `dataclasses.asdict`; ValueError where no network can be of it, or only a gigantic one."""
+        row = cls(
+            int(value["width"]), tuple(map(int, value["down"])), int(value["middle"]), tuple(map(int, value["up"]))
+        )
+        counts = (*row.down, row.middle, *row.up)
+        if not (0 < row.width <= _WIDEST and 0 < len(row.down) == len(row.up) <= _MOST_SCALES):
+            raise ValueError(f"a network of width {row.width} with {len(row.down)} and {len(row.up)} scales")
+        if not all(0 <= count <= _MOST_BLOCKS for count in counts):
+            raise ValueError(f"{max(counts)} blocks at one scale")
+        return row
 
+
+_WIDEST, _MOST_SCALES, _MOST_BLOCKS = 256, 5, 64
 ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
 
 
@@ -80,7 +95,7 @@ class Network(nn.Module):
     """Maps normalised input channels to normalised target channels.
 
     Args:
-        size: a key of ROWS.
+        row: how large it is; a value of ROWS.
         channels_in: number of input channels.
         residual: for each target channel, the input channel it starts from, or -1 for none.
         plate_size: height and width of the clean plate that it is told, None where it is told none.
@@ -89,10 +104,9 @@ class Network(nn.Module):
     clean_plate: Tensor | None
 
     def __init__(
-        self, size: str, channels_in: int, residual: Sequence[int], plate_size: tuple[int, int] | None = None
+        self, row: Row, channels_in: int, residual: Sequence[int], plate_size: tuple[int, int] | None = None
     ) -> None:
         super().__init__()
-        row = ROWS[size]
         widths = [row.width << scale for scale in range(len(row.down) + 1)]
         self.row = row
         self.residual = tuple(residual)

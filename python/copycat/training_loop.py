@@ -27,6 +27,7 @@ from copycat.errors import CopycatError
 from copycat.frame_pairs import FramePair, Pair, find_frames
 from copycat.learner import Learner, TrainingError
 from copycat.member import Encodings, Member, StoppedError
+from copycat.models import ROWS, Row
 from copycat.pending_losses import PendingLosses
 from copycat.perceptual import Backbone, check_colour
 from copycat.runs import Run, RunError, SummaryWriter, answer_request, move_files, take_request
@@ -177,7 +178,7 @@ class Trainer:
         # Known before the frames are read, so that a failure or a stop meanwhile says where the run stands.
         self.step, self.loss = position.step, position.loss
         told_plate = header.plate_size is not None
-        self._read((header.input_encoding, header.target_encoding), header.residual, told_plate)
+        self._read((header.input_encoding, header.target_encoding), header.residual, told_plate, header.row)
         if self.header.data_hash != header.data_hash:
             self._warn("the training frames have changed since the run was started")
         self.member.make(self.header)
@@ -202,6 +203,7 @@ class Trainer:
         encodings: Encodings | None,
         residual: tuple[int, ...] | None,
         told_plate: bool | None = None,
+        row: Row | None = None,
     ) -> None:
         """Reads the data set, and finds out what else will be needed."""
         settings, frames = self.settings, self.member.frames
@@ -226,7 +228,7 @@ class Trainer:
         )
         data = self.member.full
         inspected = self._inspection.finish().warnings if self._inspection else []
-        self.header = replace(data.model_header(settings.model_size), settings=settings.to_dict())
+        self.header = replace(data.model_header(row or ROWS[settings.model_size]), settings=settings.to_dict())
         if residual is not None:
             self.header = replace(self.header, residual=residual)
         for path, channels in self._other_files():

@@ -95,7 +95,7 @@ def starting_point(settings: Settings) -> StartingPoint | None:
         return None
     if work == "Checkpoint":
         header, weights = cat.load(settings.checkpoint_file)
-        if header.model_size != size:
+        if header.row != ROWS[size]:
             raise SettingsError(
                 f"{settings.checkpoint_file}: the checkpoint is a {header.model_size} model, but Model Size is {size}"
             )

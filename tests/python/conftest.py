@@ -116,7 +116,7 @@ def random_model(
         return ops.Encoding((log_scale,) * count, (0.4,) * count, (0.3,) * count)
 
     header = cat.ModelHeader(
-        model_size=size,
+        row=models.ROWS[size],
         channels_in=channels_in,
         channels_out=channels_out,
         residual=residual,

@@ -19,6 +19,7 @@ from copycat.devices import is_out_of_memory
 from copycat.distributed import Group, Place
 from copycat.learner import Learner
 from copycat.member import Member
+from copycat.models import ROWS
 from stand_in_cuda import StandInCuda
 from torch import Tensor
 
@@ -62,7 +63,7 @@ def new_learner(
 ) -> Learner:
     settings = Settings(model_size="Small", crop_size=32, flip_probability=0.5, **knobs)
     header = cat.ModelHeader(
-        model_size="Small",
+        row=ROWS["Small"],
         channels_in=("R", "G", "B"),
         channels_out=("R", "G", "B"),
         residual=(0, 1, 2),

@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import random_model
-from copycat import cat, checkpoint, ops
+from copycat import cat, checkpoint, models, ops
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -113,15 +113,22 @@ def test_somebody_elses_safetensors(tmp_path: Path) -> None:
 
 
 def test_a_newer_format(model: Path) -> None:
-    rewritten(model, format=2, modelSize="Gigantic")
-    with pytest.raises(cat.ModelFileError, match=r"newer copycat \(format 2\); this one reads up to format 1"):
+    rewritten(model, format=3, row="another way to say it")
+    with pytest.raises(cat.ModelFileError, match=r"newer copycat \(format 3\); this one reads up to format 2"):
         cat.load(model)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"modelSize": "Gigantic"},
+        {"row": None},
+        {"row": {"width": 8, "down": [1, 2, 2], "middle": 2}},
+        {"row": {"width": 8, "down": [1, 2, 2], "middle": 2, "up": [1, 1]}},
+        {"row": {"width": 0, "down": [1, 2, 2], "middle": 2, "up": [1, 1, 1]}},
+        {"row": {"width": 8, "down": [1, 2, 2], "middle": -1, "up": [1, 1, 1]}},
+        {"row": {"width": 8, "down": [1] * 9, "middle": 1, "up": [1] * 9}},
+        {"row": {"width": 8, "down": [1, 2, 2], "middle": 1000000, "up": [1, 1, 1]}},
+        {"format": 1, "row": None, "modelSize": "Gigantic"},
         {"residual": [0, 1, 2, 4]},
         {"residual": [0]},
         {"channelsIn": None},
@@ -151,6 +158,32 @@ def test_a_torn_file(model: Path, keep: float) -> None:
     model.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
     with pytest.raises(cat.ModelFileError, match=r"model_100\.cat: "):
         cat.load(model)
+
+
+def test_a_network_that_no_memory_holds_is_not_made(model: Path) -> None:
+    rewritten(model, row={"width": 256, "down": [64] * 5, "middle": 64, "up": [64] * 5})
+    with pytest.raises(cat.ModelFileError, match=r"weight head\.weight is .*, the network needs \(256, "):
+        cat.load(model)
+
+
+def test_a_model_of_another_row_is_read_and_called_custom(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header, weights = cat.load(model)
+    assert header.model_size == "Small"
+    monkeypatch.setitem(models.ROWS, "Small", models.Row(24))
+    again, same = cat.load(model)
+    assert again == header
+    assert again.model_size == "Custom"
+    again.network().load_state_dict(same)
+    assert all(torch.equal(same[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize(("size", "width"), [("Small", 32), ("Medium", 48), ("Large", 64)])
+def test_the_first_format_named_the_size_only(size: str, width: int) -> None:
+    row, encoding = models.Row(width, (1, 2, 2), 2, (1, 1, 1)), ops.Encoding.identity(3)
+    header = cat.ModelHeader(row, ("R", "G", "B"), ("R", "G", "B"), (0, 1, 2), encoding, encoding)
+    value = json.loads(header.to_json()) | {"format": 1, "modelSize": size}
+    del value["row"]
+    assert cat.ModelHeader.from_json(json.dumps(value)) == header
 
 
 def test_weights_of_another_network(model: Path) -> None:

@@ -14,7 +14,7 @@ from copycat.config import Settings
 from copycat.dataset import Dataset, load_dataset
 from copycat.frame_pairs import DatasetError, Pair, find_frames
 from copycat.learner import TrainingError
-from copycat.models import Network
+from copycat.models import ROWS, Network
 from copycat.sequence import read_frame, write_frame
 from copycat.trainer import resume, train
 from copycat.weights import StartingPoint
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.load:DeprecationWarn
 
 def told_network(size: tuple[int, int] = SIZE) -> Network:
     torch.manual_seed(0)
-    network = Network("Small", 3, (0, 1, 2), size)
+    network = Network(ROWS["Small"], 3, (0, 1, 2), size)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
@@ -42,7 +42,7 @@ def told_network(size: tuple[int, int] = SIZE) -> Network:
 
 
 def header(size: tuple[int, int] | None = SIZE) -> cat.ModelHeader:
-    return cat.ModelHeader("Small", RGB, RGB, (0, 1, 2), PLAIN, PLAIN, plate_size=size)
+    return cat.ModelHeader(ROWS["Small"], RGB, RGB, (0, 1, 2), PLAIN, PLAIN, plate_size=size)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_it_can_be_asked_for_and_refused(tmp_path: Path) -> None:
     (tmp_path / "moving").mkdir()
     asked = read_shot(write_shot(tmp_path / "moving", still=False), clean_plate="On")
     assert asked.clean_plate is not None
-    assert asked.model_header("Small").plate_size == (64, 64)
+    assert asked.model_header(ROWS["Small"]).plate_size == (64, 64)
     levels = [plate.shape for level in (2, 4) if (plate := asked.at_level(level).clean_plate) is not None]
     assert levels == [(1, 32, 32, 4), (1, 16, 16, 4)]
 
@@ -243,11 +243,11 @@ def test_weights_may_start_a_network_that_is_told_more_or_less(
     before: tuple[int, int] | None, after: tuple[int, int] | None
 ) -> None:
     torch.manual_seed(1)
-    network = Network("Small", 3, (0, 1, 2), before)
+    network = Network(ROWS["Small"], 3, (0, 1, 2), before)
     with torch.no_grad():
         network.tail.weight.normal_()
     start = StartingPoint("weights", header(before), network.state_dict(), shipped=False)
-    other, plate = Network("Small", 3, (0, 1, 2), after), torch.rand(1, 4, 32, 32)
+    other, plate = Network(ROWS["Small"], 3, (0, 1, 2), after), torch.rand(1, 4, 32, 32)
     weights = start.weights_for(RGB, RGB, after)
     assert "clean_plate" not in weights  # the new shot has its own
     assert not other.load_state_dict(weights, strict=False).unexpected_keys

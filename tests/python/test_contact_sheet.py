@@ -13,7 +13,7 @@ from copycat import ops, trainer
 from copycat.config import Settings
 from copycat.dataset import Dataset, load_dataset
 from copycat.frame_pairs import Pair, find_frames
-from copycat.models import Network
+from copycat.models import ROWS, Network
 from copycat.sequence import read_frame
 from copycat.viewing import srgb
 
@@ -42,7 +42,7 @@ def test_three_rows_by_three_columns_with_the_third_crop_on_top(
 ) -> None:
     data = dataset(shot)
     taken = crops(data, monkeypatch)
-    sheet = sheets.contact_sheet(Network("Small", 3, (0, 1, 2)), data, 32, step=7, seed=0)
+    sheet = sheets.contact_sheet(Network(ROWS["Small"], 3, (0, 1, 2)), data, 32, step=7, seed=0)
     assert sheet.shape == (96, 96, 3)
     inputs, targets = taken
     for row, crop in enumerate((2, 1, 0)):
@@ -53,7 +53,7 @@ def test_three_rows_by_three_columns_with_the_third_crop_on_top(
 
 
 def test_each_sheet_has_other_crops_and_the_same_again_for_its_step(shot: Shot, tiny: None) -> None:
-    network, data = Network("Small", 3, (0, 1, 2)), dataset(shot)
+    network, data = Network(ROWS["Small"], 3, (0, 1, 2)), dataset(shot)
     seven, eight, again = (sheets.contact_sheet(network, data, 32, step, seed=0) for step in (7, 8, 7))
     assert np.array_equal(seven, again)
     assert not np.array_equal(seven, eight)

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from copycat import convolution, ops
-from copycat.models import Network
+from copycat.models import ROWS, Network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ def test_the_convolution_and_its_gradients(
 def test_a_network_learns_the_same_with_the_kernel() -> None:
     dtype = FAST[-1]
     torch.manual_seed(0)
-    network = Network("Small", 3, (0, 1, 2))
+    network = Network(ROWS["Small"], 3, (0, 1, 2))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn_like(parameter)

@@ -14,7 +14,7 @@ import torch
 from conftest import Outcome, Shot, environment, picture, random_model, write_shot
 from copycat import devices, inference, tiles
 from copycat.inference import InferenceError, Model
-from copycat.models import Network
+from copycat.models import ROWS, Network
 from copycat.sequence import read_frame, write_frame
 
 CPU = torch.device("cpu")
@@ -75,7 +75,7 @@ def test_a_place_that_does_not_fit_is_refused(model: Model) -> None:
 
 @pytest.mark.parametrize("overlap", [0, 1, 40, 500])
 def test_tiles_cover_the_frame_once_and_see_enough(overlap: int, tiny: None) -> None:
-    network = Network("Small", 3, (0, 1, 2))
+    network = Network(ROWS["Small"], 3, (0, 1, 2))
     reach = max(network.receptive_field, -(-overlap // network.stride) * network.stride)
     covered = np.zeros((333, 701), int)
     for (y0, x0, y1, x1), (top, left, bottom, right) in tiles.tile_boxes(

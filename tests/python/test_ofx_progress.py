@@ -19,7 +19,7 @@ import ofx_host
 import pytest
 from copycat.cat import ModelHeader, save
 from copycat.config import ProgressSettings
-from copycat.models import Network
+from copycat.models import ROWS, Network
 from copycat.ops import Encoding
 from copycat.runs import Display, Run, SummaryWriter
 from copycat.runs.watch import Watch
@@ -273,8 +273,8 @@ def test_open_progress_opens_the_page_as_the_knobs_stand(directory: Path, tmp_pa
 
 def model(path: Path, channels_in: tuple[str, ...] = ("R", "G", "B"), channels_out: tuple[str, ...] = ("A",)) -> Path:
     encodings = [Encoding((0.0,) * len(c), (0.0,) * len(c), (1.0,) * len(c)) for c in (channels_in, channels_out)]
-    about = ModelHeader("Small", channels_in, channels_out, (-1,) * len(channels_out), *encodings)
-    network = Network("Small", len(channels_in), about.residual)
+    about = ModelHeader(ROWS["Small"], channels_in, channels_out, (-1,) * len(channels_out), *encodings)
+    network = Network(ROWS["Small"], len(channels_in), about.residual)
     save(path, about, network.state_dict())
     return path
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from copycat import optimiser
-from copycat.models import Network
+from copycat.models import ROWS, Network
 from copycat.optimiser import Optimiser, orthogonal
 from copycat.parameters import FlatParameters
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ LOSS = torch.tensor(0.1)
 
 def network() -> Network:
     torch.manual_seed(3)
-    return Network("Small", 3, (0, 1, 2))
+    return Network(ROWS["Small"], 3, (0, 1, 2))
 
 
 def prepared(net: nn.Module) -> tuple[FlatParameters, Optimiser]:

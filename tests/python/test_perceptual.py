@@ -20,6 +20,7 @@ from copycat.config import Settings
 from copycat.knobs import SettingsError
 from copycat.learner import Learner
 from copycat.losses import Loss
+from copycat.models import ROWS
 from copycat.ops import Encoding
 from copycat.perceptual import Perceptual, PerceptualError, load_backbone
 from copycat.sequence import write_frame
@@ -301,7 +302,7 @@ def test_it_is_refused_before_a_run_is_made(train: Train, tmp_path: Path) -> Non
 
 def new_learner(file: Path, device: torch.device = CPU) -> Learner:
     settings = Settings(model_size="Small", crop_size=32, perceptual_weight=2.0, perceptual_backbone=str(file))
-    header = cat.ModelHeader("Small", RGB, RGB, (0, 1, 2), ENCODING, ENCODING)
+    header = cat.ModelHeader(ROWS["Small"], RGB, RGB, (0, 1, 2), ENCODING, ENCODING)
     return Learner(header, settings, device, 2, backbone=load_backbone(file))
 
 

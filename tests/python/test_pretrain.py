@@ -13,7 +13,7 @@ from conftest import Train, losses
 from copycat import cat, ops, weights
 from copycat.config import Settings
 from copycat.knobs import SettingsError
-from copycat.models import Network
+from copycat.models import ROWS, Network
 
 from tools import pretrain
 
@@ -81,7 +81,7 @@ def test_a_training_starts_from_what_the_tool_made(
 
 def test_shipped_weights_start_work_with_other_channels() -> None:
     encoding = ops.Encoding((0.0,) * 3, (0.5,) * 3, (0.2,) * 3)
-    header = cat.ModelHeader("Small", ("R", "G", "B"), ("R", "G", "B"), (0, 1, 2), encoding, encoding)
+    header = cat.ModelHeader(ROWS["Small"], ("R", "G", "B"), ("R", "G", "B"), (0, 1, 2), encoding, encoding)
     generator = torch.Generator().manual_seed(1)
     random = {n: torch.randn(w.shape, generator=generator) / 9 for n, w in header.network().state_dict().items()}
     start = weights.StartingPoint("random weights", header, random, shipped=True)
@@ -89,7 +89,7 @@ def test_shipped_weights_start_work_with_other_channels() -> None:
 
     def made(channels_in: tuple[str, ...], channels_out: tuple[str, ...], image: torch.Tensor) -> torch.Tensor:
         residual = tuple(channels_in.index(name) if name in channels_in else -1 for name in channels_out)
-        network = Network("Small", len(channels_in), residual)
+        network = Network(ROWS["Small"], len(channels_in), residual)
         network.load_state_dict(start.weights_for(channels_in, channels_out))
         with torch.no_grad():
             return network(image)
