@@ -87,8 +87,8 @@ def main() -> None:
             f"{dtype}, {asked.threads} threads, matrix product {rate:.0f} GFLOP/s; milliseconds, ours / torch's (ratio)"
         )
         for size in asked.sizes.split(","):
-            for level in range(4):
-                channels, side = ROWS[size].width << level, CROP // 2 >> level
+            for level, channels in enumerate(ROWS[size].widths):
+                side = CROP // 2 >> level
                 made = row(dtype, channels, side, clock)
                 flops = 2 * BATCH * side**2 * 9 * channels * 2 * channels / 1e6
                 ours, theirs = (

@@ -22,7 +22,7 @@ from copycat.config import Settings
 from copycat.dataset import load_dataset
 from copycat.frame_pairs import Pair, find_frames
 from copycat.learner import Learner
-from copycat.models import ROWS, Network
+from copycat.models import ROWS, Network, Row
 from copycat.sequence import ImageSequence, format_frames, read_frame, read_info
 from copycat.viewing import srgb
 from copycat.weights import starting_point
@@ -39,6 +39,7 @@ class Variant:
 
     Attributes:
         knobs: fields of Settings.
+        row: of the network; None for that of the Model Size.
         rate: learning rate; decay: share of the time at the end in which it falls to zero.
         average: decay of the weights' moving average.
         betas: of AdamW; momentum, step_size: of Muon; muon: whether the inner matrices are its, or AdamW's as well.
@@ -50,6 +51,7 @@ class Variant:
     """
 
     knobs: dict[str, object]
+    row: Row | None = None
     rate: float = schedule.LEARNING_RATE
     decay: float = schedule.DECAY_SHARE
     average: float = parameters.AVERAGE_DECAY
@@ -118,6 +120,13 @@ VARIANTS = {
     "Initial Weights Deblur": _with(initial_weights="Deblur"),
     "Initial Weights Upscale": _with(initial_weights="Upscale"),
     "Initial Weights Human Matting": _with(initial_weights="Human Matting"),
+    "three scales, 1, 2, 2 | 2 | 1, 1, 1 blocks, no widest": replace(BASE, row=Row(32)),
+    "three scales, no widest": replace(BASE, row=Row(32, (1, 1, 1), 1)),
+    "three scales, widest 128": replace(BASE, row=Row(32, (1, 1, 1), 1, widest=128)),
+    "three scales, widest 64": replace(BASE, row=Row(32, (1, 1, 1), 1, widest=64)),
+    "two scales": replace(BASE, row=Row(32, (1, 1), 1, (1, 1))),
+    "four scales, widest 128": replace(BASE, row=Row(32, (1, 1, 1, 1), 1, (1, 1, 1, 1), widest=128)),
+    "four scales, widest 64": replace(BASE, row=Row(32, (1, 1, 1, 1), 1, (1, 1, 1, 1), widest=64)),
     "Medium": _with(model_size="Medium"),
     "Large": _with(model_size="Large"),
     "Medium, Initial Weights Deblur": _with(model_size="Medium", initial_weights="Deblur"),
@@ -189,7 +198,7 @@ def fit(
     full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, told_plate=told)
     shipped = starting_point(settings)
     weights = start[1] if start else None
-    header = full.model_header(ROWS[settings.model_size])
+    header = full.model_header(variant.row or ROWS[settings.model_size])
     if shipped:
         weights = shipped.weights_for(full.input_channels, full.target_channels, header.plate_size)
     batch = settings.crops_per_step(len(full))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class Row:
     """One model size.
 
     Attributes:
-        width: channels at half resolution; doubled at each of the three scales below.
+        width: channels at half resolution; doubled at each scale below, up to ``widest``.
         down, middle, up: gated blocks per scale on the way down, at the bottom, and on the way up.
     """
 
@@ -32,6 +33,12 @@ class Row:
     down: tuple[int, ...] = (1, 2, 2)
     middle: int = 2
     up: tuple[int, ...] = (1, 1, 1)
+    widest: int = 512
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels at each scale, the coarsest last."""
+        return [min(self.width << scale, self.widest) for scale in range(len(self.down) + 1)]
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Row:
@@ -40,14 +47,14 @@ class Row:
             int(value["width"]), tuple(map(int, value["down"])), int(value["middle"]), tuple(map(int, value["up"]))
         )
         counts = (*row.down, row.middle, *row.up)
-        if not (0 < row.width <= _WIDEST and 0 < len(row.down) == len(row.up) <= _MOST_SCALES):
+        if not (0 < row.width <= row.widest <= _WIDEST and 0 < len(row.down) == len(row.up) <= _MOST_SCALES):
             raise ValueError(f"a network of width {row.width} with {len(row.down)} and {len(row.up)} scales")
         if not all(0 <= count <= _MOST_BLOCKS for count in counts):
             raise ValueError(f"{max(counts)} blocks at one scale")
         return row
 
 
-_WIDEST, _MOST_SCALES, _MOST_BLOCKS = 256, 5, 64
+_WIDEST, _MOST_SCALES, _MOST_BLOCKS = 2048, 6, 64
 ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
 
 
@@ -107,16 +114,16 @@ class Network(nn.Module):
         self, row: Row, channels_in: int, residual: Sequence[int], plate_size: tuple[int, int] | None = None
     ) -> None:
         super().__init__()
-        widths = [row.width << scale for scale in range(len(row.down) + 1)]
+        widths = row.widths
         self.row = row
         self.residual = tuple(residual)
         told = clean_plate.channels(len(self.residual)) if plate_size else 0
         self.register_buffer("clean_plate", torch.zeros(1, told, *plate_size, dtype=torch.half) if plate_size else None)
         self.head = nn.Conv2d(4 * (channels_in + told), widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, row.down, strict=False))
-        self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
+        self.downs = nn.ModuleList(nn.Conv2d(w, below, 2, stride=2) for w, below in pairwise(widths))
         self.middle = _blocks(widths[-1], row.middle)
-        self.ups = nn.ModuleList(nn.Conv2d(2 * w, 4 * w, 1, bias=False) for w in reversed(widths[:-1]))
+        self.ups = nn.ModuleList(nn.Conv2d(below, 4 * w, 1, bias=False) for below, w in pairwise(reversed(widths)))
         self.decoders = nn.ModuleList(_blocks(w, n) for w, n in zip(reversed(widths[:-1]), row.up, strict=True))
         self.tail = nn.Conv2d(widths[0], 4 * (len(self.residual) + (1 if plate_size else 0)), 3, padding=1)
         nn.init.zeros_(self.tail.weight)

@@ -123,11 +123,11 @@ def test_a_newer_format(model: Path) -> None:
     [
         {"row": None},
         {"row": {"width": 8, "down": [1, 2, 2], "middle": 2}},
-        {"row": {"width": 8, "down": [1, 2, 2], "middle": 2, "up": [1, 1]}},
-        {"row": {"width": 0, "down": [1, 2, 2], "middle": 2, "up": [1, 1, 1]}},
-        {"row": {"width": 8, "down": [1, 2, 2], "middle": -1, "up": [1, 1, 1]}},
-        {"row": {"width": 8, "down": [1] * 9, "middle": 1, "up": [1] * 9}},
-        {"row": {"width": 8, "down": [1, 2, 2], "middle": 1000000, "up": [1, 1, 1]}},
+        {"row": {"width": 8, "down": [1, 2, 2], "middle": 2, "up": [1, 1], "widest": 64}},
+        {"row": {"width": 0, "down": [1, 2, 2], "middle": 2, "up": [1, 1, 1], "widest": 64}},
+        {"row": {"width": 8, "down": [1, 2, 2], "middle": -1, "up": [1, 1, 1], "widest": 64}},
+        {"row": {"width": 8, "down": [1] * 9, "middle": 1, "up": [1] * 9, "widest": 64}},
+        {"row": {"width": 8, "down": [1, 2, 2], "middle": 1000000, "up": [1, 1, 1], "widest": 64}},
         {"format": 1, "row": None, "modelSize": "Gigantic"},
         {"residual": [0, 1, 2, 4]},
         {"residual": [0]},
@@ -161,7 +161,7 @@ def test_a_torn_file(model: Path, keep: float) -> None:
 
 
 def test_a_network_that_no_memory_holds_is_not_made(model: Path) -> None:
-    rewritten(model, row={"width": 256, "down": [64] * 5, "middle": 64, "up": [64] * 5})
+    rewritten(model, row={"width": 256, "down": [64] * 5, "middle": 64, "up": [64] * 5, "widest": 2048})
     with pytest.raises(cat.ModelFileError, match=r"weight head\.weight is .*, the network needs \(256, "):
         cat.load(model)
 

@@ -45,7 +45,7 @@ def test_the_features_are_means_of_cells_of_32_pixels(tmp_path: Path, tiny: None
     model = inference.load(random_model(tmp_path / "random.cat"), CPU)
     pixels = picture(3, (96, 64))
     found = features(model, pixels)
-    width = model.network.row.width << len(model.network.row.down)
+    width = model.network.row.widths[-1]
     assert found.shape == (6, width)
     changed = pixels.copy()
     changed[:32, :32] = 0
