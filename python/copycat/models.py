@@ -55,7 +55,7 @@ class Row:
 
 
 _WIDEST, _MOST_SCALES, _MOST_BLOCKS = 2048, 6, 64
-ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
+ROWS = {"Small": Row(32, (1, 1, 1), 1, widest=64), "Medium": Row(48), "Large": Row(64)}
 
 
 class PixelNorm(nn.Module):

@@ -45,6 +45,15 @@ def test_larger_sizes_have_more_weights() -> None:
     assert len(set(counts)) == 3
 
 
+def test_widths_double_up_to_the_widest() -> None:
+    assert models.Row(32).widths == [32, 64, 128, 256]
+    capped = models.Row(8, (1, 1, 1, 1), 1, (1, 1, 1, 1), widest=16)
+    assert capped.widths == [8, 16, 16, 16, 16]
+    network = shaken(Network(capped, 3, (0, 1, 2)))
+    assert network.stride == 32
+    assert network(image(3, 40, 70)).shape == (1, 3, 40, 70)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 90), (16, 16), (33, 17)])
 @pytest.mark.parametrize(("channels", "residual"), [(1, (0,)), (3, (-1,)), (7, (0, 1, 2, -1, 6))])
 @torch.inference_mode()

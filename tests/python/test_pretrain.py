@@ -111,6 +111,7 @@ def test_shipped_weights_can_be_started_from() -> None:
                 start = weights.starting_point(settings)
                 assert start is not None
                 assert start.shipped
+                assert start.header.row == ROWS[size]
                 outputs = ("A",) if work == "Human Matting" else ("R", "G", "B")
                 made = start.weights_for(("R", "G", "B"), outputs)
                 assert made.keys() == start.weights.keys()
