@@ -43,9 +43,8 @@ class Row:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Row:
         """The inverse of `dataclasses.asdict`; ValueError where no network can be of it, or only a gigantic one."""
-        row = cls(
-            int(value["width"]), tuple(map(int, value["down"])), int(value["middle"]), tuple(map(int, value["up"]))
-        )
+        down, up = (tuple(map(int, value[way])) for way in ("down", "up"))
+        row = cls(int(value["width"]), down, int(value["middle"]), up, int(value["widest"]))
         counts = (*row.down, row.middle, *row.up)
         if not (0 < row.width <= row.widest <= _WIDEST and 0 < len(row.down) == len(row.up) <= _MOST_SCALES):
             raise ValueError(f"a network of width {row.width} with {len(row.down)} and {len(row.up)} scales")
