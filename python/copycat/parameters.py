@@ -2,7 +2,7 @@
 
 Three vectors are kept: the float32 weights, their exponential moving average (what a .cat holds), and the copy in the
 computing dtype whose slices are the network's parameters. In each, weights of one shape lie one after another, so that
-the optimiser takes them as one stack.
+the optimiser takes them as one stack; where they begin suits a GPU's tensor cores.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import torch
 from torch import Tensor, nn
 
 AVERAGE_DECAY = 0.99
+# Weights of one shape begin at a multiple of so many. cuDNN asks for 16 bytes; a convolution whose weights lie
+# otherwise takes kernels without tensor cores, which were nine tenths of a step on an H100 (``docs/benchmarks.md``).
+_ALIGNMENT = 64
 
 
 class FlatParameters:
     """The weights of ``network``, which from now on computes with slices of ``self.computing``.
 
     Attributes:
-        weights: [n] float32, what the optimiser changes.
+        weights: [n] float32, what the optimiser changes. What lies between the parameters is zero.
         gradient: [n] float32.
         average: [n] float32.
         dtype: what the network computes in.
@@ -33,11 +36,12 @@ class FlatParameters:
         """Moves the network to ``device`` and lets it compute in ``dtype``."""
         named = sorted(network.named_parameters(), key=lambda item: item[1].shape)
         self._shapes = {name: parameter.shape for name, parameter in named}
-        vector = torch.cat([_flat(parameter.detach().float()) for _, parameter in named]).to(device)
-        self.weights = vector
-        self.gradient = torch.zeros_like(vector)
-        self.average = vector.clone()
-        self._computing = vector.to(dtype)
+        self._starts, size = _places(self._shapes)
+        self.weights, self.gradient = (torch.zeros(size, device=device) for _ in range(2))
+        for (_, parameter), part in zip(named, self.by_name(self.weights).values(), strict=True):
+            part.copy_(parameter.detach())
+        self.average = self.weights.clone()
+        self._computing = self.weights.to(dtype)
         self.dtype = dtype
         self._parameters = [parameter for _, parameter in named]
         self._gradients = list(self.by_name(self.gradient).values())
@@ -47,27 +51,28 @@ class FlatParameters:
             parameter.data = part
 
     def by_name(self, vector: Tensor) -> dict[str, Tensor]:
-        """The slices of a vector [n], each shaped as its parameter and lying as it does."""
-        parts, start = {}, 0
+        """The slices of a vector [n], each shaped as its parameter.
+
+        Those of convolutions lie channels last, as convolutions want weights and return their gradients.
+        """
+        parts = {}
         for name, shape in self._shapes.items():
-            part = vector[start : start + shape.numel()]
+            part = vector[self._starts[name] :][: shape.numel()]
             if len(shape) == 4:
                 out_channels, in_channels, height, width = shape
                 parts[name] = part.view(out_channels, height, width, in_channels).permute(0, 3, 1, 2)
             else:
                 parts[name] = part.view(shape)
-            start += shape.numel()
         return parts
 
     def stacks(self, vector: Tensor, names: Collection[str]) -> list[Tensor]:
         """Slices of the weights ``names``, [out, in, h, w] each: all of one shape as one, [N, out, h w in]."""
-        found, start = [], 0
+        found = []
         for (shape, wanted), run in groupby(self._shapes.items(), lambda item: (item[1], item[0] in names)):
-            count = len(list(run))
-            end = start + count * shape.numel()
             if wanted:
-                found.append(vector[start:end].view(count, shape[0], -1))
-            start = end
+                those = [name for name, _ in run]
+                stack = vector[self._starts[those[0]] :][: len(those) * shape.numel()]
+                found.append(stack.view(len(those), shape[0], -1))
         return found
 
     def discard_gradient(self) -> None:
@@ -124,6 +129,12 @@ class FlatParameters:
         self._computing.copy_(self.weights)
 
 
-def _flat(parameter: Tensor) -> Tensor:
-    """A parameter as it lies in the vectors: channels last, as convolutions want weights and return their gradients."""
-    return (parameter.permute(0, 2, 3, 1) if parameter.ndim == 4 else parameter).reshape(-1)
+def _places(shapes: Mapping[str, torch.Size]) -> tuple[dict[str, int], int]:
+    """Where each parameter begins in a vector, those of one shape one after another; and the vector's size."""
+    starts, end = {}, 0
+    for shape, run in groupby(shapes, lambda name: shapes[name]):
+        end = -(-end // _ALIGNMENT) * _ALIGNMENT
+        for name in run:
+            starts[name] = end
+            end += shape.numel()
+    return starts, end

@@ -119,6 +119,16 @@ def test_weights_of_one_shape_are_one_stack() -> None:
     assert len(parameters.stacks(parameters.weights, names)) <= len(shapes) + 1  # one is cut where a name is left out
 
 
+@pytest.mark.parametrize("size", list(ROWS))
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_convolutions_weights_lie_as_tensor_cores_want_them(size: str, channels: int) -> None:
+    net = Network(ROWS[size], channels, tuple(range(channels)))
+    FlatParameters(net, torch.device("cpu"), torch.bfloat16)
+    places = [part.data_ptr() % 16 for part in net.parameters() if part.ndim == 4]
+    assert places
+    assert not any(places)
+
+
 def test_all_but_the_inner_convolutions_is_left_to_adamw() -> None:
     net, plain = network(), network()
     parameters, ours = prepared(net)
@@ -150,8 +160,9 @@ def test_a_matrix_moves_by_its_momentum_made_orthogonal() -> None:
         momentum = optimiser.MOMENTUM * momentum + (1 - optimiser.MOMENTUM) * gradient
         ahead = optimiser.MOMENTUM * momentum + (1 - optimiser.MOMENTUM) * gradient  # Nesterov's
         ours.step(RATE, LOSS)
-        rows = ahead.permute(0, 2, 3, 1).reshape(8, 64, 2304)
-        moved = one(rows, optimiser.STEP_SIZE * float(RATE)).reshape(512, 3, 3, 256).permute(0, 3, 1, 2)
+        rows = ahead.permute(0, 2, 3, 1)
+        blocks = rows.reshape(-1, optimiser.BLOCK_ROWS, rows[0].numel())
+        moved = one(blocks, optimiser.STEP_SIZE * float(RATE)).reshape(rows.shape).permute(0, 3, 1, 2)
         before = before - moved
         torch.testing.assert_close(parameters.by_name(parameters.weights)[name], before, rtol=0, atol=1e-6)
 
