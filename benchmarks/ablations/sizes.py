@@ -3,6 +3,7 @@
 ``python -m benchmarks.ablations.sizes SHOTS`` trains each size on five frames of each shot of
 ``benchmarks.ablations.suggest`` for each of ``--budgets`` CPU-seconds of one thread, a whole training each, and scores
 frames between. The frames are made smaller and crops are 64, so that a training is as far in a quarter of the time.
+``--sizes`` takes other rows of the network too, among which Medium and Large were chosen.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from copycat.models import ROWS
+from copycat.models import ROWS, Row
 from copycat.sequence import format_frames
 
 from benchmarks.ablations.recipe import train
@@ -21,6 +22,14 @@ from benchmarks.ablations.suggest import SHOTS, prepare
 
 TRAINED = tuple(place / 9 for place in (0, 2, 4, 7, 9))
 HELD_OUT = tuple((place + 0.5) / 9 for place in range(9))
+_TWICE = (2, 2, 2)
+SIZES = ROWS | {
+    "Small, twice the blocks": Row(32, _TWICE, 2, _TWICE, widest=64),
+    "Medium, 64 wide": Row(64, (1, 1, 1), 1, widest=128),
+    "Medium until 2026-11-26": Row(48),
+    "Large, 64 wide": Row(64, _TWICE, 2, _TWICE, widest=128),
+    "Large until 2026-11-26": Row(64),
+}
 
 
 def main() -> None:
@@ -28,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Model sizes over time")
     parser.add_argument("shots", type=Path, help="directory with tos_captain, dancer_alpha and paintout_table")
     parser.add_argument("--only", nargs="+", choices=list(SHOTS), default=list(SHOTS))
-    parser.add_argument("--sizes", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(ROWS))
     parser.add_argument("--budgets", type=int, nargs="+", default=[60, 300])
     parser.add_argument("--by-steps", action="store_true", help="the budgets are steps, not CPU-seconds")
     parser.add_argument("--keep", type=Path, default=Path("build/sizes"), help="frames, and scores of what was trained")
@@ -40,7 +49,7 @@ def main() -> None:
         if not kept.exists():
             trained = shot.at(*TRAINED)
             task = prepare(name, asked.shots, kept.parent, trained, shot.at(*HELD_OUT))
-            variant = replace(shot.variant, knobs={**shot.variant.knobs, "model_size": size})
+            variant = replace(shot.variant, row=SIZES[size])
             made = train(replace(task, frames=format_frames(trained)), variant, budget, 0, asked.by_steps)
             kept.write_text(json.dumps(made))
         made = json.loads(kept.read_text())

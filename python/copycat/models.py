@@ -54,7 +54,11 @@ class Row:
 
 
 _WIDEST, _MOST_SCALES, _MOST_BLOCKS = 2048, 6, 64
-ROWS = {"Small": Row(32, (1, 1, 1), 1, widest=64), "Medium": Row(48), "Large": Row(64)}
+ROWS = {
+    "Small": Row(32, (1, 1, 1), 1, widest=64),
+    "Medium": Row(48, (1, 1, 1), 1, widest=96),
+    "Large": Row(48, (2, 2, 2), 2, (2, 2, 2), widest=96),
+}
 
 
 class PixelNorm(nn.Module):

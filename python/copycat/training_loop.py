@@ -250,9 +250,7 @@ class Trainer:
             min(crop) < settings.crop_size
             and f"the frames are smaller than the Crop Size {settings.crop_size}: training on crops of "
             f"{crop[1]}x{crop[0]}",
-            self.member.device.type == "cpu"
-            and (settings.model_size != "Small" or min(crop) > 128)
-            and "on a CPU, Model Size Small with Crop Size 128 learns faster",
+            self.member.device.type == "cpu" and min(crop) > 128 and "on a CPU, a Crop Size of 128 learns faster",
             len(frames) > 100
             and settings.use_multi_resolution_training
             and "above 100 pairs, Use Multi-Resolution Training is better switched off",

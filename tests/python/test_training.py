@@ -172,11 +172,12 @@ def test_a_batch_in_parts_is_the_same_batch(train: Train, monkeypatch: pytest.Mo
     assert "warning: memory is short: 1 crops go through the network at a time" in told
 
 
-@pytest.mark.parametrize(("size", "advised"), [("Small", False), ("Medium", True)])
-def test_on_a_cpu_the_small_model_is_advised(train: Train, size: str, advised: bool) -> None:
-    run = train(model_size=size, use_gpu_if_available=False).run
+@pytest.mark.parametrize(("crop", "advised"), [(128, False), (256, True)])
+def test_on_a_cpu_smaller_crops_are_advised(train: Train, tmp_path: Path, crop: int, advised: bool) -> None:
+    large = write_shot(tmp_path / "large", (1001,), size=(192, 176))
+    run = train(large.input, large.ground_truth, crop_size=crop, epochs=1, use_gpu_if_available=False).run
     warnings = read_info(run).header["warnings"]
-    assert any("on a CPU, Model Size Small" in warning for warning in warnings) == advised
+    assert any("on a CPU, a Crop Size of 128" in warning for warning in warnings) == advised
 
 
 def test_a_time_limit_that_ends_while_reading_says_so(train: Train, tmp_path: Path) -> None:
