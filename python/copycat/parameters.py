@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 AVERAGE_DECAY = 0.99
-# Weights of one shape begin at a multiple of so many. cuDNN asks for 16 bytes; a convolution whose weights lie
-# otherwise takes kernels without tensor cores, which were nine tenths of a step on an H100 (``docs/benchmarks.md``).
+# Weights of one shape begin at a multiple of so many. cuDNN's tensor cores ask for 16 bytes; when the weights lay
+# otherwise, kernels without tensor cores were nine tenths of a step on an H100 (``docs/benchmarks.md``).
 _ALIGNMENT = 64
 
 
@@ -57,7 +57,7 @@ class FlatParameters:
         """
         parts = {}
         for name, shape in self._shapes.items():
-            part = vector[self._starts[name] :][: shape.numel()]
+            part = vector.narrow(0, self._starts[name], shape.numel())
             if len(shape) == 4:
                 out_channels, in_channels, height, width = shape
                 parts[name] = part.view(out_channels, height, width, in_channels).permute(0, 3, 1, 2)
@@ -71,7 +71,7 @@ class FlatParameters:
         for (shape, wanted), run in groupby(self._shapes.items(), lambda item: (item[1], item[0] in names)):
             if wanted:
                 those = [name for name, _ in run]
-                stack = vector[self._starts[those[0]] :][: len(those) * shape.numel()]
+                stack = vector.narrow(0, self._starts[those[0]], len(those) * shape.numel())
                 found.append(stack.view(len(those), shape[0], -1))
         return found
 
