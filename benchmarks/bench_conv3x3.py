@@ -19,8 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from copycat import ops, process
-from copycat.models import ROWS
+from copycat import ops
+from copycat.data.memory import keep_memory
+from copycat.model.network import ROWS
 from torch import Tensor
 
 BATCH, CROP, ROUNDS = 5, 128, 20
@@ -55,11 +56,11 @@ def row(dtype: torch.dtype, channels: int, side: int, clock: Callable[[], float]
     names = ("forward", "forward, torch", "input", "input, torch", "weight", "weight, torch")
     times = medians(
         clock,
-        lambda: ops.conv3x3(x, weight, bias),
+        lambda: torch.ops.copycat.conv3x3(x, weight, bias),
         lambda: torch.conv2d(x, weight, bias, padding=1),
-        lambda: ops.conv3x3_input_gradient(flow, weight),
+        lambda: torch.ops.copycat.conv3x3_input_gradient(flow, weight),
         lambda: gradients(True, False, False),
-        lambda: ops.conv3x3_weight_gradient(x, flow),
+        lambda: torch.ops.copycat.conv3x3_weight_gradient(x, flow),
         lambda: gradients(False, True, True),
     )
     return dict(zip(names, times, strict=True))
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    process.keep_memory()
+    keep_memory()
     torch.set_num_threads(asked.threads)
     clock = time.process_time if asked.threads == 1 else time.perf_counter
     rows = []

@@ -24,10 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_training import with_products
-from copycat import cat, ops
-from copycat.devices import device_name
-from copycat.inference import Model, infer
-from copycat.models import ROWS
+from copycat import ops
+from copycat.data.devices import device_name
+from copycat.inference.model import Model
+from copycat.inference.render import infer
+from copycat.model import cat
+from copycat.model.network import ROWS
 from copycat.sequence import Writer, read_frames_parallel, read_info, write_frame
 
 RESOLUTIONS = {"HD": (1080, 1920), "UHD": (2160, 3840)}

@@ -21,12 +21,13 @@ from pathlib import Path
 
 import torch
 from copycat import ops
-from copycat.captured_step import end_allocation
 from copycat.ops import CropRule, Encoding, native
+from copycat.training.graph import end_allocation
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, layer_norm
 
 UHD = (2160, 3840)
+OPERATORS = torch.ops.copycat
 PLAIN = Encoding((0.0,) * 3, (0.4,) * 3, (0.2,) * 3)
 LOG = Encoding((20.0,) * 3, (0.4,) * 3, (0.2,) * 3)
 
@@ -296,7 +297,7 @@ def moments(bench: Bench, dtype: torch.dtype) -> None:
     bench.row(
         f"statistics, UHD {str(dtype)[6:]}",
         banks[0].nbytes,
-        lambda i: torch.ops.copycat.statistics(banks[i % 4], valid),
+        lambda i: OPERATORS.statistics(banks[i % 4], valid),
         torch=lambda i: plain(banks[i % 4]),
         compiled=lambda i: fused(banks[i % 4]),
     )
@@ -327,22 +328,22 @@ def blocks(bench: Bench, pixels: int, channels: int) -> None:
     bench.row(
         f"gate, {where}",
         3 * unit,
-        lambda i: ops.gate(wide[i % 4]),
+        lambda i: OPERATORS.gate(wide[i % 4]),
         torch=lambda i: plain_gate(wide[i % 4]),
         compiled=(lambda i: gate(wide[i % 4])) if compiles else None,
     )
-    bench.row(f"gate_gradient, {where}", 5 * unit, lambda i: ops.gate_gradient(wide[i % 4], flow[i % 4]))
+    bench.row(f"gate_gradient, {where}", 5 * unit, lambda i: OPERATORS.gate_gradient(wide[i % 4], flow[i % 4]))
     bench.row(
         f"residual_norm, {where}",
         4 * unit,
-        lambda i: ops.residual_norm(x[i % 4], branch[i % 4], scale, weight, bias),
+        lambda i: OPERATORS.residual_norm(x[i % 4], branch[i % 4], scale, weight, bias),
         torch=lambda i: plain_norm(x[i % 4], branch[i % 4]),
         compiled=(lambda i: norm(x[i % 4], branch[i % 4])) if compiles else None,
     )
     bench.row(
         f"residual_norm_gradient, {where}",
         6 * unit,
-        lambda i: ops.residual_norm_gradient(x[i % 4], branch[i % 4], scale, weight, flow[i % 4], more[i % 4]),
+        lambda i: OPERATORS.residual_norm_gradient(x[i % 4], branch[i % 4], scale, weight, flow[i % 4], more[i % 4]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is gained when a process keeps the memory that it frees (``copycat.process.keep_memory``), and what it costs.
+"""What a process gains, and what it costs, when it keeps freed memory (``copycat.data.memory.keep_memory``).
 
     python -m benchmarks.bench_memory [--rounds N] [--threads N]
 
@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from copycat import tiles
-from copycat.models import ROWS, Network
-from copycat.process import keep_memory
+from copycat.data.memory import keep_memory
+from copycat.model import tiles
+from copycat.model.network import ROWS, Network
 
 from benchmarks.bench_training import ENCODING, Ours, synthetic
 

@@ -27,16 +27,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from copycat import cat, ops
-from copycat.config import Settings
-from copycat.dataset import Dataset
-from copycat.devices import device_name
-from copycat.encoding import loss_scale
-from copycat.learner import Learner
-from copycat.losses import Loss
-from copycat.models import ROWS, GatedBlocks, Network, PixelNorm
-from copycat.parameters import AVERAGE_DECAY
-from copycat.pending_losses import PendingLosses
+from copycat import ops
+from copycat.data.dataset import Dataset
+from copycat.data.devices import device_name
+from copycat.data.encodings import loss_scale
+from copycat.model import cat
+from copycat.model.network import ROWS, GatedBlocks, Network, PixelNorm
+from copycat.settings.tables import Settings
+from copycat.training.losses import Loss
+from copycat.training.pending_losses import PendingLosses
+from copycat.training.step import Learner
+from copycat.training.weights import AVERAGE_DECAY
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 from torch.profiler import ProfilerActivity, profile

@@ -26,9 +26,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from copycat.contact_sheet import write_png
 from copycat.sequence import ImageSequence, format_frames, read_frame
-from copycat.viewing import srgb
+from copycat.sequence.viewing import srgb
+from copycat.training.pictures import write_png
 
 from benchmarks.flicker import Frame, flicker, neighbours
 from benchmarks.shots import RGB, SHOTS, Shot

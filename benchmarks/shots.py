@@ -12,8 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from copycat.contact_sheet import write_png
 from copycat.sequence import ImageSequence, read_frame, read_info, write_frame
+from copycat.training.pictures import write_png
 
 RGB = ("R", "G", "B")
 

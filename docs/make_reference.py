@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
-from copycat.cli import app
-from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS
-from copycat.knobs import Knob, choice_label
+from copycat.cli.app import app
+from copycat.settings.knob import Knob, choice_label
+from copycat.settings.tables import COPYCAT_KNOBS, INFERENCE_KNOBS
 
 HERE = Path(__file__).parent
 _NOTE = "<!-- Made by `make docs` from the code; do not edit. -->"

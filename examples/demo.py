@@ -18,9 +18,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from copycat.contact_sheet import write_png
 from copycat.sequence import read_frame, write_frame
-from copycat.viewing import srgb
+from copycat.sequence.viewing import srgb
+from copycat.training.pictures import write_png
 
 from benchmarks.tasks import decode, degrade
 

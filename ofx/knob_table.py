@@ -1,4 +1,4 @@
-"""Writes the plugin's knob tables as C++ from what ``python -m copycat.config`` prints.
+"""Writes the plugin's knob tables as C++ from what ``python -m copycat.settings.tables`` prints.
 
 Usage: ``python knob_table.py <directory that holds the package copycat> <output.cpp>``
 """
@@ -64,7 +64,7 @@ def row(table: str, knob: dict[str, Any]) -> str:
 def main(package_root: str, output: str) -> None:
     """Writes ``output``, only when it would change."""
     printed = subprocess.run(
-        [sys.executable, "-B", "-m", "copycat.config"],
+        [sys.executable, "-B", "-m", "copycat.settings.tables"],
         cwd=package_root,
         check=True,
         capture_output=True,

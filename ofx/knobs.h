@@ -1,4 +1,4 @@
-// The knob tables of the two effects, generated from `python -m copycat.config`, and the parameters made of
+// The knob tables of the two effects, generated from `python -m copycat.settings.tables`, and the parameters made of
 // them.
 #pragma once
 

@@ -19,17 +19,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from copycat import cat
-from copycat.config import Settings
-from copycat.dataset import Dataset
-from copycat.devices import choose_device
-from copycat.encoding import LOG_SCALE
-from copycat.learner import Learner
-from copycat.models import ROWS
+from copycat.data.dataset import Dataset
+from copycat.data.devices import choose_device
+from copycat.data.encodings import LOG_SCALE
+from copycat.model import cat
+from copycat.model.network import ROWS
+from copycat.model.starting_point import StartingPoint
 from copycat.ops import Encoding
-from copycat.schedule import Schedule
-from copycat.viewing import srgb
-from copycat.weights import StartingPoint
+from copycat.sequence.viewing import srgb
+from copycat.settings.tables import Settings
+from copycat.training.schedule import Schedule
+from copycat.training.step import Learner
 
 PATCH = 160
 CROP = 128
@@ -60,7 +60,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     make = SAMPLES[asked.task]
     data = patches(photos, make, random)
-    header = data.model_header(ROWS[asked.size])
+    header = cat.ModelHeader.for_dataset(data, ROWS[asked.size])
     weights = None
     if asked.start:
         known = StartingPoint(str(asked.start), *cat.load(asked.start), shipped=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from copycat.frame_pairs import Pair
 from copycat.sequence import ImageSequence, read_frame, write_frame
+from copycat.sequence.pairs import Pair
 
 from benchmarks.ablations.recipe import BASE, Task, train
 from benchmarks.shots import RGB, SHOTS

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from copycat.frame_pairs import Pair
 from copycat.sequence import ImageSequence
+from copycat.sequence.pairs import Pair
 
 from benchmarks.ablations.recipe import BASE, Task, fit, scores
 from benchmarks.tasks import build

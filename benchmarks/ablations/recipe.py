@@ -17,15 +17,17 @@ from unittest import mock
 
 import numpy as np
 import torch
-from copycat import cat, losses, optimiser, parameters, schedule, tiles
-from copycat.config import Settings
-from copycat.dataset import load_dataset
-from copycat.frame_pairs import Pair, find_frames
-from copycat.learner import Learner
-from copycat.models import ROWS, Network, Row
+from copycat.data.dataset import load_dataset
+from copycat.model import cat, tiles
+from copycat.model.network import ROWS, Network, Row
+from copycat.model.starting_point import starting_point
 from copycat.sequence import ImageSequence, format_frames, read_frame, read_info
-from copycat.viewing import srgb
-from copycat.weights import starting_point
+from copycat.sequence.pairs import Pair, find_frames
+from copycat.sequence.viewing import srgb
+from copycat.settings.tables import Settings
+from copycat.training import losses, optimiser, schedule
+from copycat.training import weights as parameters
+from copycat.training.step import Learner
 from torch import Tensor
 
 from benchmarks.score import psnr8
@@ -198,7 +200,7 @@ def fit(
     full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, told_plate=told)
     shipped = starting_point(settings)
     weights = start[1] if start else None
-    header = full.model_header(variant.row or ROWS[settings.model_size])
+    header = cat.ModelHeader.for_dataset(full, variant.row or ROWS[settings.model_size])
     if shipped:
         weights = shipped.weights_for(full.input_channels, full.target_channels, header.plate_size)
     batch = settings.crops_per_step(len(full))

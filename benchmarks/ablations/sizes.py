@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from copycat.models import ROWS, Row
+from copycat.model.network import ROWS, Row
 from copycat.sequence import format_frames
 
 from benchmarks.ablations.recipe import train

@@ -18,12 +18,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from copycat import cat
-from copycat.encoding import encode
-from copycat.frame_pairs import Pair
-from copycat.inference import Model, load
-from copycat.next_frame import coverage_order, features
+from copycat.data.encodings import encode
+from copycat.inference.model import Model, load
+from copycat.inference.suggest import coverage_order, features
+from copycat.model import cat
 from copycat.sequence import ImageSequence, format_frames, read_frame, write_frame
+from copycat.sequence.pairs import Pair
 
 from benchmarks.ablations.recipe import BASE, Task, Variant, fit, scores
 from benchmarks.tasks import build_frames

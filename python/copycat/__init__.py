@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Settings": "copycat.config",
-    "InferenceSettings": "copycat.config",
+    "Settings": "copycat.settings.tables",
+    "InferenceSettings": "copycat.settings.tables",
     "CopycatError": "copycat.errors",
-    "Pair": "copycat.frame_pairs",
-    "train": "copycat.trainer",
-    "resume": "copycat.trainer",
-    "load": "copycat.inference",
-    "infer": "copycat.inference",
-    "suggest": "copycat.next_frame",
-    "export": "copycat.exporter",
+    "Pair": "copycat.sequence.pairs",
+    "train": "copycat.training.start",
+    "resume": "copycat.training.start",
+    "load": "copycat.inference.model",
+    "infer": "copycat.inference.render",
+    "suggest": "copycat.inference.suggest",
+    "export": "copycat.inference.export",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from copycat.config import InferenceSettings as InferenceSettings
-    from copycat.config import Settings as Settings
     from copycat.errors import CopycatError as CopycatError
-    from copycat.exporter import export as export
-    from copycat.frame_pairs import Pair as Pair
-    from copycat.inference import infer as infer
-    from copycat.inference import load as load
-    from copycat.next_frame import suggest as suggest
-    from copycat.trainer import resume as resume
-    from copycat.trainer import train as train
+    from copycat.inference.export import export as export
+    from copycat.inference.model import load as load
+    from copycat.inference.render import infer as infer
+    from copycat.inference.suggest import suggest as suggest
+    from copycat.sequence.pairs import Pair as Pair
+    from copycat.settings.tables import InferenceSettings as InferenceSettings
+    from copycat.settings.tables import Settings as Settings
+    from copycat.training.start import resume as resume
+    from copycat.training.start import train as train
 
 
 def __getattr__(name: str) -> Any:

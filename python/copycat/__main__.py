@@ -1,5 +1,5 @@
 """``python -m copycat`` is the command line."""
 
-from copycat.cli import main
+from copycat.cli.app import main
 
 main()

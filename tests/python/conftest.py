@@ -14,9 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from copycat import cat, cli, models, ops, trainer
+from copycat import ops
+from copycat.cli.app import main
+from copycat.model import cat
+from copycat.model.network import ROWS
 from copycat.runs import Run, find_run
 from copycat.sequence import write_frame
+from copycat.training import start
+from copycat.training.start import Result
 
 TINY = Path(__file__).with_name("tiny_copycat.py")
 FRAMES = (1001, 1002, 1003, 1004)
@@ -81,23 +86,23 @@ def tiny(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     """Makes the networks tiny."""
     import tiny_copycat
 
-    for size, row in models.ROWS.items():
-        monkeypatch.setitem(models.ROWS, size, row)
+    for size, row in ROWS.items():
+        monkeypatch.setitem(ROWS, size, row)
     tiny_copycat.shrink()
 
 
-Train = Callable[..., trainer.Result]
+Train = Callable[..., Result]
 
 
 @pytest.fixture
 def train(tmp_path: Path, shot: Shot, tiny: None) -> Train:
     """Trains a tiny model on the shot into ``tmp_path/runs``; knobs by keyword."""
 
-    def call(input: str = "", ground_truth: str = "", **knobs: Any) -> trainer.Result:
+    def call(input: str = "", ground_truth: str = "", **knobs: Any) -> Result:
         given = {"data_directory": str(tmp_path / "runs"), "model_size": "Small", "crop_size": 32, "epochs": 6} | knobs
         if not input and not knobs.get("pairs"):
             input, ground_truth = shot.input, shot.ground_truth
-        return trainer.train(input, ground_truth, **given)
+        return start.train(input, ground_truth, **given)
 
     return call
 
@@ -116,7 +121,7 @@ def random_model(
         return ops.Encoding((log_scale,) * count, (0.4,) * count, (0.3,) * count)
 
     header = cat.ModelHeader(
-        row=models.ROWS[size],
+        row=ROWS[size],
         channels_in=channels_in,
         channels_out=channels_out,
         residual=residual,
@@ -147,7 +152,7 @@ def copycat(capsys: pytest.CaptureFixture[str], tiny: None) -> Callable[..., Out
         capsys.readouterr()
         status: object = 0
         try:
-            cli.main([str(argument) for argument in arguments])
+            main([str(argument) for argument in arguments])
         except SystemExit as end:
             status = end.code
         out, err = capsys.readouterr()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 from conftest import Outcome, Shot, graded, picture, random_model, run_copycat, write_shot
-from copycat import cat
+from copycat.model import cat
 from copycat.runs import find_run, read_info
 from copycat.sequence import write_frame
 

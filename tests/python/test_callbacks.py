@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from conftest import Shot, random_model, summary
-from copycat import inference, trainer
-from copycat.callbacks import CALLBACK_NAMES, CallbackError, Callbacks
+from copycat.inference.render import infer
 from copycat.runs import find_run
+from copycat.settings.callbacks import CALLBACK_NAMES, CallbackError, Callbacks
+from copycat.training.start import Result
 
 Calls = list[tuple[str, int | None]]
 
@@ -34,7 +35,7 @@ def without_progress(calls: Calls) -> Calls:
     return [call for call in calls if call[0] != "render_progress"]
 
 
-def test_a_training_calls_them_in_order(train: Callable[..., trainer.Result]) -> None:
+def test_a_training_calls_them_in_order(train: Callable[..., Result]) -> None:
     calls: Calls = []
     train(epochs=2, **recorder(calls))
     assert without_progress(calls) == [
@@ -49,9 +50,7 @@ def test_a_training_calls_them_in_order(train: Callable[..., trainer.Result]) ->
 
 
 @pytest.mark.parametrize("name", [name for name in CALLBACK_NAMES if name != "render_progress"])
-def test_an_exception_fails_the_training(
-    name: str, train: Callable[..., trainer.Result], tmp_path: Path, tiny: None
-) -> None:
+def test_an_exception_fails_the_training(name: str, train: Callable[..., Result], tmp_path: Path, tiny: None) -> None:
     calls: Calls = []
     with pytest.raises(CallbackError, match=rf"{name} callback .*ZeroDivisionError: on purpose"):
         train(epochs=3, **recorder(calls, fail=name))
@@ -62,7 +61,7 @@ def test_an_exception_fails_the_training(
     assert "on purpose" in last["reason"]
 
 
-def test_after_frame_render_is_not_called_for_an_aborted_frame(train: Callable[..., trainer.Result]) -> None:
+def test_after_frame_render_is_not_called_for_an_aborted_frame(train: Callable[..., Result]) -> None:
     calls: Calls = []
     with pytest.raises(CallbackError):
         train(epochs=5, **recorder(calls, fail="before_frame_render", at=3))
@@ -74,7 +73,7 @@ def test_after_frame_render_is_not_called_for_an_aborted_frame(train: Callable[.
 def test_a_render_calls_them_in_order(shot: Shot, tmp_path: Path, tiny: None) -> None:
     calls: Calls = []
     model = random_model(tmp_path / "m.cat")
-    inference.infer(model, shot.input, tmp_path / "o.%04d.exr", frames="1001,1003", **recorder(calls))
+    infer(model, shot.input, tmp_path / "o.%04d.exr", frames="1001,1003", **recorder(calls))
     assert without_progress(calls) == [
         ("before_render", 1001),
         ("before_frame_render", 1001),
@@ -97,7 +96,7 @@ def test_an_exception_aborts_the_render_and_keeps_the_frames_before(
     failing = recorder(calls, fail=name, at=None if name == "before_render" else 1002)
     model = random_model(tmp_path / "m.cat")
     with pytest.raises(CallbackError, match="on purpose"):
-        inference.infer(model, shot.input, tmp_path / "o.%04d.exr", **failing)
+        infer(model, shot.input, tmp_path / "o.%04d.exr", **failing)
     assert sorted(path.name for path in tmp_path.glob("o.*")) == [f"o.{frame}.exr" for frame in written]
     assert "after_render" not in {called for called, _ in calls}
 
@@ -105,7 +104,7 @@ def test_an_exception_aborts_the_render_and_keeps_the_frames_before(
 def test_an_exception_after_the_last_frame_fails_the_render(shot: Shot, tmp_path: Path, tiny: None) -> None:
     model = random_model(tmp_path / "m.cat")
     with pytest.raises(CallbackError, match="after_render"):
-        inference.infer(model, shot.input, tmp_path / "o.%04d.exr", **recorder([], fail="after_render"))
+        infer(model, shot.input, tmp_path / "o.%04d.exr", **recorder([], fail="after_render"))
     assert len(list(tmp_path.glob("o.*"))) == 4
 
 
@@ -125,7 +124,7 @@ def test_a_name_that_cannot_be_found_is_named(name: str) -> None:
         Callbacks.resolve(after_render=name)
 
 
-def test_a_missing_callback_starts_no_run(train: Callable[..., trainer.Result], tmp_path: Path) -> None:
+def test_a_missing_callback_starts_no_run(train: Callable[..., Result], tmp_path: Path) -> None:
     with pytest.raises(CallbackError):
         train(before_render="nowhere_module:f")
     assert not (tmp_path / "runs").exists()

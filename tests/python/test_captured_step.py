@@ -11,19 +11,24 @@ from typing import Any, cast
 import pytest
 import torch
 from conftest import losses
-from copycat import captured_step, cat, clean_plate, learner, ops, trainer, training_loop
-from copycat.captured_step import WARM_UP_STEPS, CapturedStep
-from copycat.config import Settings
-from copycat.dataset import Dataset
-from copycat.devices import is_out_of_memory
-from copycat.distributed import Group, Place
-from copycat.learner import Learner
-from copycat.member import Member
-from copycat.models import ROWS
+from copycat import ops
+from copycat.data import clean_plate
+from copycat.data.dataset import Dataset
+from copycat.data.devices import is_out_of_memory
+from copycat.model import cat
+from copycat.model.network import ROWS
+from copycat.settings.tables import Settings
+from copycat.training import graph as captured_step
+from copycat.training import loop as training_loop
+from copycat.training.graph import WARM_UP_STEPS, CapturedStep
+from copycat.training.group import Group, Rendezvous
+from copycat.training.member import Member
+from copycat.training.start import Result
+from copycat.training.step import Learner
 from stand_in_cuda import StandInCuda
 from torch import Tensor
 
-Train = Callable[..., trainer.Result]
+Train = Callable[..., Result]
 CPU = torch.device("cpu")
 ENCODING = ops.Encoding((0.0,) * 3, (0.5,) * 3, (0.3,) * 3)
 
@@ -139,7 +144,7 @@ def test_a_resumed_training_counts_on(recorded: Callable[..., StandInCuda]) -> N
 class Pair:
     """Stands for a group of two whose other half, being the same, gives the same gradient and losses."""
 
-    place = Place(0, 2, "127.0.0.1", 1)
+    rendezvous = Rendezvous(0, 2, "127.0.0.1", 1)
 
     def part_of(self, count: int) -> range:
         return range(count // 2)
@@ -246,7 +251,7 @@ def test_short_memory_makes_smaller_parts_and_these_are_recorded(
     recorded: Callable[..., StandInCuda], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuda, told = recorded(), []
-    real, asked = learner.ops.sample_crops, []
+    real, asked = ops.sample_crops, []
 
     def short_of_memory(*arguments: Any, batch: int, **more: Any) -> Any:
         asked.append(batch)
@@ -254,7 +259,7 @@ def test_short_memory_makes_smaller_parts_and_these_are_recorded(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(*arguments, batch=batch, **more)
 
-    monkeypatch.setattr(learner.ops, "sample_crops", short_of_memory)
+    monkeypatch.setattr(ops, "sample_crops", short_of_memory)
     made = new_learner()
     learn(made, data(), range(9), told.append)
     # Once in vain, then two parts for each step of the warm-up and for the recording; a replay asks for nothing.

@@ -13,7 +13,10 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import random_model
-from copycat import cat, checkpoint, models, ops
+from copycat import ops
+from copycat.model import cat
+from copycat.model.network import ROWS, Row
+from copycat.training import checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -169,7 +172,7 @@ def test_a_network_that_no_memory_holds_is_not_made(model: Path) -> None:
 def test_a_model_of_another_row_is_read_and_called_custom(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     header, weights = cat.load(model)
     assert header.model_size == "Small"
-    monkeypatch.setitem(models.ROWS, "Small", models.Row(24))
+    monkeypatch.setitem(ROWS, "Small", Row(24))
     again, same = cat.load(model)
     assert again == header
     assert again.model_size == "Custom"
@@ -179,7 +182,7 @@ def test_a_model_of_another_row_is_read_and_called_custom(model: Path, monkeypat
 
 @pytest.mark.parametrize(("size", "width"), [("Small", 32), ("Medium", 48), ("Large", 64)])
 def test_the_first_format_named_the_size_only(size: str, width: int) -> None:
-    row, encoding = models.Row(width, (1, 2, 2), 2, (1, 1, 1)), ops.Encoding.identity(3)
+    row, encoding = Row(width, (1, 2, 2), 2, (1, 1, 1)), ops.Encoding.identity(3)
     header = cat.ModelHeader(row, ("R", "G", "B"), ("R", "G", "B"), (0, 1, 2), encoding, encoding)
     value = json.loads(header.to_json()) | {"format": 1, "modelSize": size}
     del value["row"]

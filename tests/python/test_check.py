@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from copycat.check import inspect_dataset
-from copycat.compare import agreed_shift, block_shifts, common_colour, grain, luminance, moved
-from copycat.config import Settings
-from copycat.findings import Report
+from copycat.checks.compare import common_colour, grain
+from copycat.checks.dataset import inspect_dataset
+from copycat.checks.findings import Report
+from copycat.data.alignment import agreed_shift, block_shifts, luminance, moved
 from copycat.sequence import write_frame
+from copycat.settings.tables import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

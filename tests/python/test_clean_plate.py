@@ -9,15 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from copycat import cat, clean_plate, exporter, inference, ops, tiles
-from copycat.config import Settings
-from copycat.dataset import Dataset, load_dataset
-from copycat.frame_pairs import DatasetError, Pair, find_frames
-from copycat.learner import TrainingError
-from copycat.models import ROWS, Network
+from copycat import ops
+from copycat.data import clean_plate
+from copycat.data.dataset import Dataset, load_dataset
+from copycat.inference.export import export
+from copycat.inference.model import InferenceError, Model, load
+from copycat.model import cat, tiles
+from copycat.model.network import ROWS, Network
+from copycat.model.starting_point import StartingPoint
 from copycat.sequence import read_frame, write_frame
-from copycat.trainer import resume, train
-from copycat.weights import StartingPoint
+from copycat.sequence.pairs import DatasetError, Pair, find_frames
+from copycat.settings.tables import Settings
+from copycat.training.start import resume, train
+from copycat.training.step import TrainingError
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -169,7 +173,7 @@ def test_it_can_be_asked_for_and_refused(tmp_path: Path) -> None:
     (tmp_path / "moving").mkdir()
     asked = read_shot(write_shot(tmp_path / "moving", still=False), clean_plate="On")
     assert asked.clean_plate is not None
-    assert asked.model_header(ROWS["Small"]).plate_size == (64, 64)
+    assert cat.ModelHeader.for_dataset(asked, ROWS["Small"]).plate_size == (64, 64)
     levels = [plate.shape for level in (2, 4) if (plate := asked.at_level(level).clean_plate) is not None]
     assert levels == [(1, 32, 32, 4), (1, 16, 16, 4)]
 
@@ -201,7 +205,7 @@ def test_tiles_equal_the_whole_frame() -> None:
 def test_a_model_file_remembers_it(model_file: Path) -> None:
     assert cat.read_header(model_file).plate_size == SIZE
     image = np.random.default_rng(0).random((*SIZE, 3), np.float32)
-    model = inference.load(model_file, "cpu")
+    model = load(model_file, "cpu")
     assert torch.equal(model.network.clean_plate.half(), told_network().clean_plate)
     assert np.abs(model(image) - model(image[:, ::-1])[:, ::-1]).max() > 1e-4
     assert model(image[::2, ::2]).shape == (24, 32, 3)  # a host's proxy
@@ -210,8 +214,8 @@ def test_a_model_file_remembers_it(model_file: Path) -> None:
 def test_a_frame_of_another_shape_is_refused(model_file: Path, tmp_path: Path) -> None:
     assert all(clean_plate.fits((431, 768), size) for size in ((431, 768), (216, 384), (107, 192), (862, 1536)))
     assert not any(clean_plate.fits((432, 768), size) for size in ((432, 800), (450, 768), (216, 400)))
-    with pytest.raises(inference.InferenceError, match=r"told\.cat.*64x48.*72x48.*Clean Plate Off"):
-        inference.load(model_file, "cpu")(np.zeros((48, 72, 3), np.float32))
+    with pytest.raises(InferenceError, match=r"told\.cat.*64x48.*72x48.*Clean Plate Off"):
+        load(model_file, "cpu")(np.zeros((48, 72, 3), np.float32))
     pair = write_shot(tmp_path)
     write_frame(tmp_path / "preview.exr", np.zeros((32, 64, 3), np.float32), RGB)
     with pytest.raises(TrainingError, match=r"preview\.exr: is 64x32, the training frames are 64x64"):
@@ -229,11 +233,11 @@ def test_a_frame_of_another_shape_is_refused(model_file: Path, tmp_path: Path) -
 @pytest.mark.parametrize("size", [(48, 64), (33, 44)])
 def test_an_exported_program_is_told_it_too(model_file: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     image = torch.rand(2, 3, *size)
-    wanted = inference.load(model_file, "cpu")(image)
-    program = torch.jit.load(str(exporter.export(model_file, tmp_path / "told.pt")))
+    wanted = load(model_file, "cpu")(image)
+    program = torch.jit.load(str(export(model_file, tmp_path / "told.pt")))
     torch.testing.assert_close(program(image), wanted, atol=1e-5, rtol=1e-5)
     onnxruntime = pytest.importorskip("onnxruntime")
-    session = onnxruntime.InferenceSession(str(exporter.export(model_file, tmp_path / "told.onnx")))
+    session = onnxruntime.InferenceSession(str(export(model_file, tmp_path / "told.onnx")))
     (made,) = session.run(None, {"input": image.numpy()})
     torch.testing.assert_close(torch.from_numpy(made), wanted, atol=1e-4, rtol=1e-4)
 
@@ -272,7 +276,7 @@ def _json(value: object) -> str:
 def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, one_thread: None) -> None:
     write_shot(tmp_path)
 
-    def trained(asked: str) -> inference.Model:
+    def trained(asked: str) -> Model:
         made = train(
             tmp_path / "plate.%04d.exr",
             tmp_path / "clean.%04d.exr",
@@ -285,7 +289,7 @@ def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, o
             checkpoint_interval=50,
             use_gpu_if_available=False,
         )
-        return inference.load(made.checkpoint, "cpu")
+        return load(made.checkpoint, "cpu")
 
     told, untold = trained("Auto"), trained("Off")
     assert told.header.plate_size == (64, 64)
@@ -295,7 +299,7 @@ def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, o
     assert cat.read_header(going_on.checkpoint).plate_size == (64, 64)
 
 
-def held_out(model: inference.Model, folder: Path) -> float:
+def held_out(model: Model, folder: Path) -> float:
     plate, truth = (read_frame(folder / f"{side}.0002.exr", RGB).pixels for side in ("plate", "clean"))
     difference: Tensor = torch.from_numpy(model(plate) - truth)
     return float(difference[20:36, 20:36].square().mean())

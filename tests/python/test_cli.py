@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import typer
 from conftest import Outcome, Shot, picture, random_model, run_copycat, start_copycat, summary, write_shot
-from copycat import cat, cli, knob_options
-from copycat.config import InferenceSettings, Settings
+from copycat.cli.app import app
+from copycat.cli.options import knob_kebab
+from copycat.model import cat
 from copycat.runs import find_run, find_runs, read_info, read_json
 from copycat.sequence import read_frame, write_frame
+from copycat.settings.tables import InferenceSettings, Settings
 
 Copycat = Callable[..., Outcome]
 SMALL = ("--model-size", "Small", "--crop-size", 32, "--epochs", 3)
@@ -164,7 +166,7 @@ def test_a_real_process_prints_lines_and_nothing_on_standard_error(tmp_path: Pat
 
 def options_of(command: str) -> set[str]:
     """All names of all options of a command."""
-    parsed = typer.main.get_command(cli.app).commands[command]
+    parsed = typer.main.get_command(app).commands[command]
     return {name for option in parsed.params for name in (*option.opts, *option.secondary_opts)}
 
 
@@ -175,7 +177,7 @@ def test_every_knob_is_an_option_under_its_name_and_alias(command: str, settings
         if "cli" in knob.shown_on and knob.name != "modelFile":  # the model is the command's argument
             wanted = {f"--{str(knob.field).replace('_', '-')}"}
             if knob.alias:
-                wanted.add(f"--{knob_options.knob_kebab(knob.alias)}")
+                wanted.add(f"--{knob_kebab(knob.alias)}")
             if knob.kind == "bool":
                 wanted |= {name.replace("--", "--no-", 1) for name in wanted}
             assert wanted <= options

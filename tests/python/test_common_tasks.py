@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from copycat.contact_sheet import write_png
 from copycat.sequence import write_frame
+from copycat.training.pictures import write_png
 
 from benchmarks.common_tasks import scores
 from benchmarks.shots import RGB

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS, InferenceSettings, Settings, table_as_json
-from copycat.knobs import SettingsError, camel_case
+from copycat.settings.knob import SettingsError, camel_case
+from copycat.settings.tables import COPYCAT_KNOBS, INFERENCE_KNOBS, InferenceSettings, Settings, table_as_json
 
 DEFAULTS = {
     "useGPUIfAvailable": True,

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Shot, write_shot
-from copycat import contact_sheet as sheets
-from copycat import ops, trainer
-from copycat.config import Settings
-from copycat.dataset import Dataset, load_dataset
-from copycat.frame_pairs import Pair, find_frames
-from copycat.models import ROWS, Network
+from copycat import ops
+from copycat.data.dataset import Dataset, load_dataset
+from copycat.model.network import ROWS, Network
 from copycat.sequence import read_frame
-from copycat.viewing import srgb
+from copycat.sequence.pairs import Pair, find_frames
+from copycat.sequence.viewing import srgb
+from copycat.settings.tables import Settings
+from copycat.training.pictures import contact_sheet
+from copycat.training.start import Result
 
 
 def dataset(shot: Shot) -> Dataset:
@@ -42,7 +43,7 @@ def test_three_rows_by_three_columns_with_the_third_crop_on_top(
 ) -> None:
     data = dataset(shot)
     taken = crops(data, monkeypatch)
-    sheet = sheets.contact_sheet(Network(ROWS["Small"], 3, (0, 1, 2)), data, 32, step=7, seed=0)
+    sheet = contact_sheet(Network(ROWS["Small"], 3, (0, 1, 2)), data, 32, step=7, seed=0)
     assert sheet.shape == (96, 96, 3)
     inputs, targets = taken
     for row, crop in enumerate((2, 1, 0)):
@@ -54,12 +55,12 @@ def test_three_rows_by_three_columns_with_the_third_crop_on_top(
 
 def test_each_sheet_has_other_crops_and_the_same_again_for_its_step(shot: Shot, tiny: None) -> None:
     network, data = Network(ROWS["Small"], 3, (0, 1, 2)), dataset(shot)
-    seven, eight, again = (sheets.contact_sheet(network, data, 32, step, seed=0) for step in (7, 8, 7))
+    seven, eight, again = (contact_sheet(network, data, 32, step, seed=0) for step in (7, 8, 7))
     assert np.array_equal(seven, again)
     assert not np.array_equal(seven, eight)
 
 
-def test_a_sheet_on_disk_is_an_8_bit_picture(train: Callable[..., trainer.Result]) -> None:
+def test_a_sheet_on_disk_is_an_8_bit_picture(train: Callable[..., Result]) -> None:
     run = train(epochs=30, image_interval=3).run
     sizes = []
     for _, path in run.contact_sheets():
@@ -70,9 +71,7 @@ def test_a_sheet_on_disk_is_an_8_bit_picture(train: Callable[..., trainer.Result
     assert sizes == [(48, 48)] + [(96, 96)] * 9
 
 
-def test_a_preview_is_the_whole_frame_outside_the_data_set(
-    train: Callable[..., trainer.Result], tmp_path: Path
-) -> None:
+def test_a_preview_is_the_whole_frame_outside_the_data_set(train: Callable[..., Result], tmp_path: Path) -> None:
     other = write_shot(tmp_path / "other", (2001,), size=(120, 50))
     run = train(epochs=2, preview=other.input).run
     info = read_frame(run.preview(2), ["R", "G", "B"]).info

@@ -7,8 +7,9 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.nn.functional as F
-from copycat import convolution, ops
-from copycat.models import ROWS, Network
+from copycat import ops
+from copycat.model.network import ROWS, Network
+from copycat.ops import convolution
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ def test_the_convolution_and_its_gradients(
     if channels_last:
         x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
     layer = layer_of(weight, bias)
-    made, right = convolution.conv3x3(layer, x), F.conv2d(*true, padding=1)
+    made, right = ops.conv3x3(layer, x), F.conv2d(*true, padding=1)
     assert "_Conv3x3" in made.grad_fn.name()
     assert (made.dtype, made.shape) == (dtype, right.shape)
     flow = torch.randn(made.shape, generator=torch.Generator().manual_seed(4)).to(dtype)
@@ -95,7 +96,7 @@ def test_a_network_learns_the_same_with_the_kernel() -> None:
 @pytest.mark.parametrize(("channels_in", "channels_out"), [(12, 32), (32, 12), (16, 1040)])
 def test_torch_convolves_what_the_kernel_does_not(channels_in: int, channels_out: int) -> None:
     x, weight, bias = tensors(torch.float32, (1, channels_in, 5, 4), (channels_out, channels_in, 3, 3), (channels_out,))
-    made = convolution.conv3x3(layer_of(weight, bias), x)
+    made = ops.conv3x3(layer_of(weight, bias), x)
     assert "_Conv3x3" not in made.grad_fn.name()
     assert torch.equal(made, F.conv2d(x, weight, bias, padding=1))
 
@@ -104,7 +105,7 @@ def test_torch_convolves_what_the_kernel_does_not(channels_in: int, channels_out
 def test_the_gradient_of_the_input_is_made_only_where_it_is_wanted() -> None:
     x, weight, bias = tensors(FAST[0], (1, 16, 4, 4), (32, 16, 3, 3), (32,))
     with patch.object(ops, "conv3x3_input_gradient", side_effect=AssertionError):
-        convolution.conv3x3(layer := layer_of(weight, bias), x.detach()).sum().backward()
+        ops.conv3x3(layer := layer_of(weight, bias), x.detach()).sum().backward()
     assert layer.weight.grad is not None
     assert layer.bias.grad is not None
 
@@ -123,12 +124,12 @@ def test_arguments_that_do_not_fit_are_named(
     x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        ops.conv3x3(torch.zeros(x), torch.zeros(weight), torch.zeros(bias))
+        torch.ops.copycat.conv3x3(torch.zeros(x), torch.zeros(weight), torch.zeros(bias))
 
 
 def test_dtypes_must_agree() -> None:
     x, weight = torch.zeros(1, 16, 4, 4), torch.zeros(16, 16, 3, 3, dtype=torch.bfloat16)
     with pytest.raises(ValueError, match="weight must have the dtype of x"):
-        ops.conv3x3(x, weight, None)
+        torch.ops.copycat.conv3x3(x, weight, None)
     with pytest.raises(ValueError, match="float32 or bfloat16"):
-        ops.conv3x3(x.half(), weight.half(), None)
+        torch.ops.copycat.conv3x3(x.half(), weight.half(), None)

@@ -14,15 +14,15 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from copycat.config import Settings
+from copycat.cli.progress import progress
 from copycat.dashboard.access import is_loopback
-from copycat.dashboard.cli import progress
 from copycat.dashboard.dialogs import inference_texts
 from copycat.dashboard.page import _reveal
 from copycat.dashboard.status import duration
 from copycat.dashboard.trainings import Trainings
 from copycat.errors import CopycatError
 from copycat.runs import Run, RunError, TrainerLock, write_whole
+from copycat.settings.tables import Settings
 from fake_trainer import picture
 
 
@@ -268,9 +268,8 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_the_dashboard_never_imports_torch() -> None:
-    program = (
-        "import sys, copycat.dashboard.cli, copycat.dashboard.server, copycat.runs_table; print('torch' in sys.modules)"
-    )
+    modules = "copycat.cli.progress, copycat.dashboard.server, copycat.cli.runs_table"
+    program = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

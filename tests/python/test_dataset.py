@@ -12,12 +12,12 @@ import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import FRAMES, Shot, graded, picture, write_shot
-from copycat import frame_banks
-from copycat.config import Settings
-from copycat.dataset import Dataset, load_dataset
-from copycat.difference import affine_residual
-from copycat.frame_pairs import DatasetError, Pair, find_frames
+from copycat.data import banks as frame_banks
+from copycat.data.centres import affine_residual
+from copycat.data.dataset import Dataset, load_dataset
 from copycat.sequence import write_frame
+from copycat.sequence.pairs import DatasetError, Pair, find_frames
+from copycat.settings.tables import Settings
 
 
 def load(shot: Shot, mask: str = "", frames: str = "all", **knobs: Any) -> Dataset:

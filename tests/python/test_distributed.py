@@ -16,9 +16,10 @@ import psutil
 import pytest
 import torch
 from conftest import FRAMES, TINY, Outcome, Shot, environment, losses, start_copycat, summary, write_shot
-from copycat import cat, checkpoint, distributed
-from copycat.distributed import DistributedError, Place, place
+from copycat.model import cat
 from copycat.runs import find_run, read_info
+from copycat.training import checkpoint
+from copycat.training.group import DistributedError, Group, Rendezvous, _interface, _store, find_rendezvous
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,21 +37,23 @@ TORCHRUN = {"MASTER_ADDR": "node7", "MASTER_PORT": "29400", "RANK": "2", "WORLD_
 
 
 def test_the_environment_says_the_place() -> None:
-    assert place({}) is None
-    assert place(OURS) == Place(1, 4, "127.0.0.1", 29500)
-    assert place(OURS | {"COPYCAT_SYNC_INTERVAL": "8"}) == Place(1, 4, "127.0.0.1", 29500, sync_interval=8)
-    assert place(TORCHRUN) == Place(2, 3, "node7", 29400, by_torchrun=True)
-    assert place(TORCHRUN | OURS) == place(OURS)
+    assert find_rendezvous({}) is None
+    assert find_rendezvous(OURS) == Rendezvous(1, 4, "127.0.0.1", 29500)
+    assert find_rendezvous(OURS | {"COPYCAT_SYNC_INTERVAL": "8"}) == Rendezvous(
+        1, 4, "127.0.0.1", 29500, sync_interval=8
+    )
+    assert find_rendezvous(TORCHRUN) == Rendezvous(2, 3, "node7", 29400, by_torchrun=True)
+    assert find_rendezvous(TORCHRUN | OURS) == find_rendezvous(OURS)
 
 
 @pytest.mark.parametrize("missing", OURS)
 def test_without_all_four_variables_a_training_is_local(missing: str) -> None:
-    assert place({name: value for name, value in OURS.items() if name != missing}) is None
-    assert place(OURS | {missing: ""}) is None
+    assert find_rendezvous({name: value for name, value in OURS.items() if name != missing}) is None
+    assert find_rendezvous(OURS | {missing: ""}) is None
 
 
 def test_a_world_of_one_is_local() -> None:
-    assert place(OURS | {"COPYCAT_RANK": "0", "COPYCAT_WORLD_SIZE": "1"}) is None
+    assert find_rendezvous(OURS | {"COPYCAT_RANK": "0", "COPYCAT_WORLD_SIZE": "1"}) is None
 
 
 @pytest.mark.parametrize(
@@ -65,14 +68,14 @@ def test_a_world_of_one_is_local() -> None:
 )
 def test_a_value_that_makes_no_sense_is_named(name: str, value: str, sentence: str) -> None:
     with pytest.raises(DistributedError) as error:
-        place(OURS | {name: value})
+        find_rendezvous(OURS | {name: value})
     assert str(error.value) == sentence
 
 
 @given(st.dictionaries(st.sampled_from([*OURS, *TORCHRUN, "COPYCAT_SYNC_INTERVAL"]), st.text(max_size=8)))
 def test_any_environment_is_a_place_or_a_sentence(environment: dict[str, str]) -> None:
     with contextlib.suppress(DistributedError):
-        found = place(environment)
+        found = find_rendezvous(environment)
         assert found is None or 0 <= found.rank < found.size
 
 
@@ -80,8 +83,8 @@ def test_any_environment_is_a_place_or_a_sentence(environment: dict[str, str]) -
 def test_every_crop_is_made_once(crops: int, size: int) -> None:
     parts = []
     for rank in range(min(size, crops)):
-        group = object.__new__(distributed.Group)
-        group.place = Place(rank, size, "127.0.0.1", 1).among(crops)
+        group = object.__new__(Group)
+        group.rendezvous = Rendezvous(rank, size, "127.0.0.1", 1).among(crops)
         parts.append(group.part_of(crops))
     assert [crop for part in parts for crop in part] == list(range(crops))
     assert all(parts)
@@ -89,16 +92,16 @@ def test_every_crop_is_made_once(crops: int, size: int) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch chooses")
 def test_the_interface_is_the_one_that_reaches_the_address() -> None:
-    assert distributed._interface("127.0.0.1", 1) == "lo"
-    assert distributed._interface("localhost", 1) == "lo"
-    assert distributed._interface("no such host", 1) == ""
+    assert _interface("127.0.0.1", 1) == "lo"
+    assert _interface("localhost", 1) == "lo"
+    assert _interface("no such host", 1) == ""
 
 
 def test_a_name_that_is_the_loopback_to_rank_0_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 29500))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(DistributedError, match=r"node7 is 127\.0\.1\.1 to this machine, where no other machine finds"):
-        distributed._store(Place(0, 2, "node7", 29500))
+        _store(Rendezvous(0, 2, "node7", 29500))
 
 
 # -- processes --------------------------------------------------------------------------------------------------------

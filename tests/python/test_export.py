@@ -15,11 +15,13 @@ import onnxruntime
 import pytest
 import torch
 from conftest import environment, random_model
-from copycat import cat, devices, exporter, ops
-from copycat.encoding import LOG_SCALE, is_matte
+from copycat import ops
+from copycat.data import devices
+from copycat.data.encodings import LOG_SCALE, is_matte
 from copycat.errors import CopycatError
-from copycat.exporter import ExportError
-from copycat.inference import Model
+from copycat.inference.export import FACTS_FILE, ONNX_OPERATOR_SET, ExportError, export
+from copycat.inference.model import Model
+from copycat.model import cat
 
 CPU = torch.device("cpu")
 RGB = ("R", "G", "B")
@@ -113,7 +115,7 @@ RUN = {".pt": run_torchscript, ".onnx": run_onnx}
 @pytest.mark.parametrize("name", MODELS)
 def test_it_equals_inference_at_every_size(name: str, suffix: str, tmp_path: Path, tiny: None) -> None:
     model = model_of(tmp_path / "m.cat", name)
-    written = exporter.export(model, tmp_path / f"m{suffix}")
+    written = export(model, tmp_path / f"m{suffix}")
     assert written == tmp_path / f"m{suffix}"
     assert_equal(RUN[suffix](written, images(name)), model, images(name))
 
@@ -121,7 +123,7 @@ def test_it_equals_inference_at_every_size(name: str, suffix: str, tmp_path: Pat
 @pytest.mark.parametrize("suffix", RUN)
 def test_a_real_network(suffix: str, tmp_path: Path, one_thread: None) -> None:
     model = model_of(tmp_path / "m.cat", "log")
-    written = exporter.export(model, tmp_path / f"m{suffix}")
+    written = export(model, tmp_path / f"m{suffix}")
     assert_equal(RUN[suffix](written, images("log")), model, images("log"))
 
 
@@ -131,7 +133,7 @@ def test_a_real_network(suffix: str, tmp_path: Path, one_thread: None) -> None:
 @pytest.fixture
 def program(tmp_path: Path, tiny: None) -> Any:
     """Takes four channels, makes four, one of which starts from none."""
-    return torch.jit.load(exporter.export(model_of(tmp_path / "m.cat", "depth"), tmp_path / "m.pt"))
+    return torch.jit.load(export(model_of(tmp_path / "m.cat", "depth"), tmp_path / "m.pt"))
 
 
 def operators(block: Any) -> Iterator[str]:
@@ -176,13 +178,13 @@ def test_the_files_say_what_they_are(tmp_path: Path, tiny: None) -> None:
 
     model = model_of(tmp_path / "m.cat", "depth")
     facts = {"copycat": copycat.__version__} | FACTS
-    extra = {exporter.FACTS_FILE: ""}
-    torch.jit.load(exporter.export(model, tmp_path / "m.pt"), _extra_files=extra)
-    assert json.loads(extra[exporter.FACTS_FILE]) == facts
-    made = onnx.load(exporter.export(model, tmp_path / "m.onnx"))
+    extra = {FACTS_FILE: ""}
+    torch.jit.load(export(model, tmp_path / "m.pt"), _extra_files=extra)
+    assert json.loads(extra[FACTS_FILE]) == facts
+    made = onnx.load(export(model, tmp_path / "m.onnx"))
     assert {entry.key: entry.value for entry in made.metadata_props} == facts
     assert (made.producer_name, made.producer_version) == ("copycat", copycat.__version__)
-    assert [(s.domain, s.version) for s in made.opset_import] == [("", exporter.ONNX_OPERATOR_SET)]
+    assert [(s.domain, s.version) for s in made.opset_import] == [("", ONNX_OPERATOR_SET)]
     for side in (*made.graph.input, *made.graph.output):
         sizes = [size.dim_param or size.dim_value for size in side.type.tensor_type.shape.dim]
         assert sizes == ["batch", 4, "height", "width"]
@@ -210,7 +212,7 @@ def test_a_loaded_model_is_exported_as_its_file_is(
 def test_another_name_is_refused(name: str, tmp_path: Path) -> None:
     model = model_of(tmp_path / "model.cat", "display")
     with pytest.raises(ExportError, match=rf"{name}: ends neither in \.pt \(TorchScript\) nor in \.onnx \(ONNX\)"):
-        exporter.export(model, tmp_path / name)
+        export(model, tmp_path / name)
     assert list(tmp_path.iterdir()) == [model]
 
 
@@ -220,7 +222,7 @@ def test_the_cat_is_never_overwritten(tmp_path: Path, tiny: None) -> None:
     before = model.read_bytes()
     for path in (model, tmp_path / "link.onnx"):
         with pytest.raises(ExportError, match=r"would overwrite the \.cat"):
-            exporter.export(model, path)
+            export(model, path)
     assert model.read_bytes() == before
 
 
@@ -228,18 +230,18 @@ def test_without_the_package_onnx(tmp_path: Path, tiny: None, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "onnx", None)
     model = model_of(tmp_path / "m.cat", "display")
     with pytest.raises(ExportError, match=r"needs the package onnx: pip install 'copycat-vfx\[export\]'"):
-        exporter.export(model, tmp_path / "m.onnx")
+        export(model, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == [model]
-    exporter.export(model, tmp_path / "m.pt")
+    export(model, tmp_path / "m.pt")
 
 
 def test_what_was_there_stays_when_the_model_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "m.pt").write_bytes(b"before")
     with pytest.raises(CopycatError, match=r"m\.cat: the model file does not exist"):
-        exporter.export(tmp_path / "m.cat", tmp_path / "m.pt")
+        export(tmp_path / "m.cat", tmp_path / "m.pt")
     assert (tmp_path / "m.pt").read_bytes() == b"before"
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path, tiny: None) -> None:
     with pytest.raises(CopycatError, match=r"nowhere/m\.pt: cannot be written: No such file or directory"):
-        exporter.export(model_of(tmp_path / "m.cat", "display"), tmp_path / "nowhere/m.pt")
+        export(model_of(tmp_path / "m.cat", "display"), tmp_path / "nowhere/m.pt")

@@ -8,12 +8,13 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from copycat import gated_block, ops
+from copycat.ops import gated_block
 from torch import Tensor
 
 # A part of the gradients' sums is 1024 pixels: one below, and one with a rest.
 SHAPES = [(1, 32, 1, 1), (2, 64, 5, 3), (5, 32, 16, 16), (1, 48, 40, 31), (3, 96, 6, 7), (1, 256, 3, 4), (2, 384, 9, 5)]
 DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+OPERATORS = torch.ops.copycat
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1.6e-2}
 
 
@@ -95,7 +96,7 @@ def test_the_result_does_not_depend_on_the_threads() -> None:
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            made.append(ops.residual_norm_gradient(total, branch, scale, weight, flow, flow))
+            made.append(OPERATORS.residual_norm_gradient(total, branch, scale, weight, flow, flow))
     finally:
         torch.set_num_threads(before)
     for one, other in zip(*made, strict=True):
@@ -107,20 +108,20 @@ def test_on_a_gpu_a_gradient_is_the_same_each_time() -> None:
     arguments = [x.cuda() for x in tensors(torch.bfloat16, *[(90000, 48)] * 4)]
     total, branch, *flows = arguments
     scale, weight = (x.cuda() for x in tensors(torch.bfloat16, (48,), (48,)))
-    one, other = (ops.residual_norm_gradient(total, branch, scale, weight, *flows) for _ in range(2))
+    one, other = (OPERATORS.residual_norm_gradient(total, branch, scale, weight, *flows) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.gpu
 def test_on_a_gpu_pixels_begin_at_16_bytes() -> None:
     with pytest.raises(ValueError, match="x must begin at a multiple of 16 bytes"):
-        ops.gate(torch.zeros(65, device="cuda")[1:].view(1, 64))
+        OPERATORS.gate(torch.zeros(65, device="cuda")[1:].view(1, 64))
 
 
 def test_what_is_not_finite_stays_so() -> None:
     x = torch.ones(1, 32)
     x[0, 3], x[0, 4] = float("nan"), float("inf")
-    made = ops.gate(torch.cat([x, torch.ones(1, 32)], dim=1).bfloat16())[0]
+    made = OPERATORS.gate(torch.cat([x, torch.ones(1, 32)], dim=1).bfloat16())[0]
     assert made[3].isnan()
     assert made[4].isposinf()
     assert made[:3].eq(1).all()
@@ -129,17 +130,25 @@ def test_what_is_not_finite_stays_so() -> None:
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: ops.gate(torch.zeros(4, 24)), "x has channels that are no multiple of 16"),
-        (lambda: ops.gate(torch.zeros(4, 64).double()), "x must be float32 or bfloat16"),
-        (lambda: ops.gate(torch.zeros(64, 4).t()), "x must be without gaps"),
-        (lambda: ops.gate_gradient(torch.zeros(4, 64), torch.zeros(3, 32)), "gradient must have the shape"),
+        (lambda: OPERATORS.gate(torch.zeros(4, 24)), "x has channels that are no multiple of 16"),
+        (lambda: OPERATORS.gate(torch.zeros(4, 64).double()), "x must be float32 or bfloat16"),
+        (lambda: OPERATORS.gate(torch.zeros(64, 4).t()), "x must be without gaps"),
         (
-            lambda: ops.residual_norm(torch.zeros(4, 32), torch.zeros(4, 32), None, None, None),
+            lambda: OPERATORS.gate_gradient(torch.zeros(4, 64), torch.zeros(3, 32)),
+            "gradient must have the shape",
+        ),
+        (
+            lambda: OPERATORS.residual_norm(torch.zeros(4, 32), torch.zeros(4, 32), None, None, None),
             "branch and scale belong together",
         ),
-        (lambda: ops.residual_norm(torch.zeros(4, 32), None, None, None, None), "branch and weight must not both"),
         (
-            lambda: ops.residual_norm(torch.zeros(4, 32), None, None, torch.zeros(32).bfloat16(), torch.zeros(32)),
+            lambda: OPERATORS.residual_norm(torch.zeros(4, 32), None, None, None, None),
+            "branch and weight must not both",
+        ),
+        (
+            lambda: OPERATORS.residual_norm(
+                torch.zeros(4, 32), None, None, torch.zeros(32).bfloat16(), torch.zeros(32)
+            ),
             "weight must have the dtype of x",
         ),
     ],

@@ -141,8 +141,8 @@ def test_the_dashboard_knows_only_runs_and_config() -> None:
     [
         "import copycat; copycat.__version__; dir(copycat)",
         "import copycat; copycat.Settings, copycat.InferenceSettings, copycat.CopycatError",
-        "import copycat.config, copycat.runs, copycat.errors",
-        "import copycat.runs_table",
+        "import copycat.settings.tables, copycat.runs, copycat.errors",
+        "import copycat.cli.runs_table",
         "import copycat.cli",
         "import copycat.dashboard",
     ],

@@ -12,9 +12,11 @@ import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import Outcome, Shot, environment, picture, random_model, write_shot
-from copycat import devices, inference, tiles
-from copycat.inference import InferenceError, Model
-from copycat.models import ROWS, Network
+from copycat.data import devices
+from copycat.inference.model import InferenceError, Model, load
+from copycat.inference.render import infer
+from copycat.model import tiles
+from copycat.model.network import ROWS, Network
 from copycat.sequence import read_frame, write_frame
 
 CPU = torch.device("cpu")
@@ -139,7 +141,7 @@ def test_half_precision_is_not_emulated(model: Model, monkeypatch: pytest.Monkey
 
 
 def test_load_says_what_it_loaded(model: Model) -> None:
-    loaded = inference.load(model.path, "cpu", half_precision=True)
+    loaded = load(model.path, "cpu", half_precision=True)
     assert (loaded.channels_in, loaded.channels_out, loaded.step) == (("R", "G", "B"), ("R", "G", "B"), 100)
     assert loaded.device == CPU
 
@@ -192,7 +194,7 @@ def test_a_frame_that_would_not_fit_is_cut_up_before_it_is_tried(model: Model, m
         return real(self, x, where)
 
     monkeypatch.setattr(Network, "forward", forward)
-    monkeypatch.setattr(inference, "free_memory", lambda: 50_000_000)
+    monkeypatch.setattr("copycat.inference.model.free_memory", lambda: 50_000_000)
     model(picture(1, (1400, 600)))
     assert max(largest) <= 1024
 
@@ -267,24 +269,22 @@ def test_reading_twenty_uhd_pairs_peaks_little_above_the_bank(tmp_path: Path) ->
 
 
 def test_a_sequence_is_rendered(model: Model, shot: Shot, tmp_path: Path) -> None:
-    written = inference.infer(model, shot.input, tmp_path / "new/out.####.exr", frames="1002-1004x2")
+    written = infer(model, shot.input, tmp_path / "new/out.####.exr", frames="1002-1004x2")
     assert [path.name for path in written] == ["out.1002.exr", "out.1004.exr"]
     plate = read_frame(shot.folder / "plate.1004.exr", ["R", "G", "B"])
     made = read_frame(written[1], ["R", "G", "B"])
     assert made.info.dtype == "half"
     np.testing.assert_allclose(made.pixels, model(plate.pixels), rtol=2e-3, atol=2e-3)
-    assert [path.name for path in inference.infer(model, shot.input, tmp_path / "o.%04d.exr", frames=[1003])] == [
-        "o.1003.exr"
-    ]
+    assert [path.name for path in infer(model, shot.input, tmp_path / "o.%04d.exr", frames=[1003])] == ["o.1003.exr"]
 
 
 def test_no_frames(model: Model, shot: Shot, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no frame of the plate was asked for"):
-        inference.infer(model, shot.input, tmp_path / "o.%04d.exr", frames=[])
+        infer(model, shot.input, tmp_path / "o.%04d.exr", frames=[])
 
 
 def test_a_single_file(model: Model, shot: Shot, tmp_path: Path) -> None:
-    written = inference.infer(model, shot.folder / "plate.1003.exr", tmp_path / "still.exr")
+    written = infer(model, shot.folder / "plate.1003.exr", tmp_path / "still.exr")
     assert written == [tmp_path / "still.exr"]
     assert read_frame(written[0], ["R"]).info.width == 64
 
@@ -292,7 +292,7 @@ def test_a_single_file(model: Model, shot: Shot, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("source", "target"), [("png", "png"), ("png", "exr"), ("exr", "png"), ("tif", "tif")])
 def test_other_formats(model: Model, tmp_path: Path, source: str, target: str) -> None:
     shot = write_shot(tmp_path / "shot", (1001, 1002), extension=source)
-    written = inference.infer(model, shot.input, tmp_path / f"out.%04d.{target}")
+    written = infer(model, shot.input, tmp_path / f"out.%04d.{target}")
     plate = read_frame(shot.folder / f"plate.1002.{source}", ["R", "G", "B"]).pixels
     made = read_frame(written[1], ["R", "G", "B"]).pixels
     expected = model(plate) if target == "exr" else np.clip(model(plate), 0, 1)
@@ -328,7 +328,7 @@ def test_windows_metadata_and_other_channels_are_kept(
     model: Model, rich_plate: Path, tmp_path: Path, passthrough: bool
 ) -> None:
     out = tmp_path / "out.exr"
-    inference.infer(model, rich_plate, out, passthrough=passthrough)
+    infer(model, rich_plate, out, passthrough=passthrough)
     old, new = header(rich_plate), header(out)
     assert (new.full_x, new.full_y, new.full_width, new.full_height) == (0, 10, 64, 64)
     assert (new.y, new.height, new.x + new.width) == (20, 44, 52)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import Train, picture
-from copycat import cat, inference, ops
-from copycat.encoding import matte_limits, mattes
-from copycat.losses import Loss
+from copycat import ops
+from copycat.data.encodings import matte_limits, mattes
+from copycat.inference.render import infer
+from copycat.model import cat
 from copycat.sequence import read_frame, write_frame
+from copycat.training.losses import Loss
 
 PLAIN = ops.Encoding((0.0,), (0.3,), (0.4,))
 WHOLE = torch.tensor([[0, 0, 32, 32]], dtype=torch.int32)
@@ -99,6 +101,6 @@ def test_a_model_remembers_that_it_makes_a_matte(train: Train, tmp_path: Path) -
         header = cat.read_header(result.checkpoint or "")
         assert header.target_encoding.matte == found
         assert cat.ModelHeader.from_json(header.to_json()) == header
-        inference.infer(result.checkpoint or "", paths[0], tmp_path / "out.%04d.exr")
+        infer(result.checkpoint or "", paths[0], tmp_path / "out.%04d.exr")
         made = read_frame(tmp_path / "out.1001.exr", ["A"]).pixels
         assert (made.min() >= 0 and made.max() <= 1) == bool(found)

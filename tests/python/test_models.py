@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from copycat import convolution, models
-from copycat.models import ROWS, Network
+from copycat.model import network as models
+from copycat.model.network import ROWS, Network
+from copycat.ops import convolution
 from torch import Tensor, nn
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import FRAMES, Outcome, Shot, Train, picture, random_model, write_shot
-from copycat import inference
-from copycat.frame_pairs import Pair
-from copycat.next_frame import SuggestionError, coverage_order, features, suggest, trained_frames
+from copycat.inference.model import load
+from copycat.inference.suggest import SuggestionError, coverage_order, features, suggest, trained_frames
 from copycat.sequence import ImageSequence, SequenceError, write_frame
+from copycat.sequence.pairs import Pair
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +42,7 @@ def test_every_frame_is_ranked_once_and_scores_fall(places: list[float], painted
 
 
 def test_the_features_are_means_of_cells_of_32_pixels(tmp_path: Path, tiny: None) -> None:
-    model = inference.load(random_model(tmp_path / "random.cat"), CPU)
+    model = load(random_model(tmp_path / "random.cat"), CPU)
     pixels = picture(3, (96, 64))
     found = features(model, pixels)
     width = model.network.row.widths[-1]
@@ -86,7 +86,7 @@ def test_the_painted_frames_are_those_of_the_run(train: Train, shot: Shot, tmp_p
 def test_frames_of_other_shots_are_known_too(train: Train, shot: Shot, tmp_path: Path) -> None:
     other = write_shot(tmp_path / "other", frames=(1002, 1003))
     result = train(pairs=[Pair(shot.input, shot.ground_truth), Pair(other.input, other.ground_truth)])
-    model = inference.load(result.checkpoint or "", CPU)
+    model = load(result.checkpoint or "", CPU)
     painted, paths = trained_frames(model, ImageSequence.parse(other.input))
     assert painted == {1002, 1003}
     assert len(paths) == 6
@@ -104,7 +104,7 @@ def test_frames_that_a_host_handed_over_are_the_plates(train: Train, shot: Shot,
     handed.write_bytes(Path(said["frames"][0]["input"]).read_bytes())
     said["frames"][0]["input"] = str(handed)
     provenance.write_text(json.dumps(said))
-    model = inference.load(result.checkpoint or "", CPU)
+    model = load(result.checkpoint or "", CPU)
     source = ImageSequence.parse(shot.input)
     assert trained_frames(model, source) == ({1002}, [source.path(1002)])
 

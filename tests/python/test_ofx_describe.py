@@ -9,8 +9,8 @@ from typing import Any
 
 import ofx_host
 import pytest
-from copycat.config import COPYCAT_KNOBS, INFERENCE_KNOBS
-from copycat.knobs import Knob, choice_label
+from copycat.settings.knob import Knob, choice_label
+from copycat.settings.tables import COPYCAT_KNOBS, INFERENCE_KNOBS
 
 TABLES = {"CopyCat": COPYCAT_KNOBS, "Inference": INFERENCE_KNOBS}
 TYPES = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import ofx_host
 import pytest
-from copycat import ofx_install
+from copycat.cli import ofx_install
 
 
 @pytest.fixture

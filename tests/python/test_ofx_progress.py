@@ -17,14 +17,14 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import ofx_host
 import pytest
-from copycat.cat import ModelHeader, save
-from copycat.config import ProgressSettings
-from copycat.models import ROWS, Network
+from copycat.model.cat import ModelHeader, save
+from copycat.model.network import ROWS, Network
 from copycat.ops import Encoding
+from copycat.plots.graph import draw_loss_curves, shown_run
+from copycat.plots.live import Watch
 from copycat.runs import Display, Run, SummaryWriter
-from copycat.runs.watch import Watch
+from copycat.settings.tables import ProgressSettings
 from copycat.worker.canvas import rgb
-from copycat.worker.loss_curve import draw_loss_curves, shown_run
 from fake_trainer import header, step_record
 
 REAL = {"COPYCAT_PYTHON": sys.executable}

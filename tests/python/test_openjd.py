@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FRAMES, TINY, Shot, losses
-from copycat import openjd
+from copycat.cli import openjd
 from copycat.runs import find_run
 
 TEMPLATE = Path(__file__).parents[2] / "hosts/openjd/copycat.yaml"

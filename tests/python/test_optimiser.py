@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from copycat import optimiser
-from copycat.models import ROWS, Network
-from copycat.optimiser import Optimiser, orthogonal
-from copycat.parameters import FlatParameters
+from copycat.model.network import ROWS, Network
+from copycat.training import optimiser
+from copycat.training.optimiser import Optimiser, orthogonal
+from copycat.training.weights import FlatParameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn

@@ -14,21 +14,23 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import graded, losses, picture, random_model
-from copycat import captured_step, cat, trainer, viewing
-from copycat.captured_step import WARM_UP_STEPS, CapturedStep
-from copycat.config import Settings
-from copycat.knobs import SettingsError
-from copycat.learner import Learner
-from copycat.losses import Loss
-from copycat.models import ROWS
+from copycat.model import cat
+from copycat.model.network import ROWS
 from copycat.ops import Encoding
-from copycat.perceptual import Perceptual, PerceptualError, load_backbone
-from copycat.sequence import write_frame
+from copycat.sequence import viewing, write_frame
+from copycat.settings.knob import SettingsError
+from copycat.settings.tables import Settings
+from copycat.training import graph as captured_step
+from copycat.training.graph import WARM_UP_STEPS, CapturedStep
+from copycat.training.losses import Loss
+from copycat.training.perceptual import Perceptual, PerceptualError, load_backbone
+from copycat.training.start import Result, resume
+from copycat.training.step import Learner
 from stand_in_cuda import StandInCuda
 from test_captured_step import ENCODING, assert_same, data, learn
 from torch import Tensor, nn
 
-Train = Callable[..., trainer.Result]
+Train = Callable[..., Result]
 CPU = torch.device("cpu")
 RGB = ("R", "G", "B")
 LOG = Encoding((20.0,) * 3, (1.0, 1.1, 1.2), (0.7, 0.6, 0.5))
@@ -288,7 +290,7 @@ def test_a_training_with_it_is_resumed_to_the_bit(file: Path, train: Train) -> N
     plain, whole = losses(train(**knobs).run), losses(train(**knobs, **perceptual).run)
     stopped = train(**knobs, **perceptual, before_frame_render=stop_at_four)
     assert (stopped.ended, stopped.step) == ("terminated", 4)
-    again = losses(trainer.resume(stopped.run.directory, stopped.run.name).run)
+    again = losses(resume(stopped.run.directory, stopped.run.name).run)
     assert again == whole
     assert len(whole) == 8
     assert all(more is not None and less is not None and more > less for more, less in zip(whole, plain, strict=True))

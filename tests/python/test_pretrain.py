@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import Train, losses
-from copycat import cat, ops, weights
-from copycat.config import Settings
-from copycat.knobs import SettingsError
-from copycat.models import ROWS, Network
+from copycat import ops
+from copycat.model import cat
+from copycat.model import starting_point as weights
+from copycat.model.network import ROWS, Network
+from copycat.settings.knob import SettingsError
+from copycat.settings.tables import Settings
 
 from tools import pretrain
 

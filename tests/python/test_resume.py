@@ -17,13 +17,15 @@ import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import FRAMES, Outcome, Shot, environment, losses, run_copycat, start_copycat, summary, write_shot
-from copycat import cat, checkpoint, trainer
 from copycat.errors import CopycatError
+from copycat.model import cat
 from copycat.runs import Request, Run, RunError, find_run, read_info, rename, send_request, stop, trainer_lives
 from copycat.sequence import write_frame
+from copycat.training import checkpoint
+from copycat.training.start import Report, Result, resume
 
 PATIENCE = 120.0
-Train = Callable[..., trainer.Result]
+Train = Callable[..., Result]
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -267,7 +269,7 @@ def test_a_stop_while_the_frames_are_read_is_honest(end: str, train: Train, tmp_
     runs = tmp_path / "runs"
     number = ENDS[end][0]
 
-    def ask(report: trainer.Report) -> None:
+    def ask(report: Report) -> None:
         if report.message == "reading frame pairs: 2 of 4":
             if number:
                 os.kill(os.getpid(), number)
@@ -279,12 +281,12 @@ def test_a_stop_while_the_frames_are_read_is_honest(end: str, train: Train, tmp_
     last = summary(result.run)[-1]
     assert (last["end"], last["step"]) == (end, 0)
     assert not trainer_lives(result.run)
-    assert trainer.resume(runs).ended == "finished"
+    assert resume(runs).ended == "finished"
     assert [record["step"] for record in summary(result.run) if "loss" in record] == [1, 2, 3, 4, 5, 6]
 
 
 def test_finish_ends_soon_with_a_full_resolution_model(train: Train, tmp_path: Path) -> None:
-    def ask(report: trainer.Report) -> None:
+    def ask(report: Report) -> None:
         if report.step and report.total_steps == 1_000_000:
             send_request(find_run(tmp_path / "runs"), Request("finish"))
 
@@ -298,7 +300,7 @@ def test_finish_ends_soon_with_a_full_resolution_model(train: Train, tmp_path: P
 def test_what_no_trainer_knows_is_passed_over(train: Train, tmp_path: Path) -> None:
     asked = []
 
-    def ask(report: trainer.Report) -> None:
+    def ask(report: Report) -> None:
         if not asked:
             asked.append(send_request(find_run(tmp_path / "runs"), Request("explode")))
 
@@ -330,7 +332,7 @@ def test_a_run_is_renamed_while_it_trains(shot: Shot, tmp_path: Path, tiny: None
     last = summary(new)[-1]["step"]
     assert [record["step"] for record in summary(new) if "loss" in record] == list(range(1, last + 1))
     assert cat.read_header(new.checkpoints()[-1][1]).run == "hero_v2"
-    result = trainer.resume(runs, "hero_v2", epochs=last + 1)
+    result = resume(runs, "hero_v2", epochs=last + 1)
     assert (result.step, result.run.name) == (last + 1, "hero_v2")
 
 
@@ -339,20 +341,20 @@ def test_a_run_is_renamed_while_it_trains(shot: Shot, tmp_path: Path, tiny: None
 
 def test_a_finished_run_can_be_given_more_epochs(train: Train, tmp_path: Path) -> None:
     train(epochs=6)
-    assert trainer.resume(tmp_path / "runs").step == 6
-    result = trainer.resume(tmp_path / "runs", epochs=9)
+    assert resume(tmp_path / "runs").step == 6
+    result = resume(tmp_path / "runs", epochs=9)
     assert (result.ended, result.step) == ("finished", 9)
     assert [record["step"] for record in summary(result.run) if "loss" in record] == list(range(1, 10))
-    assert trainer.resume(tmp_path / "runs", image_interval=5).step == 9  # the plan of 9 epochs is remembered
+    assert resume(tmp_path / "runs", image_interval=5).step == 9  # the plan of 9 epochs is remembered
 
 
 def test_the_newest_run_is_resumed_or_the_one_named(train: Train, tmp_path: Path) -> None:
     train(epochs=2, run_name="first")
     train(epochs=2, run_name="second")
-    assert trainer.resume(tmp_path / "runs").run.name == "second"
-    assert trainer.resume(tmp_path / "runs", "first").run.name == "first"
+    assert resume(tmp_path / "runs").run.name == "second"
+    assert resume(tmp_path / "runs", "first").run.name == "first"
     with pytest.raises(RunError, match=r"there is no run 'third' \(runs: first, second\)"):
-        trainer.resume(tmp_path / "runs", "third")
+        resume(tmp_path / "runs", "third")
 
 
 @pytest.mark.parametrize(
@@ -366,14 +368,14 @@ def test_the_newest_run_is_resumed_or_the_one_named(train: Train, tmp_path: Path
 def test_what_cannot_change_in_a_resume(train: Train, tmp_path: Path, knobs: dict[str, object], sentence: str) -> None:
     train(epochs=2)
     with pytest.raises(CopycatError, match=sentence):
-        trainer.resume(tmp_path / "runs", **knobs)
+        resume(tmp_path / "runs", **knobs)
 
 
 def test_changed_frames_are_noticed(train: Train, shot: Shot, tmp_path: Path) -> None:
     train(epochs=2)
     write_shot(shot.folder, effect=lambda image: image * 0.1)
     told: list[str] = []
-    trainer.resume(tmp_path / "runs", epochs=4, progress=lambda report: told.append(report.message))
+    resume(tmp_path / "runs", epochs=4, progress=lambda report: told.append(report.message))
     assert "warning: the training frames have changed since the run was started" in told
 
 
@@ -382,7 +384,7 @@ def test_a_damaged_resume_state_loses_nothing(train: Train, tmp_path: Path) -> N
     run.resume_state.write_bytes(run.resume_state.read_bytes()[:1000])
     before = run.summary.read_bytes()
     with pytest.raises(CopycatError, match=r"\.ost: the resume state is damaged"):
-        trainer.resume(tmp_path / "runs")
+        resume(tmp_path / "runs")
     assert run.summary.read_bytes() == before
     cat.load(run.checkpoint(4))
     assert not run.file(".lock").exists()
@@ -392,7 +394,7 @@ def test_settings_that_are_gone_are_named(train: Train, tmp_path: Path) -> None:
     run = train(epochs=2).run
     run.provenance.unlink()
     with pytest.raises(RunError, match=r"\.json: the run's settings are missing or damaged"):
-        trainer.resume(tmp_path / "runs")
+        resume(tmp_path / "runs")
 
 
 def test_a_time_limit_ends_with_a_full_resolution_model(train: Train, tmp_path: Path) -> None:
@@ -402,4 +404,4 @@ def test_a_time_limit_ends_with_a_full_resolution_model(train: Train, tmp_path: 
     header = summary(result.run)[0]["run"]
     assert header["totalSteps"] is None
     assert header["seconds"] == pytest.approx(3.0)
-    assert trainer.resume(tmp_path / "runs").step == result.step
+    assert resume(tmp_path / "runs").step == result.step

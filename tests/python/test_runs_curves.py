@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from copycat.plots.curves import Curve, smooth, thin
 from copycat.runs import Run, RunHistory, SummaryWriter
-from copycat.runs.curves import Curve, smooth, thin
 from fake_trainer import header, step_record
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -9,9 +9,9 @@ import struct
 from pathlib import Path
 
 import pytest
+from copycat.cli.runs_table import show_runs, sparkline
 from copycat.runs import Display, Run, RunError, StepColumns, SummaryWriter, glance, read_info
 from copycat.runs.event_files import crc32c, write_event_file
-from copycat.runs_table import show_runs, sparkline
 from fake_trainer import header, step_record
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from copycat import runs
 from copycat.dashboard.status import readings
+from copycat.plots import live as watch_module
+from copycat.plots.live import Watch
 from copycat.runs import Display, Run, SummaryWriter, TrainerLock
-from copycat.runs import watch as watch_module
-from copycat.runs.watch import Watch
 from fake_trainer import header, step_record
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from copycat.config import Settings
-from copycat.knobs import SettingsError
-from copycat.schedule import Schedule
+from copycat.settings.knob import SettingsError
+from copycat.settings.tables import Settings
+from copycat.training.schedule import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,13 +13,18 @@ import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import FRAMES, Shot, graded, losses, picture, random_model, summary, write_shot
-from copycat import cat, inference, learner, trainer, weights
 from copycat.errors import CopycatError
-from copycat.frame_pairs import Pair
+from copycat.inference.model import load
+from copycat.inference.render import infer
+from copycat.model import cat
+from copycat.model import starting_point as weights
 from copycat.runs import Run, find_run, read_info, read_json
 from copycat.sequence import read_frame, write_frame
+from copycat.sequence.pairs import Pair
+from copycat.training.start import Result, TrainingError
+from copycat.training.step import Learner, Loss, ops
 
-Train = Callable[..., trainer.Result]
+Train = Callable[..., Result]
 
 
 def names(run: Run) -> set[str]:
@@ -102,7 +107,7 @@ def test_it_learns(train: Train, shot: Shot, tmp_path: Path) -> None:
     curve = losses(result.run)
     assert np.mean(curve[-10:]) < 0.2 * np.mean(curve[:5])
     unseen = picture(1010)
-    model = inference.load(result.run.checkpoint(150), "cpu")
+    model = load(result.run.checkpoint(150), "cpu")
     error = np.abs(model(unseen) - graded(unseen)).mean()
     assert error < 0.25 * np.abs(unseen - graded(unseen)).mean()
 
@@ -153,7 +158,7 @@ def test_a_validation_pair_without_the_channels(train: Train, tmp_path: Path, sh
 def test_a_batch_in_parts_is_the_same_batch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of memory halves what goes through the network at a time, which changes nothing but rounding."""
     whole = train(epochs=4, use_multi_resolution_training=False).run
-    real, asked = learner.ops.sample_crops, []
+    real, asked = ops.sample_crops, []
 
     def short_of_memory(*banks: Any, batch: int, **more: Any) -> Any:
         asked.append(batch)
@@ -161,8 +166,8 @@ def test_a_batch_in_parts_is_the_same_batch(train: Train, monkeypatch: pytest.Mo
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(*banks, batch=batch, **more)
 
-    monkeypatch.setattr(learner.ops, "sample_crops", short_of_memory)
-    monkeypatch.setattr("copycat.training_loop.contact_sheet", lambda *_: np.zeros((96, 96, 3), np.float32))
+    monkeypatch.setattr(ops, "sample_crops", short_of_memory)
+    monkeypatch.setattr("copycat.training.loop.contact_sheet", lambda *_: np.zeros((96, 96, 3), np.float32))
     told: list[str] = []
     parts = train(
         epochs=4, use_multi_resolution_training=False, progress=lambda report: told.append(report.message)
@@ -181,7 +186,7 @@ def test_on_a_cpu_smaller_crops_are_advised(train: Train, tmp_path: Path, crop: 
 
 
 def test_a_time_limit_that_ends_while_reading_says_so(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(trainer.TrainingError, match=r"Time Limit of 0\.0001 minutes was over before the first step"):
+    with pytest.raises(TrainingError, match=r"Time Limit of 0\.0001 minutes was over before the first step"):
         train(minutes=0.0001)
     assert not list((tmp_path / "runs").glob("*.cat"))
 
@@ -192,8 +197,8 @@ def test_no_memory_for_one_crop_fails_with_a_sentence(
     def no_memory(*_: Any, **__: Any) -> Any:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes")
 
-    monkeypatch.setattr(learner.ops, "sample_crops", no_memory)
-    with pytest.raises(trainer.TrainingError, match="not enough memory for one crop of 32x32 through a Small model"):
+    monkeypatch.setattr(ops, "sample_crops", no_memory)
+    with pytest.raises(TrainingError, match="not enough memory for one crop of 32x32 through a Small model"):
         train()
     assert "not enough memory" in summary(find_run(tmp_path / "runs"))[-1]["reason"]
 
@@ -204,7 +209,7 @@ def test_no_memory_for_the_data_set_fails_with_a_sentence(
     def no_memory(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("copycat.frame_banks.np.zeros", no_memory)
+    monkeypatch.setattr("copycat.data.banks.np.zeros", no_memory)
     with pytest.raises(CopycatError, match="not enough memory for this training"):
         train(bank="host")
     assert summary(find_run(tmp_path / "runs"))[-1]["end"] == "failed"
@@ -236,7 +241,7 @@ class Poison:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
         self.step = 0
-        real = learner.Loss.__call__
+        real = Loss.__call__
 
         def poisoned(loss: Any, *arguments: Any) -> Any:
             objective, parts = real(loss, *arguments)
@@ -244,20 +249,20 @@ class Poison:
             factor = float("nan") if bad(self.step) else 1.0
             return objective * factor, parts * factor
 
-        monkeypatch.setattr(learner.Loss, "__call__", poisoned)
+        monkeypatch.setattr(Loss, "__call__", poisoned)
 
 
 def test_a_step_with_a_non_finite_loss_changes_no_weight(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     Poison(monkeypatch, lambda step: step == 4)
     weights = []
-    real = learner.Learner.learn
+    real = Learner.learn
 
-    def learn(self: learner.Learner, *arguments: Any) -> Any:
+    def learn(self: Learner, *arguments: Any) -> Any:
         made = real(self, *arguments)
         weights.append(self.parameters.weights.detach().clone())
         return made
 
-    monkeypatch.setattr(learner.Learner, "learn", learn)
+    monkeypatch.setattr(Learner, "learn", learn)
     run = train(epochs=6).run
     same = [torch.equal(a, b) for a, b in itertools.pairwise(weights)]
     assert same == [False, False, True, False, False]
@@ -267,7 +272,7 @@ def test_a_step_with_a_non_finite_loss_changes_no_weight(train: Train, monkeypat
 
 def test_a_hundred_in_a_row_fail_the_training(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Poison(monkeypatch, lambda step: step > 20)
-    with pytest.raises(trainer.TrainingError, match=r"the loss has not been finite for 1\d\d steps in a row"):
+    with pytest.raises(TrainingError, match=r"the loss has not been finite for 1\d\d steps in a row"):
         train(epochs=200, checkpoint_interval=20)
     run = find_run(tmp_path / "runs")
     assert "has not been finite" in summary(run)[-1]["reason"]
@@ -302,7 +307,7 @@ def test_rgb_to_alpha(train: Train, tmp_path: Path) -> None:
     header = cat.read_header(result.run.checkpoint(30))
     assert (header.channels_out, header.residual) == (("A",), (-1,))
     assert summary(result.run)[0]["run"]["channels"] == "rgb -> alpha"
-    inference.infer(result.checkpoint, tmp_path / "comp.%04d.exr", tmp_path / "out.%04d.exr")
+    infer(result.checkpoint, tmp_path / "comp.%04d.exr", tmp_path / "out.%04d.exr")
     assert read_frame(tmp_path / "out.1001.exr", ["A"]).info.channels == ("A",)
 
 
@@ -326,9 +331,9 @@ def test_rgb_and_depth_to_rgba_through_parts(train: Train, tmp_path: Path) -> No
         str(tmp_path / "beauty.%04d.exr"), str(tmp_path / "fg.%04d.exr"),
         epochs=6, input_channels="rgb,depth.Z", ground_truth_channels="rgba",
     )  # fmt: skip
-    model = inference.load(result.checkpoint, "cpu")
+    model = load(result.checkpoint, "cpu")
     assert (model.channels_in, model.channels_out) == (("R", "G", "B", "depth.Z"), ("R", "G", "B", "A"))
-    inference.infer(model, tmp_path / "beauty.%04d.exr", tmp_path / "out.%04d.exr", frames="1002")
+    infer(model, tmp_path / "beauty.%04d.exr", tmp_path / "out.%04d.exr", frames="1002")
     assert read_frame(tmp_path / "out.1002.exr", ["R", "G", "B", "A"]).info.channels == ("R", "G", "B", "A")
 
 
@@ -341,7 +346,7 @@ def test_scene_linear_values_pass_without_clipping(train: Train, tmp_path: Path)
             write_frame(tmp_path / f"{name}.{frame}.exr", image, ("R", "G", "B"))
     result = train(str(tmp_path / "plate.%04d.exr"), str(tmp_path / "same.%04d.exr"), epochs=6)
     assert min(cat.read_header(result.checkpoint).input_encoding.log_scale) > 0
-    inference.infer(result.checkpoint, tmp_path / "plate.%04d.exr", tmp_path / "out.%04d.exr")
+    infer(result.checkpoint, tmp_path / "plate.%04d.exr", tmp_path / "out.%04d.exr")
     made = read_frame(tmp_path / "out.1001.exr", ["R", "G", "B"]).pixels
     assert made[10:14, 10:14].min() > 50
     assert -0.15 < made[42:46, 42:46].mean() < -0.05
@@ -372,7 +377,7 @@ def test_a_data_window_is_all_that_is_trained_on(train: Train, tmp_path: Path) -
         epochs=30, crop_size=64, progress=lambda report: told.append(report.message),
     )  # fmt: skip
     assert any("smaller than the Crop Size 64: training on crops of 32x32" in message for message in told)
-    inference.infer(result.checkpoint, tmp_path / "plate.%04d.exr", tmp_path / "out.%04d.exr", frames=[1001])
+    infer(result.checkpoint, tmp_path / "plate.%04d.exr", tmp_path / "out.%04d.exr", frames=[1001])
     made = read_frame(tmp_path / "out.1001.exr", ["R", "G", "B"])
     assert made.valid == (12, 8, 52, 52)
     assert (made.info.width, made.info.height) == (64, 64)

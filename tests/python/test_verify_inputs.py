@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import FRAMES, Shot, graded, picture, summary
-from copycat import frame_banks, sequence, trainer
-from copycat.check import inspect_dataset
-from copycat.config import Settings
-from copycat.frame_pairs import DatasetError, Pair
+from copycat import sequence
+from copycat.checks.dataset import inspect_dataset
 from copycat.sequence import SequenceError, write_frame
+from copycat.sequence.pairs import DatasetError, Pair
+from copycat.settings.tables import Settings
+from copycat.training.start import Result
 from test_check import blurred, painted, write_pairs
 
-Train = Callable[..., trainer.Result]
+Train = Callable[..., Result]
 RGB = ("R", "G", "B")
 
 
@@ -78,8 +79,8 @@ def test_without_it_nothing_is_looked_at_and_with_it_no_frame_is_read_twice(
         read.append(Path(path))
         return real(path, *arguments, **more)
 
-    monkeypatch.setattr(frame_banks.sequence, "read_frame", noted)
-    monkeypatch.setattr("copycat.check.read_frame", noted)
+    monkeypatch.setattr(sequence, "read_frame", noted)
+    monkeypatch.setattr("copycat.checks.dataset.read_frame", noted)
     for frame in FRAMES:  # the same as the Input, pixel for pixel
         write_frame(shot.folder / f"clean.{frame}.exr", picture(frame), RGB)
     run = train(epochs=1).run

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import Shot
-from copycat import trainer
 from copycat.sequence import read_frame
-from copycat.viewing import ViewError, display, srgb, through_view
+from copycat.sequence.viewing import ViewError, display, srgb, through_view
+from copycat.training.start import Result, train
 
 
 def test_display_of_few_and_many_channels() -> None:
@@ -48,7 +48,7 @@ def test_display_through_a_view_rolls_off_what_srgb_clips() -> None:
     assert display(bright, linear=False, channels=("R", "G", "B"), view=view).min() == 1
 
 
-def test_sheets_go_through_the_view_that_was_asked_for(train: Callable[..., trainer.Result]) -> None:
+def test_sheets_go_through_the_view_that_was_asked_for(train: Callable[..., Result]) -> None:
     plain, viewed = (train(epochs=1, ocio_view=view).run for view in ("", "ACES 2.0 - SDR 100 nits (Rec.709)"))
     sheets = [read_frame(run.contact_sheet(1), ["R", "G", "B"]).pixels for run in (plain, viewed)]
     assert np.abs(sheets[0] - sheets[1]).max() > 0.05
@@ -66,5 +66,5 @@ def test_a_view_that_is_not_there_is_refused_before_a_run_is_made(
 ) -> None:
     monkeypatch.setenv("OCIO", configuration)
     with pytest.raises(ViewError, match=named):
-        trainer.train(shot.input, shot.ground_truth, data_directory=tmp_path / "runs", ocio_view=view)
+        train(shot.input, shot.ground_truth, data_directory=tmp_path / "runs", ocio_view=view)
     assert not (tmp_path / "runs").exists()

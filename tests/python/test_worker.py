@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from copycat import runs
-from copycat.callbacks import CallbackError
-from copycat.config import InferenceSettings
 from copycat.errors import CopycatError
+from copycat.settings.callbacks import CallbackError
+from copycat.settings.tables import InferenceSettings
 from copycat.worker import host_callbacks
 from copycat.worker.buffers import Buffers, picture
 from copycat.worker.protocol import PROTOCOL, Channel, ProtocolError, pack

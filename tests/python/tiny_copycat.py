@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from copycat import models
+from copycat.model.network import ROWS
 
 
 def shrink() -> None:
     """Makes the networks of this process tiny."""
     for width, size in ((8, "Small"), (12, "Medium"), (16, "Large")):
-        models.ROWS[size] = dataclasses.replace(models.ROWS[size], width=width)
+        ROWS[size] = dataclasses.replace(ROWS[size], width=width)
 
 
 if __name__ == "__main__":
-    from copycat.cli import main
+    from copycat.cli.app import main
 
     shrink()
     main()

@@ -11,11 +11,11 @@ from typing import Any
 
 from nicegui import ui
 
-from copycat.config import Settings
 from copycat.dashboard.trainings import Trainings
 from copycat.errors import CopycatError
-from copycat.knobs import Knob, SettingsError
 from copycat.runs import Run
+from copycat.settings.knob import Knob, SettingsError
+from copycat.settings.tables import Settings
 
 _NOT_ON_THE_PAGE = "dataDirectory"
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from nicegui import events, ui
 
-from copycat.config import ProgressSettings
+from copycat.plots.curves import Curve, thin
+from copycat.plots.live import Watch
 from copycat.runs import RunInfo
-from copycat.runs.curves import Curve, thin
-from copycat.runs.watch import Watch
+from copycat.settings.tables import ProgressSettings
 
 _POINTS = 1200
 _ALL_POINTS = 24000

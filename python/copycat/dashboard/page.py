@@ -13,7 +13,6 @@ from typing import Any
 from nicegui import ui
 
 from copycat import runs
-from copycat.config import COPYCAT_KNOBS, ProgressSettings
 from copycat.dashboard.dialogs import TrainingDialog, confirm, show_inference
 from copycat.dashboard.graph import Graph
 from copycat.dashboard.status import Status
@@ -21,9 +20,10 @@ from copycat.dashboard.table import RunTable
 from copycat.dashboard.trainings import Trainings
 from copycat.dashboard.viewer import Viewer
 from copycat.errors import CopycatError
-from copycat.knobs import SettingsError
+from copycat.plots.live import Watch
 from copycat.runs import Display, Run
-from copycat.runs.watch import Watch
+from copycat.settings.knob import SettingsError
+from copycat.settings.tables import COPYCAT_KNOBS, ProgressSettings
 
 REFRESH_SECONDS = 0.5
 _KNOBS = {knob.name: knob for knob in COPYCAT_KNOBS}

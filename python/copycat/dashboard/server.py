@@ -15,8 +15,8 @@ from nicegui import app, background_tasks, ui
 from copycat.dashboard.access import Access
 from copycat.dashboard.page import Page
 from copycat.dashboard.trainings import Trainings
+from copycat.plots.live import Watch
 from copycat.runs import Run, RunError
-from copycat.runs.watch import Watch
 
 STATIC = Path(__file__).parent / "static"
 SCAN_SECONDS = 1.0

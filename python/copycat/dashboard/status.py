@@ -6,8 +6,8 @@ import itertools
 
 from nicegui import ui
 
+from copycat.plots.live import Watch
 from copycat.runs import RunInfo
-from copycat.runs.watch import Watch
 
 _READINGS = ("Step", "Loss", "Best PSNR", "Steps/s", "Time left", "Stage", "GPU memory", "Trained for")
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from copycat.config import Settings
 from copycat.errors import CopycatError
 from copycat.runs import Run, find_run, trainer_lives
+from copycat.settings.tables import Settings
 
 _TAIL_BYTES = 4096
 

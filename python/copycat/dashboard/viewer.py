@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nicegui.element import Element
 
-from copycat.runs.watch import Pictures
+from copycat.plots.live import Pictures
 
 
 class Viewer(Element, component="static/viewer.js"):

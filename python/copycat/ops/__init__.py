@@ -1,50 +1,39 @@
 """The kernels as torch operators: crops, pictures, and the inside of a gated block.
 
-Each operator is registered with torch (``torch.ops.copycat``), so that torch.compile and CUDA graphs can hold it; none
-of them carries a gradient. The device of the output picks the kernel, CUDA kernels run on torch's current stream, and
-CPU kernels use ``torch.get_num_threads()`` threads.
+Each operator is registered with torch (``torch.ops.copycat``), so that torch.compile and CUDA graphs can hold it; the
+functions of the network carry gradients and fall back to torch's own operators. The device of the output picks the
+kernel, CUDA kernels run on torch's current stream, and CPU kernels use ``torch.get_num_threads()`` threads.
 
 Banks are ``[N, H, W, C]`` in float32, float16, bfloat16 or uint8 (where 255 stands for 1), at any strides. A CUDA
 kernel reads a bank in device memory or in pinned host memory. A wrong argument is a ValueError that names it and its
 value.
 """
 
-from copycat.ops.conv3x3 import (
-    WIDEST_CONV3X3,
-    conv3x3,
-    conv3x3_input_gradient,
-    conv3x3_is_fast,
-    conv3x3_weight_gradient,
-)
+from copycat.ops.convolution import conv3x3, conv3x3_is_fast
 from copycat.ops.crops import CropRule, check_crop, crop_positions, sample_crops
 from copycat.ops.encoding import Encoding
-from copycat.ops.gated_block import LANES, WIDEST_ON_GPU, gate, gate_gradient, residual_norm, residual_norm_gradient
+from copycat.ops.gated_block import LANES, gate, residual_norm, residual_sum
 from copycat.ops.native import build_info, cuda_available, is_recording
 from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, statistics
 
 __all__ = [
     "LANES",
-    "WIDEST_CONV3X3",
-    "WIDEST_ON_GPU",
     "CropRule",
     "Encoding",
     "Statistics",
     "build_info",
     "check_crop",
     "conv3x3",
-    "conv3x3_input_gradient",
     "conv3x3_is_fast",
-    "conv3x3_weight_gradient",
     "crop_positions",
     "cuda_available",
     "denormalize",
     "downsize",
     "gate",
-    "gate_gradient",
     "is_recording",
     "normalize",
     "residual_norm",
-    "residual_norm_gradient",
+    "residual_sum",
     "sample_crops",
     "statistics",
 ]

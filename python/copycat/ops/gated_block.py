@@ -1,91 +1,156 @@
-"""Operators between the convolutions of a gated block: one pass over memory each, forward and backward.
+"""What lies between the convolutions of a gated block: the gate, and the residual sum with the normalisation after it.
 
-``copycat.gated_block`` makes differentiable functions of them.
+On the CPU and on CUDA each is one pass over memory, forward and backward; elsewhere, in other dtypes, and while a graph
+is recorded for another program, torch's own operators do the same. The registered operators (``torch.ops.copycat``)
+take pixels as rows, ``[P, C]`` without gaps, and raise a ValueError that names the argument that does not fit.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from copycat.ops import native
 
 LANES = 16  # numbers of channels are multiples of it
+NORM_EPSILON = 1e-6
 WIDEST_ON_GPU = 512  # channels
+_WIDEST = {"cpu": 1024, "cuda": WIDEST_ON_GPU}
 _PIXELS_PER_PART = 1024  # whose gradients are summed in float32 before they are joined
 _PIXELS_PER_PART_ON_GPU, _MOST_PARTS_ON_GPU = 32, 1024  # enough for every multiprocessor, and few to join
+_OPERATORS: Any = torch.ops.copycat
 
 
 def gate(x: Tensor) -> Tensor:
-    """The product of the halves of each pixel's channels.
+    """The product of the first and the second half of the channels.
 
     Args:
-        x: ``[P, 2C]`` without gaps, float32 or bfloat16, C a multiple of LANES.
+        x: [B, 2C, H, W].
 
     Returns:
-        ``[P, C]``.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it.
+        [B, C, H, W].
     """
-    result: Tensor = torch.ops.copycat.gate(x)
-    return result
+    channels = int(x.shape[1]) // 2  # int(): while a graph is being recorded, a constant of it
+    if _has_kernel(x, channels):
+        return _Gate.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+    return x[:, :channels] * x[:, channels:]
 
 
-def gate_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient ``[P, 2C]`` of `gate`'s argument from that of its result ``[P, C]``."""
-    result: Tensor = torch.ops.copycat.gate_gradient(x, gradient.contiguous())
-    return result
+def residual_sum(x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
+    """``x + branch * scale``.
+
+    Args:
+        x, branch: [B, C, H, W].
+        scale: [C, 1, 1].
+    """
+    if _has_kernel(x, x.shape[1]):
+        return _ResidualSum.apply(x, branch, scale)  # type: ignore[no-any-return, no-untyped-call]
+    return torch.addcmul(x, branch, scale)
 
 
 def residual_norm(
-    x: Tensor, branch: Tensor | None, scale: Tensor | None, weight: Tensor | None, bias: Tensor | None
+    x: Tensor, branch: Tensor | None, scale: Tensor | None, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """``sum = x + branch * scale``, and its layer normalisation over the channels with epsilon 1e-6.
+    """``x + branch * scale``, and the same normalised over the channels of each pixel.
 
     Args:
-        x: ``[P, C]`` without gaps, float32 or bfloat16, C a multiple of LANES; the others are of its dtype.
-        branch: ``[P, C]``, and its ``[C]`` scale; None when there is nothing to add.
-        scale: see branch.
-        weight: ``[C]``, and the ``[C]`` bias of the normalisation; None when only the sum is wanted.
-        bias: see weight.
+        x, branch: [B, C, H, W]; without a branch the sum is x.
+        scale: [C, 1, 1], with a branch.
+        weight, bias: [C], of the normalisation.
 
     Returns:
-        sum and normalised sum, ``[P, C]``; empty where there is no branch or no weight.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it.
+        The sum and its normalisation, [B, C, H, W] in channels-last memory.
     """
-    total, normed = torch.ops.copycat.residual_norm(x, branch, scale, weight, bias)
-    return total, normed
+    if _has_kernel(x, x.shape[1]):
+        return _ResidualNorm.apply(x, branch, scale, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
+    if branch is not None and scale is not None:
+        x = torch.addcmul(x, branch, scale)
+    pixels = x.permute(0, 2, 3, 1)
+    return x, F.layer_norm(pixels, (int(x.shape[1]),), weight, bias, NORM_EPSILON).permute(0, 3, 1, 2)
 
 
-def residual_norm_gradient(
-    total: Tensor,
-    branch: Tensor | None,
-    scale: Tensor | None,
-    weight: Tensor | None,
-    total_gradient: Tensor | None,
-    normed_gradient: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of `residual_norm`'s arguments from those of its results; the same on any number of CPU threads.
+def _has_kernel(x: Tensor, channels: int) -> bool:
+    if native.is_recording():
+        return False
+    widest = _WIDEST.get(x.device.type, 0)
+    return channels <= widest and channels % LANES == 0 and x.dtype in (torch.float32, torch.bfloat16)
 
-    Args:
-        total: the sum, or x where there was no branch.
-        branch: as given to `residual_norm`, and so are scale and weight.
-        scale: see branch.
-        weight: see branch.
-        total_gradient: ``[P, C]``; None when nothing flows back to the sum.
-        normed_gradient: ``[P, C]``, with a weight.
 
-    Returns:
-        The gradients of x (empty without a weight: it is then `total_gradient`) and of the branch, ``[P, C]``, and
-        float32 ``[3, C]``: of weight, bias and scale, 0 where there was none.
-    """
-    of_x, of_branch, numbers = torch.ops.copycat.residual_norm_gradient(
-        total, branch, scale, weight, total_gradient, normed_gradient
-    )
-    return of_x, of_branch, numbers
+def _rows(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B * H * W, C], without a copy where the memory is channels-last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).contiguous()
+
+
+def _planes(rows: Tensor, like: Tensor) -> Tensor:
+    """[B * H * W, C] -> [B, C, H, W] of the size of ``like`` in all but the channels."""
+    batch, _, height, width = like.shape
+    return rows.view(batch, height, width, rows.shape[1]).permute(0, 3, 1, 2)
+
+
+class _Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        context.save_for_backward(x)
+        return _planes(_OPERATORS.gate(_rows(x)), x)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (x,) = context.saved_tensors
+        return _planes(_OPERATORS.gate_gradient(_rows(x), _rows(gradient)), x)
+
+
+class _ResidualSum(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
+        context.save_for_backward(branch, scale)
+        return _planes(_OPERATORS.residual_norm(_rows(x), _rows(branch), scale.view(-1), None, None)[0], x)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        branch, scale = context.saved_tensors
+        rows = _rows(branch)
+        _, of_branch, numbers = _OPERATORS.residual_norm_gradient(
+            rows, rows, scale.view(-1), None, _rows(gradient), None
+        )
+        return gradient, _planes(of_branch, branch), numbers[2].to(scale.dtype).view(scale.shape)
+
+
+class _ResidualNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any, x: Tensor, branch: Tensor | None, scale: Tensor | None, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        branch_rows = None if branch is None else _rows(branch)
+        scale_row = None if scale is None else scale.view(-1)
+        sums, normed = _OPERATORS.residual_norm(_rows(x), branch_rows, scale_row, weight, bias)
+        # x goes through, so that what else flows back to it is added within this backward.
+        total = x.view_as(x) if branch is None else _planes(sums, x)
+        context.save_for_backward(total, branch, scale, weight)
+        context.set_materialize_grads(False)
+        return total, _planes(normed, x)
+
+    @staticmethod
+    def backward(context: Any, of_total: Tensor | None, of_normed: Tensor) -> tuple[Tensor | None, ...]:
+        total, branch, scale, weight = context.saved_tensors
+        of_x, of_branch, numbers = _OPERATORS.residual_norm_gradient(
+            _rows(total),
+            None if branch is None else _rows(branch),
+            None if scale is None else scale.view(-1),
+            weight,
+            None if of_total is None else _rows(of_total),
+            _rows(of_normed),
+        )
+        numbers = numbers.to(weight.dtype)
+        return (
+            _planes(of_x, total),
+            None if branch is None else _planes(of_branch, total),
+            None if scale is None else numbers[2].view(scale.shape),
+            numbers[0],
+            numbers[1],
+        )
 
 
 # --- the operators: torch's schema outside, DLPack capsules inside ----------------------------------------------------

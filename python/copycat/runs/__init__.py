@@ -4,11 +4,11 @@ A run is a name, ``Training_YYMMDD_HHMMSS`` unless renamed, and all files of the
 name followed by exactly one of these:
 
 ====================================  ==========================================================================
-``_<step>.cat``, ``_best.cat``        checkpoints, deployable (format: :mod:`copycat.cat`)
+``_<step>.cat``, ``_best.cat``        checkpoints, deployable (format: :mod:`copycat.model.cat`)
 ``_<step>.png``                       contact sheet
 ``_<step>_preview.png``               preview
 ``.summary``                          JSON lines, appended to as training goes on (below)
-``.ost``                              resume state (format: :mod:`copycat.checkpoint`)
+``.ost``                              resume state (format: :mod:`copycat.training.checkpoint`)
 ``.json``                             settings and provenance, written once at the start
 ``.lock``                             held by the living trainer: host, pid, heartbeat
 ``.request``, ``.answer``             what others ask of the living trainer, and what it answered
@@ -35,7 +35,7 @@ Readers ignore a torn last line. A resume first drops the lines past the step it
 ``copycat.json`` of the Data Directory holds what belongs to the display: the active run, and each run's colour and
 whether its curve shows.
 
-:mod:`copycat.runs.watch` follows the runs of a directory and :mod:`copycat.runs.curves` makes their curves ready to be
+:mod:`copycat.plots.live` follows the runs of a directory and :mod:`copycat.plots.curves` makes their curves ready to be
 shown; these two need numpy and are imported by themselves.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from copycat.process import keep_memory, wait_politely
+from copycat.data.memory import keep_memory, wait_politely
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any
 
-from copycat.callbacks import CALLBACK_NAMES, CallbackError, Callbacks
-from copycat.config import InferenceSettings, Settings
+from copycat.settings.callbacks import CALLBACK_NAMES, CallbackError, Callbacks
+from copycat.settings.tables import InferenceSettings, Settings
 
 
 def folders() -> list[str]:

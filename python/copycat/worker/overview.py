@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copycat.config import ProgressSettings
 from copycat.errors import CopycatError
+from copycat.plots.live import Watch
 from copycat.runs import RunInfo, read_json
-from copycat.runs.watch import Watch
+from copycat.settings.tables import ProgressSettings
 from copycat.worker.active_run import directory_of, find
 from copycat.worker.buffers import picture, store
 from copycat.worker.progress_page import ProgressPage
@@ -70,7 +70,7 @@ class Overview:
 
     def loss_curve(self, request: Request) -> dict[str, Any]:
         """Draws the curves of the runs whose curve shows."""
-        from copycat.worker.loss_curve import draw_loss_curves, shown_run
+        from copycat.plots.graph import draw_loss_curves, shown_run
         from copycat.worker.sheets import as_host_values
 
         watch = self._look(request)

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import IO
 
-from copycat.config import ProgressSettings
 from copycat.runs import RunError
+from copycat.settings.tables import ProgressSettings
 
 _PATIENCE = 2.0  # seconds in which a page that cannot open has said so
 _POLL = 0.05

@@ -24,8 +24,8 @@ request. In it lies a *picture*: rows from top to bottom without gaps, component
 short, half or float. Byte 255 and short 65535 stand for 1.0. The plugin does not touch a buffer between request and
 answer.
 
-``settings`` is an object of script names and values as in :mod:`copycat.config`; ``display`` is one of the knobs of the
-Progress page, which say how runs are shown and whether those that train elsewhere are read on.
+``settings`` is an object of script names and values as in :mod:`copycat.settings.tables`; ``display`` is one of the
+knobs of the Progress page, which say how runs are shown and whether those that train elsewhere are read on.
 
 ==================  =================================================  =================================================
 ``do``              request                                            ``ok``

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from copycat.config import InferenceSettings
 from copycat.errors import CopycatError
 from copycat.runs import Run, RunError
+from copycat.settings.tables import InferenceSettings
 from copycat.worker import active_run
 from copycat.worker.buffers import picture, store
 from copycat.worker.host_callbacks import resolve
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from copycat.worker.server import Handler, Request
 
 Loader = Callable[[str, str, bool], Any]
-"""(path, device, half precision) -> a model, called as :class:`copycat.inference.Model` is."""
+"""(path, device, half precision) -> a model, called as :class:`copycat.inference.model.Model` is."""
 
 _MODELS_KEPT = 4
 _CHECKPOINT = re.compile(r"(?P<run>.+)_(?P<step>[0-9]+)\.cat")
@@ -165,7 +165,7 @@ def call_back(request: Request) -> dict[str, Any]:
 
 
 def _load_real(path: str, device: str, half_precision: bool) -> Any:
-    from copycat.inference import load
+    from copycat.inference.model import load
 
     return load(path, device, half_precision)
 
@@ -173,7 +173,7 @@ def _load_real(path: str, device: str, half_precision: bool) -> Any:
 def _device(settings: InferenceSettings, real: bool) -> tuple[str, str]:
     if not real:
         return "cpu", ""
-    from copycat.devices import choose_device
+    from copycat.data.devices import choose_device
 
     device, warning = choose_device(settings.use_gpu_if_available, settings.gpu_index)
     return str(device), warning

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from copycat import __version__
+from copycat.data.memory import give_memory_back
 from copycat.errors import CopycatError
-from copycat.process import give_memory_back
 from copycat.worker.buffers import Buffers
 from copycat.worker.overview import Overview
 from copycat.worker.protocol import PROTOCOL, Channel, ProtocolError

@@ -19,9 +19,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from copycat.config import Settings
 from copycat.errors import CopycatError
 from copycat.runs import Display, Run, RunError, finish, new_run, stop, trainer_lives
+from copycat.settings.tables import Settings
 from copycat.worker import active_run, host_callbacks
 from copycat.worker.buffers import picture
 from copycat.worker.progress_page import last_words

@@ -1,0 +1,5 @@
+"""The command line; ``main`` is the ``copycat`` program."""
+
+from copycat.cli.app import main
+
+__all__ = ["main"]

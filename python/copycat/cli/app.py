@@ -1,0 +1,379 @@
+"""The command line: ``copycat train | resume | infer | suggest | export | info | runs | check``, and what hosts need.
+
+Exit status: 0 finished, or stopped on request; 130 Ctrl-C and 143 SIGTERM, both after saving; 2 wrong usage; else 1
+with one sentence on standard error.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from copycat import __version__
+from copycat.cli.options import with_knobs
+from copycat.cli.terminal import training_display
+from copycat.data.memory import keep_memory, wait_politely
+from copycat.errors import CopycatError
+from copycat.settings.knob import SettingsError
+from copycat.settings.tables import InferenceSettings, ProgressSettings, Settings
+
+if TYPE_CHECKING:
+    from copycat.sequence.pairs import Pair
+
+app = typer.Typer(
+    name="copycat",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Paint an effect on a few frames of a shot, train a small network on them, apply it to the whole shot.",
+)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# typer has no option that takes two values and can be given often: main() joins them with what no argument can hold.
+_PAIR_SEPARATOR = "\0"
+
+_PAIRS = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pair",
+        metavar="INPUT GROUND_TRUTH",
+        help="A further shot for the same model; can be given often.",
+    ),
+]
+_MODEL_HELP = "The trained model: a .cat file, or a run (runs/NAME) or Data Directory for its newest."
+_PROCESSES = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        max=64,
+        help="How many processes of this machine train together: one for each GPU, or a few for a CPU's cores.",
+    ),
+]
+_ENDED = {"finished": 0, "stopped": 0, "interrupted": 130, "terminated": 143}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from copycat import ops
+
+        built = ops.build_info()
+        cuda = f"CUDA {built['cuda_version']} for {built['cuda_architectures']}" if built["cuda"] else "without CUDA"
+        device = "a CUDA device is there" if ops.cuda_available() else "no CUDA device here"
+        print(
+            f"copycat {__version__} ({cuda}; {built['compiler']}; CPU kernels: {built['cpu_instructions']}; {device})"
+        )
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say what was compiled in."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@with_knobs(Settings, skip=("data_directory",))
+def train(
+    input: Annotated[
+        str | None, typer.Argument(help="Frames before the effect: plate.%04d.exr, a directory, a file.")
+    ] = None,
+    ground_truth: Annotated[str | None, typer.Argument(help="The same frames with the effect.")] = None,
+    pair: _PAIRS = None,
+    data_directory: Annotated[str, typer.Option("--data-directory", "-d", help="Where the run's files go.")] = "",
+    mask: Annotated[str, typer.Option("--mask", help="Sequence that weights the loss.")] = "",
+    settings: Annotated[
+        Path | None,
+        typer.Option("--settings", help="JSON file of knobs; options given here take precedence."),
+    ] = None,
+    run_name: Annotated[str | None, typer.Option("--run-name", help="Name of the run.")] = None,
+    processes: _PROCESSES = 1,
+    **knobs: Any,
+) -> None:
+    """Train a model on frame pairs of one or more shots."""
+    from copycat.training.companions import companions
+    from copycat.training.start import train
+
+    chosen = Settings.from_file(settings) if settings else Settings()
+    if data_directory:
+        knobs["data_directory"] = data_directory
+    with training_display() as progress, companions(processes):
+        shots = _shots(input, ground_truth, pair, mask)
+        result = train(settings=chosen, pairs=shots, run_name=run_name, progress=progress, **knobs)
+    _end(result)
+
+
+@app.command()
+@with_knobs(Settings, skip=("model_size", "input_channels", "ground_truth_channels", "training_frames", "seed"))
+def resume(
+    data_directory: Annotated[str, typer.Argument(help="Data Directory of the run.")],
+    run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="End after a quarter more, with a decay at full resolution.")
+    ] = False,
+    processes: _PROCESSES = 1,
+    **knobs: Any,
+) -> None:
+    """Continue a run from its last saved state."""
+    from copycat.training.companions import companions
+    from copycat.training.start import resume
+
+    with training_display() as progress, companions(processes):
+        result = resume(data_directory, run, finish=finish, progress=progress, **knobs)
+    _end(result)
+
+
+def _shots(input: str | None, ground_truth: str | None, pair: list[str] | None, mask: str) -> list[Pair]:
+    from copycat.sequence.pairs import Pair
+
+    first = [Pair(input or "", ground_truth or "", mask)] if input or ground_truth or mask else []
+    return first + [Pair(*both.split(_PAIR_SEPARATOR)) for both in pair or []]
+
+
+def _end(result: Any) -> NoReturn:
+    """Says how a training ended, and what can be done about one that was stopped."""
+    if result.ended == "idle":
+        print(f"rank {result.rank} has nothing to do: a step has fewer crops than there are processes")
+        raise typer.Exit
+    if result.rank:
+        print(f"rank {result.rank}: {result.ended} at step {result.step}")
+        raise typer.Exit(_ENDED[result.ended])
+    where = result.checkpoint or result.run.summary
+    print(f"{result.run.name}: {result.ended} at step {result.step}: {where}")
+    if result.ended != "finished":
+        again = shlex.join(["copycat", "resume", str(result.run.directory), "--run", result.run.name])
+        print(f"To go on: {again}")
+        print("To end it after a quarter more with a better model (a decay at full resolution), add --finish.")
+    raise typer.Exit(_ENDED[result.ended])
+
+
+@app.command()
+@with_knobs(InferenceSettings, skip=("model_file", "checkpoint"))
+def infer(
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP)],
+    plate: Annotated[str, typer.Argument(help="Sequence to render: plate.%04d.exr, a directory, a file.")],
+    output: Annotated[str, typer.Argument(help="Pattern to write: out.%04d.exr.")],
+    frames: Annotated[str, typer.Option("--frames", help="Frames to render, as in 1001-1100x5,1200.")] = "all",
+    passthrough: Annotated[
+        bool, typer.Option("--passthrough", help="Also write the plate's channels that the model does not make.")
+    ] = False,
+    compression: Annotated[
+        str, typer.Option("--compression", help="Of the output, as in zip, dwaa:45; by default the plate's.")
+    ] = "",
+    **knobs: Any,
+) -> None:
+    """Apply a model to a sequence."""
+    from copycat.cli.terminal import render_display
+    from copycat.inference.render import infer
+
+    with render_display() as (progress, warn):
+        written = infer(
+            model,
+            plate,
+            output,
+            frames=frames,
+            passthrough=passthrough,
+            compression=compression,
+            progress=progress,
+            warn=warn,
+            **knobs,
+        )
+    print(f"{len(written)} frames written: {written[0]}" + (f" ... {written[-1].name}" if len(written) > 1 else ""))
+
+
+_RENDER_ONLY = (
+    "tile_overlap",
+    *(knob.field for knob in InferenceSettings.knobs() if knob.field and knob.page == "Python"),
+)
+
+
+@app.command()
+@with_knobs(InferenceSettings, skip=("model_file", *_RENDER_ONLY))
+def suggest(
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP)],
+    plate: Annotated[str, typer.Argument(help="The whole shot: plate.%04d.exr, a directory.")],
+    frames: Annotated[
+        str, typer.Option("--frames", help="Frames to look at, as in 1001-1100x5,1200; by default all.")
+    ] = "all",
+    ground_truth_frames: Annotated[
+        str | None,
+        typer.Option(
+            "--ground-truth-frames",
+            help="Frames that are painted already; by default what the training left beside the model says.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    **knobs: Any,
+) -> None:
+    """Say which frame to paint next: those that show most of what the painted frames do not."""
+    from copycat.cli.describe import report_suggestions
+
+    report_suggestions(model, plate, frames, ground_truth_frames, as_json, **knobs)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP)],
+    output: Annotated[Path, typer.Argument(help="File to write: .pt for TorchScript, .onnx for ONNX.")],
+) -> None:
+    """Write a model as a program for other hosts: TorchScript (Nuke's CatFileCreator) or ONNX."""
+    from copycat import runs
+    from copycat.inference.export import export
+    from copycat.model import cat
+
+    path = runs.model_file(model)
+    written, header = export(path, output), cat.read_header(path)
+    print(f"{written}: {','.join(header.channels_in)} -> {','.join(header.channels_out)}")
+
+
+@app.command()
+def info(
+    model: Annotated[list[str], typer.Argument(help="One or more .cat files, or image files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a model or an image holds."""
+    from copycat.cli.describe import describe
+
+    for path in model:
+        describe(Path(path), as_json)
+
+
+@app.command()
+def runs(
+    data_directory: Annotated[Path, typer.Argument(help="Data Directory to look at.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option("--tensorboard", help="Write TensorBoard event files into this folder."),
+    ] = None,
+) -> None:
+    """List the runs of a Data Directory."""
+    from copycat.cli.runs_table import show_runs
+
+    show_runs(data_directory, as_json, as_csv, tensorboard)
+
+
+@app.command()
+@with_knobs(ProgressSettings)
+def progress(
+    data_directory: Annotated[Path, typer.Argument(help="Data Directory to show.")],
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    token: Annotated[str | None, typer.Option("--token", help="By default a random one.")] = None,
+    **knobs: Any,
+) -> None:
+    """Serve the Progress page: runs, loss, contact sheets, live."""
+    from copycat.cli.progress import progress as serve
+
+    serve(data_directory, port, browser, host, token, **knobs)
+
+
+ofx = typer.Typer(no_args_is_help=True, help="The OpenFX plugin for compositing hosts.")
+app.add_typer(ofx, name="ofx")
+_PLUGIN_FOLDER = Annotated[Path | None, typer.Option("--directory", help="Plugin folder; by default the standard one.")]
+
+
+@ofx.command()
+def install(directory: _PLUGIN_FOLDER = None) -> None:
+    """Copy the plugin to where hosts look for it, with this Python as its worker."""
+    from copycat.cli import ofx_install
+
+    print(f"installed {ofx_install.install(directory)}")
+
+
+@ofx.command()
+def uninstall(directory: _PLUGIN_FOLDER = None) -> None:
+    """Remove the plugin."""
+    from copycat.cli import ofx_install
+
+    print(f"removed {ofx_install.uninstall(directory)}")
+
+
+@ofx.command()
+def doctor(directory: _PLUGIN_FOLDER = None) -> None:
+    """Find what keeps hosts from working with the plugin; status 1 when something does."""
+    from copycat.cli import ofx_install
+
+    if not ofx_install.report(directory):
+        raise typer.Exit(1)
+
+
+_CHECKED = (
+    "training_frames",
+    "input_channels",
+    "ground_truth_channels",
+    "mask_channel",
+    "crop_size",
+    "use_multi_resolution_training",
+    "non_finite",
+)
+
+
+@app.command()
+@with_knobs(Settings, skip=tuple(k.field for k in Settings.knobs() if k.field and k.field not in _CHECKED))
+def check(
+    input: Annotated[str | None, typer.Argument(help="Frames before the effect.")] = None,
+    ground_truth: Annotated[str | None, typer.Argument(help="The same frames with the effect.")] = None,
+    pair: _PAIRS = None,
+    mask: Annotated[str, typer.Option("--mask", help="Sequence that weights the loss.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    **knobs: Any,
+) -> None:
+    """Read a data set without training and report what is wrong with it; status 1 when a training would fail."""
+    from copycat.cli.describe import report_check
+
+    if report_check(_shots(input, ground_truth, pair, mask), Settings(**knobs), as_json):
+        raise typer.Exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The ``copycat`` program.
+
+    Args:
+        arguments: of the command line, by default the process's.
+    """
+    wait_politely()
+    keep_memory()
+    try:
+        app(_join_pairs(sys.argv[1:] if arguments is None else arguments), prog_name="copycat")
+    except CopycatError as error:
+        _errors.print(f"[bold red]error:[/] {_escaped(str(error))}")
+        sys.exit(1)
+
+
+def _join_pairs(arguments: Sequence[str]) -> list[str]:
+    """``--pair A B`` -> ``--pair`` and one value."""
+    joined, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        joined.append(word)
+        if word == "--pair":
+            if len(rest) < 2:
+                raise SettingsError("--pair needs an Input and a Ground Truth")
+            joined.append(_PAIR_SEPARATOR.join((rest.pop(0), rest.pop(0))))
+    return joined
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(" ".join(text.split()))
+
+
+if __name__ == "__main__":
+    main()

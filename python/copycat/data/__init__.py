@@ -1,0 +1,1 @@
+"""The frames of a training in memory, and what follows from them."""

@@ -1,0 +1,202 @@
+"""A training's frames with what follows from them: encodings, where pairs differ, a clean plate; at any level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from copycat import ops
+from copycat.data import clean_plate
+from copycat.data.banks import PairObserver, read_banks
+from copycat.data.centres import difference_centres
+from copycat.data.encodings import choose_encoding, mattes
+from copycat.sequence.pairs import DatasetError, FramePair
+from copycat.settings.tables import Settings
+
+
+@dataclass
+class Dataset:
+    """The frames of a training in memory, at one level.
+
+    Attributes:
+        pairs: where the frames come from.
+        input_bank, target_bank: [N, H, W, C], as :mod:`copycat.data.banks` has them.
+        mask_bank: [N, H, W, 1] weights, or None.
+        valid: [N, 4] int32 on the CPU: x0, y0, x1, y1 (half open) of each frame's pixels.
+        centres: [M, 2] int32 x, y where the pair differs, sorted by frame; centre_offsets: [N + 1] int32.
+        input_channels, target_channels: full names.
+        residual: for each target channel, the input channel it starts from, or -1.
+        clean_plate: [1, H, W, C + 1] as `copycat.data.clean_plate.of_frames` returns it, or None.
+        linear: whether the Input is scene-linear.
+        level: 4, 2 or 1.
+        data_hash: SHA-256 over the frames as read.
+        warnings: what the user should know, one sentence each.
+    """
+
+    pairs: tuple[FramePair, ...]
+    input_bank: Tensor
+    target_bank: Tensor
+    mask_bank: Tensor | None
+    valid: Tensor
+    centres: Tensor
+    centre_offsets: Tensor
+    input_channels: tuple[str, ...]
+    target_channels: tuple[str, ...]
+    residual: tuple[int, ...]
+    input_encoding: ops.Encoding
+    target_encoding: ops.Encoding
+    linear: bool
+    level: int
+    data_hash: str
+    clean_plate: Tensor | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def at_level(self, level: int) -> Dataset:
+        """The data set downsized from level 1 to ``level`` by area averages."""
+        if level == self.level:
+            return self
+        assert self.level == 1
+        low = self.valid[:, :2]
+        high = self.valid[:, 2:]
+        size = torch.tensor(self.input_bank.shape[2:0:-1], dtype=torch.int32)
+        # A cell that reaches over the edge of the data would mix in what is not data, unless the frame ends there.
+        high = torch.where(high == size, -(-high // level), high // level)
+        return replace(
+            self,
+            input_bank=ops.downsize(self.input_bank, level),
+            target_bank=ops.downsize(self.target_bank, level),
+            mask_bank=None if self.mask_bank is None else ops.downsize(self.mask_bank, level),
+            clean_plate=None if self.clean_plate is None else ops.downsize(self.clean_plate, level),
+            valid=torch.cat([-(-low // level), high], dim=1).to(torch.int32),
+            centres=(self.centres // level).to(torch.int32),
+            level=level,
+        )
+
+    def crop(self, side: int) -> tuple[int, int]:
+        """(height, width) of the crops: ``side``, or less where the smallest frame is smaller."""
+        extent = (self.valid[:, 2:] - self.valid[:, :2]).amin(dim=0)
+        width, height = (min(side, int(e)) for e in extent)
+        # Whole multiples of 16 need no padding in the network.
+        return tuple(e - e % 16 if e >= 16 else e for e in (height, width))  # type: ignore[return-value]
+
+    def to(self, device: torch.device, pinned: bool = False) -> Dataset:
+        """The data set with its banks on ``device``, or in pinned host memory."""
+
+        def moved(bank: Tensor) -> Tensor:
+            return bank.pin_memory() if pinned else bank.to(device)
+
+        return replace(
+            self,
+            input_bank=moved(self.input_bank),
+            target_bank=moved(self.target_bank),
+            mask_bank=None if self.mask_bank is None else moved(self.mask_bank),
+            clean_plate=None if self.clean_plate is None else self.clean_plate.to(device),
+            centres=self.centres.to(device),
+            centre_offsets=self.centre_offsets.to(device),
+        )
+
+
+def load_dataset(
+    pairs: Sequence[FramePair],
+    settings: Settings,
+    *,
+    directory: Path | None = None,
+    encodings: tuple[ops.Encoding, ops.Encoding] | None = None,
+    told_plate: bool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    observe: PairObserver | None = None,
+) -> Dataset:
+    """Reads frame pairs into banks, and finds out what a training must know of them.
+
+    Args:
+        pairs: what to read.
+        settings: channels, bank, mask, non-finite.
+        directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
+        encodings: input and target encoding of a model to continue; chosen from the data where None.
+        told_plate: whether a model to continue is told a clean plate; None where the settings and the data say it.
+        progress: called with frames read and their number.
+        observe: called with each pair as it is read.
+
+    Raises:
+        DatasetError: sizes or channels do not fit, or there are pixels that are not finite.
+        sequence.SequenceError: a file cannot be read or lacks a channel.
+    """
+    banks = read_banks(pairs, settings, directory=directory, progress=progress, observe=observe)
+    input_bank, target_bank, valid = (torch.from_numpy(array) for array in (banks.input, banks.target, banks.valid))
+    names = banks.input_channels, banks.target_channels
+    residual = tuple(names[0].index(name) if name in names[0] else -1 for name in names[1])
+    if encodings is None:
+        source_encoding = choose_encoding(input_bank, valid, names[0], banks.input_linear)
+        own = choose_encoding(target_bank, valid, names[1], banks.target_linear)
+        # A channel that starts from the Input's must be in the Input's units.
+        target_encoding = _merge(own, source_encoding, residual)
+        target_encoding = replace(target_encoding, matte=mattes(target_bank, valid, target_encoding, settings.matte))
+        encodings = (source_encoding, target_encoding)
+    centres, offsets = difference_centres(banks.input, banks.target, banks.valid, encodings, settings.seed)
+    data = Dataset(
+        pairs=tuple(pairs),
+        input_bank=input_bank,
+        target_bank=target_bank,
+        mask_bank=None if banks.mask is None else torch.from_numpy(banks.mask),
+        valid=valid,
+        centres=torch.from_numpy(centres),
+        centre_offsets=torch.from_numpy(offsets),
+        input_channels=names[0],
+        target_channels=names[1],
+        residual=residual,
+        input_encoding=encodings[0],
+        target_encoding=encodings[1],
+        linear=banks.input_linear,
+        level=1,
+        data_hash=banks.data_hash,
+        warnings=banks.warnings,
+    )
+    if told_plate is None:
+        told_plate = _wants_plate(data, banks.sizes, settings.clean_plate)
+        if told_plate and settings.clean_plate == "Auto":
+            data.warnings += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
+    if told_plate:
+        data.clean_plate = clean_plate.of_frames(data.target_bank, data.valid, data.target_encoding)
+    return data
+
+
+def _wants_plate(data: Dataset, sizes: Sequence[tuple[int, int]], asked: str) -> bool:
+    """Whether there is to be a clean plate; raises DatasetError where one is asked for that cannot be."""
+    if asked == "Off":
+        return False
+    pairs = data.pairs
+    wrong = ""
+    if len(pairs) < clean_plate.LEAST_FRAMES:
+        wrong = f"{pairs[0].ground_truth}: a Clean Plate needs {clean_plate.LEAST_FRAMES} painted frames or more"
+    for pair, (width, height) in zip(pairs, sizes, strict=True):
+        if (width, height) != sizes[0]:
+            wrong = (
+                f"{pair.input}: for a Clean Plate all frames must be of one size; this one is {width}x{height}, "
+                f"{pairs[0].input.name} is {sizes[0][0]}x{sizes[0][1]}"
+            )
+    if asked == "On":
+        if wrong:
+            raise DatasetError(wrong)
+        return True
+    return not wrong and clean_plate.is_shown(
+        data.input_bank,
+        data.target_bank,
+        data.centres,
+        data.centre_offsets,
+        (data.input_encoding, data.target_encoding),
+        data.residual,
+    )
+
+
+def _merge(own: ops.Encoding, source: ops.Encoding, residual: Sequence[int]) -> ops.Encoding:
+    def pick(mine: tuple[float, ...], theirs: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(theirs[i] if i >= 0 else value for i, value in zip(residual, mine, strict=True))
+
+    return ops.Encoding(pick(own.log_scale, source.log_scale), pick(own.mean, source.mean), pick(own.std, source.std))

@@ -1,0 +1,189 @@
+"""A trained model as a program that needs no copycat: TorchScript (Nuke's CatFileCreator) or ONNX (Flame, Houdini).
+
+The program takes values as they are in the file and gives the same: value encoding, normalisation, padding to the
+network's stride and their inverses are inside. It consists of torch's (or ONNX's) own operators, of those that torch
+1.12 and ONNX's operator set 17 have, and names neither device nor dtype, so that a host may move it.
+"""
+
+# No annotations from the future here: TorchScript reads them.
+import io
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from copycat import __version__, ops
+from copycat.errors import CopycatError
+from copycat.inference.model import Model
+from copycat.model import cat
+from copycat.model.network import Network, changed
+from copycat.runs import model_file, write_whole
+
+FACTS_FILE = "copycat.json"
+ONNX_OPERATOR_SET = 17  # the first that has LayerNormalization
+
+
+class ExportError(CopycatError):
+    """A model cannot be exported as what, or to where, it was asked for."""
+
+
+def export(model: Model | str | Path, path: str | Path) -> Path:
+    """Writes a model as a program for other hosts, whole or not at all.
+
+    The program maps [B, channels_in, H, W] to [B, channels_out, H, W], float32 values as in the file, for any B, H and
+    W. What it was made of (model size, channels, step, run, version of copycat) is in the file ``copycat.json`` beside
+    the program in a .pt, and in the metadata of an .onnx.
+
+    Args:
+        model: a .cat, a run, or a Model, whose .cat is read again, in float32.
+        path: file to write; ends in .pt for TorchScript, in .onnx for ONNX.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ExportError: the name ends in something else, is that of the .cat itself, or the package onnx is missing.
+        cat.ModelFileError: the .cat cannot be read.
+        runs.RunError: the file cannot be written.
+    """
+    source, path = model.path if isinstance(model, Model) else model_file(model), Path(path)
+    if path.suffix not in _FORMATS:
+        raise ExportError(f"{path}: ends neither in .pt (TorchScript) nor in .onnx (ONNX)")
+    header, weights = cat.load(source)
+    if path.exists() and path.samefile(source):
+        raise ExportError(f"{path}: the exported model would overwrite the .cat")
+    network = header.network()
+    network.load_state_dict(weights)
+    network.eval().requires_grad_(False)
+    plate, network.clean_plate = network.clean_plate, None  # a part of the program around it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that TorchScript is old, and which sizes a trace takes as constant
+        data = _FORMATS[path.suffix](header, network, None if plate is None else plate.float())
+    write_whole(path, data)
+    return path
+
+
+class _Values(nn.Module):
+    """The value encoding of some channels: ``ops.normalize`` forward, and its inverse."""
+
+    log_scale: Tensor
+    mean: Tensor
+    std: Tensor
+    least: Tensor
+    most: Tensor
+
+    def __init__(self, encoding: ops.Encoding) -> None:
+        super().__init__()
+        matte = encoding.matte or (False,) * len(encoding.std)
+        numbers = {name: getattr(encoding, name) for name in ("log_scale", "mean", "std")}
+        numbers["least"] = [0.0 if one else -math.inf for one in matte]
+        numbers["most"] = [1.0 if one else math.inf for one in matte]
+        for name, values in numbers.items():
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logged = torch.sign(x) * torch.log1p(self.log_scale * torch.abs(x))
+        return (torch.where(self.log_scale > 0, logged, x) - self.mean) / self.std
+
+    def inverse(self, y: Tensor) -> Tensor:
+        y = y * self.std + self.mean
+        # ONNX has no expm1; what is lost is far below what the network's own rounding changes.
+        linear = torch.sign(y) * (torch.exp(torch.abs(y)) - 1) / self.log_scale
+        return torch.minimum(torch.maximum(torch.where(self.log_scale > 0, linear, y), self.least), self.most)
+
+
+class _Program(nn.Module):
+    """A network with what lies between it and the values of a file; TorchScript compiles it.
+
+    Args:
+        header: of the model.
+        network: the header's network, or its trace.
+        stride: of the network.
+        plate: the clean plate that the network is told, [1, C, H, W].
+    """
+
+    starts: Tensor
+    plate: Tensor | None
+
+    def __init__(self, header: cat.ModelHeader, network: Network, stride: int, plate: Tensor | None) -> None:
+        super().__init__()
+        self.input, self.target = _Values(header.input_encoding), _Values(header.target_encoding)
+        self.network = network
+        self.stride = stride
+        # What starts from no input channel starts from a plane of zeros behind the last one.
+        starts = [i if i >= 0 else len(header.channels_in) for i in header.residual]
+        self.register_buffer("starts", torch.tensor(starts))
+        self.register_buffer("plate", plate)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B, channels_in, H, W] -> [B, channels_out, H, W], as ``tiles.render`` and ``Network.forward`` of a frame."""
+        height, width = values.size(2), values.size(3)
+        x = self.input(values)
+        told, plate = x, self.plate
+        if plate is not None:
+            # The operator itself: F.interpolate would bring every other one along.
+            plate = torch._C._nn.upsample_bilinear2d(plate, [height, width], False, None)
+            told = torch.cat([x, plate.expand(x.size(0), -1, -1, -1)], dim=1)
+        padded = F.pad(told, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
+        cells = F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)
+        y = F.pixel_shuffle(self.network.body(cells), 2)[:, :, :height, :width]
+        base = torch.cat([x, torch.zeros_like(x[:, :1])], dim=1).index_select(1, self.starts)
+        return self.target.inverse(base + y if plate is None else changed(base, y, plate))
+
+
+def _torchscript(header: cat.ModelHeader, network: Network, plate: Tensor | None) -> bytes:
+    # The network is traced, since its kernels are Python; around it sizes are computed, which a trace would fix.
+    cells = torch.zeros(1, network.head.in_channels, network.stride, network.stride)
+    body = torch.jit.trace_module(network, {"body": cells}, check_trace=False)  # type: ignore[no-untyped-call]
+    program = torch.jit.script(_Program(header, body, network.stride, plate).eval())
+    file = io.BytesIO()
+    torch.jit.save(program, file, _extra_files={FACTS_FILE: json.dumps(_facts(header))})
+    return file.getvalue()
+
+
+def _onnx(header: cat.ModelHeader, network: Network, plate: Tensor | None) -> bytes:
+    try:
+        import onnx
+    except ImportError:
+        raise ExportError("ONNX needs the package onnx: pip install 'copycat-vfx[export]'") from None
+    free = {0: "batch", 2: "height", 3: "width"}
+    file = io.BytesIO()
+    torch.onnx.export(
+        _Program(header, network, network.stride, plate).eval(),
+        (torch.zeros(1, len(header.channels_in), network.stride, network.stride),),
+        file,  # type: ignore[arg-type]
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_axes={"input": free, "output": free},
+        opset_version=ONNX_OPERATOR_SET,
+        dynamo=False,  # the other way needs more packages
+    )
+    model = onnx.load_model_from_string(file.getvalue())
+    model.producer_name, model.producer_version = "copycat", __version__
+    onnx.helper.set_model_props(model, _facts(header))
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _facts(header: cat.ModelHeader) -> dict[str, str]:
+    """What the file says of its model, under the names that the .cat has for it."""
+    return {
+        "copycat": __version__,
+        "run": header.run,
+        "modelSize": header.model_size,
+        "channelsIn": ",".join(header.channels_in),
+        "channelsOut": ",".join(header.channels_out),
+        "step": str(header.step),
+    }
+
+
+_FORMATS: Mapping[str, Callable[[cat.ModelHeader, Network, Tensor | None], bytes]] = {
+    ".pt": _torchscript,
+    ".onnx": _onnx,
+}

@@ -1,0 +1,121 @@
+"""What a network starts from: nothing, the weights of a .cat, or weights that the package ships.
+
+``initial_weights/<work>_<size>.cat`` are made by ``tools/pretrain.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from copycat import ops
+from copycat.model import cat
+from copycat.model.network import ROWS, for_channels
+from copycat.settings.knob import SettingsError
+from copycat.settings.tables import Settings
+
+_SHIPPED = Path(__file__).parent.parent / "initial_weights"
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A model to start from.
+
+    Attributes:
+        name: what to call it in a sentence.
+        header, weights: as read from its file.
+        shipped: whether the package ships it: then it has no shot of its own, and the data set chooses the encodings.
+    """
+
+    name: str
+    header: cat.ModelHeader
+    weights: Mapping[str, Tensor]
+    shipped: bool
+
+    @property
+    def encodings(self) -> tuple[ops.Encoding, ops.Encoding] | None:
+        """Input and target encoding that the weights need, None where any will do."""
+        return None if self.shipped else (self.header.input_encoding, self.header.target_encoding)
+
+    @property
+    def residual(self) -> tuple[int, ...] | None:
+        """For each output channel the input channel it starts from, None where the data set says it."""
+        return None if self.shipped else self.header.residual
+
+    def weights_for(
+        self, channels_in: tuple[str, ...], channels_out: tuple[str, ...], plate_size: tuple[int, int] | None = None
+    ) -> Mapping[str, Tensor]:
+        """The weights for a data set with these channels.
+
+        Those that the package ships are features of pictures in general: channels whose names they do not know start
+        as in an untrained network. So does a clean plate that they do not know; that of another shot is left out.
+
+        Raises:
+            SettingsError: a checkpoint has other channels, or shipped weights know none of the Input's.
+        """
+        own, starts = self.header, _places(channels_out, channels_in)
+        if (len(own.channels_in), len(own.channels_out)) == (len(channels_in), len(channels_out)) and (
+            not self.shipped or own.residual == starts
+        ):
+            return self._with(plate_size, range(len(channels_in)), range(len(channels_out)))
+        inputs, outputs = _places(channels_in, own.channels_in), _places(channels_out, own.channels_out)
+        if not self.shipped or max(inputs) < 0:
+            raise SettingsError(
+                f"{self.name} map {_arrow(own.channels_in, own.channels_out)}, "
+                f"the data set {_arrow(channels_in, channels_out)}"
+            )
+        # What is added to the Input is no start for what is not, and the other way round.
+        alike = ((own.residual[place] >= 0) == (start >= 0) for place, start in zip(outputs, starts, strict=True))
+        return self._with(plate_size, inputs, [p if same else -1 for p, same in zip(outputs, alike, strict=True)])
+
+    def _with(
+        self, plate_size: tuple[int, int] | None, inputs: Sequence[int], outputs: Sequence[int]
+    ) -> Mapping[str, Tensor]:
+        own, count = self.header, len(self.header.channels_out)
+        weights = {name: tensor for name, tensor in self.weights.items() if name != "clean_plate"}
+        if plate_size:
+            # The clean plate lies behind the input channels, how far it is seen behind the output channels.
+            places = [*outputs, count] if own.plate_size else [-1] * (len(outputs) + 1)
+            inputs = [*inputs, *(len(own.channels_in) + i if i >= 0 else -1 for i in places)]
+            outputs = [*outputs, places[-1]]
+        return for_channels(weights, inputs, outputs)
+
+
+def starting_point(settings: Settings) -> StartingPoint | None:
+    """The model to start from as Initial Weights says, or None.
+
+    Raises:
+        SettingsError: the weights that were asked for do not exist, or are those of another Model Size.
+        cat.ModelFileError: their file cannot be read.
+    """
+    work, size = settings.initial_weights, settings.model_size
+    if work == "None":
+        return None
+    if work == "Checkpoint":
+        header, weights = cat.load(settings.checkpoint_file)
+        if header.row != ROWS[size]:
+            raise SettingsError(
+                f"{settings.checkpoint_file}: the checkpoint is a {header.model_size} model, but Model Size is {size}"
+            )
+        return StartingPoint(f"{settings.checkpoint_file}: its weights", header, weights, shipped=False)
+    files = {name: _SHIPPED / f"{work}_{name}.cat".lower().replace(" ", "_") for name in ROWS}
+    there = [name for name, path in files.items() if path.exists()]
+    if not there:
+        raise SettingsError(f"Initial Weights {work} are not part of this version; use None or Checkpoint")
+    if size not in there:
+        raise SettingsError(
+            f"Initial Weights {work} exist for {' and '.join(there)} in this version, not for {size}; "
+            "use another Model Size, or None"
+        )
+    return StartingPoint(f"Initial Weights {work}", *cat.load(files[size]), shipped=True)
+
+
+def _places(names: tuple[str, ...], among: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(among.index(name) if name in among else -1 for name in names)
+
+
+def _arrow(channels_in: tuple[str, ...], channels_out: tuple[str, ...]) -> str:
+    return f"{','.join(channels_in)} -> {','.join(channels_out)}"

@@ -1,0 +1,491 @@
+"""Every knob once: name, label, default, range, hint, and where it shows. Standard library only.
+
+The command line, the Python API, the OpenFX effects, the worker and the Progress page all loop over
+:data:`COPYCAT_KNOBS` and :data:`INFERENCE_KNOBS`. A knob that holds a setting is a field of
+:class:`Settings` (training), :class:`InferenceSettings` or :class:`ProgressSettings` (how runs are
+shown); buttons and read-outs are listed beside them. Knob names are what scripts use (camelCase); the Python
+field is the same name in snake_case.
+
+``python -m copycat.settings.tables`` prints both tables as JSON, which the build of the OpenFX plugin reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from copycat.settings.knob import CLI_PAGE, HOSTED, OFX, Kind, Knob, SettingsError, Surface, Table, choice_label, knob
+
+_GPU_HINT = (
+    "Which GPU to use. Auto takes the first suitable one. An index that this machine does not have falls back "
+    "to Auto with a warning."
+)
+_USE_GPU_HINT = "Use the GPU where there is one; a machine without a GPU uses the CPU."
+_CALLBACK = "A function to call {when}, as module:function. {failure}"
+_GRADE_HINT = (
+    "How often a crop's {what} is multiplied by 0.5 to 2, in Input and Ground Truth alike. Channels that are not the "
+    "red, green and blue of a layer stay as they are."
+)
+_GPUS = ("Auto", "0", "1", "2", "3", "4", "5", "6", "7")
+_ABORTS = "An exception in it aborts the render."
+
+
+@dataclass(frozen=True)
+class Settings(Table):
+    """Every knob of a training. Field defaults are the product's defaults (see the knob table in the docs)."""
+
+    # -- CopyCat
+    use_gpu_if_available: bool = knob(
+        True, "Use GPU if available", _USE_GPU_HINT, page="CopyCat", name="useGPUIfAvailable"
+    )
+    gpu_index: str = knob("Auto", "GPU", _GPU_HINT, page="CopyCat", choices=_GPUS)
+    data_directory: str = knob(
+        "",
+        "Data Directory",
+        "The directory that receives checkpoints, contact sheets and run data.",
+        page="CopyCat",
+        kind="directory",
+    )
+    epochs: int = knob(
+        10000,
+        "Epochs",
+        "How often the whole data set is processed. Total Steps = Epochs x Data Set Size / Batch Size.",
+        page="CopyCat",
+        minimum=1,
+        maximum=10_000_000,
+    )
+    minutes: float = knob(
+        0.0,
+        "Time Limit",
+        "Minutes after which a finished full-resolution model is wanted; 0 trains for the number of Epochs.",
+        page="CopyCat",
+        minimum=0,
+        maximum=100_000,
+    )
+    training_frames: str = knob(
+        "all",
+        "Training Frames",
+        "Frames to train on, as in 1001-1100x5,1200; all takes the frames that both Input and Ground Truth have.",
+        page="CopyCat",
+    )
+    # -- Advanced
+    initial_weights: str = knob(
+        "None",
+        "Initial Weights",
+        "What the network starts from: nothing, a checkpoint, or weights trained for a kind of work. Deblur "
+        "gives all other work a start too, mattes among it.",
+        choices=("None", "Checkpoint", "Deblur", "Upscale", "Human Matting"),
+    )
+    checkpoint_file: str = knob(
+        "", "Checkpoint File", "The .cat to start from when Initial Weights is Checkpoint.", kind="file"
+    )
+    model_size: str = knob(
+        "Medium",
+        "Model Size",
+        "Small trains and renders fastest, Large copies the most difficult effects.",
+        choices=("Small", "Medium", "Large"),
+    )
+    batch_size_type: str = knob(
+        "Auto",
+        "Batch Size",
+        "Auto takes as many pairs in a step as there are, at most 16, on every machine.",
+        choices=("Auto", "Manual"),
+    )
+    batch_size: int = knob(
+        8,
+        "Batch Size (Manual)",
+        "Pairs in a step when Batch Size is Manual; at most the number of pairs.",
+        minimum=1,
+        maximum=4096,
+    )
+    crop_size: int = knob(
+        256, "Crop Size", "Side of the random square crops in pixels.", kind="choice", choices=(32, 64, 128, 256, 512)
+    )
+    checkpoint_interval: int = knob(
+        1000,
+        "Checkpoint Interval",
+        "Steps between .cat files; the last step always writes one.",
+        minimum=1,
+        maximum=10_000_000,
+    )
+    image_interval: int = knob(
+        100, "Contact Sheet Interval", "Steps between contact sheets.", minimum=1, maximum=10_000_000
+    )
+    use_multi_resolution_training: bool = knob(
+        True,
+        "Use Multi-Resolution Training",
+        "Trains three stages, at 1/4, 1/2 and full resolution. Switch it off above 100 pairs.",
+        alias="useMultiResolution",
+    )
+    crops_per_pair: int = knob(1, "Crops per Pair", "Crops taken of each pair in a step.", minimum=1, maximum=256)
+    input_channels: str = knob(
+        "rgb", "Input Channels", "Channels of the Input by name, in order, as in R,G,B,depth.Z; rgb is R,G,B."
+    )
+    ground_truth_channels: str = knob(
+        "rgb", "Ground Truth Channels", "Channels of the Ground Truth by name, in order, as in A; rgb is R,G,B."
+    )
+    mask_channel: str = knob("", "Mask Channel", "Channel of the Ground Truth that weights the loss, pixel by pixel.")
+    non_finite: str = knob(
+        "Error",
+        "Non-Finite Pixels",
+        "What NaN and infinite pixels in the training frames do: stop the training, or be left out of it.",
+        choices=("Error", "Mask"),
+    )
+    verify_inputs: bool = knob(
+        False,
+        "Verify Inputs",
+        "Look over the training frames as copycat check does: stop at errors, say what looks like a mistake.",
+    )
+    align_ground_truth: bool = knob(
+        False,
+        "Align Ground Truth",
+        "Move each Ground Truth frame back where it lies a fraction of a pixel or more beside its Input.",
+        shown_on=CLI_PAGE,
+    )
+    seed: int = knob(
+        0,
+        "Seed",
+        "Start of the random numbers; the same seed trains the same model.",
+        minimum=0,
+        maximum=2_147_483_647,
+    )
+    bank: str = knob(
+        "auto",
+        "Bank",
+        "Where the data set is kept while training.",
+        choices=("auto", "device", "host", "disk"),
+    )
+    validation_input: str = knob(
+        "", "Validation Input", "Frames that are never trained on, before the effect.", kind="sequence"
+    )
+    validation_ground_truth: str = knob(
+        "", "Validation Ground Truth", "The same frames with the effect.", kind="sequence"
+    )
+    preview: str = knob(
+        "",
+        "Preview",
+        "A frame outside the data set to which the model is applied as training goes on.",
+        kind="sequence",
+        shown_on=CLI_PAGE,
+    )
+    ocio_view: str = knob(
+        "",
+        "OCIO View",
+        "How contact sheets and previews of scene-linear frames are shown: display/view of the OpenColorIO "
+        "configuration that OCIO names, or of the built-in one. Empty: the sRGB curve.",
+    )
+    # -- the loss and what is done to the crops
+    l1_weight: float = knob(0.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6)
+    l2_weight: float = knob(1.0, "L2 Weight", "Weight of the mean squared error in the loss.", minimum=0, maximum=1e6)
+    matte: str = knob(
+        "Auto",
+        "Matte",
+        "Whether the Ground Truth is coverage: results then stay within 0 and 1, and what reaches beyond is no error. "
+        "Auto: where it lies within 0 and 1 and is mostly one or the other.",
+        choices=("Auto", "On", "Off"),
+    )
+    clean_plate: str = knob(
+        "Auto",
+        "Clean Plate",
+        "Shows the network the median of the Ground Truth frames at each pixel, for paint-outs on locked-off shots. "
+        "Auto: where they agree, wherever they differ from the Input. Needs three frames or more, all of one size.",
+        choices=("Auto", "On", "Off"),
+    )
+    perceptual_weight: float = knob(
+        0.0,
+        "Perceptual Weight",
+        "Weight of the difference as the Perceptual Backbone sees it in the loss; for colour only.",
+        minimum=0,
+        maximum=1e6,
+    )
+    perceptual_backbone: str = knob(
+        "",
+        "Perceptual Backbone",
+        "Weights of torchvision's VGG16 or VGG19, .safetensors or .pth, for Perceptual Weight.",
+        kind="file",
+    )
+    difference_share: float = knob(
+        0.5,
+        "Difference Share",
+        "Share of the crops that is taken where Input and Ground Truth differ most, so that small edits are found.",
+        minimum=0,
+        maximum=1,
+    )
+    flip_probability: float = knob(
+        0.0, "Flip Probability", "How often a crop is turned upside down.", minimum=0, maximum=1
+    )
+    flop_probability: float = knob(0.0, "Flop Probability", "How often a crop is mirrored.", minimum=0, maximum=1)
+    rotation_probability: float = knob(
+        0.0, "Rotation Probability", "How often a crop is turned by 90, 180 or 270 degrees.", minimum=0, maximum=1
+    )
+    gain_probability: float = knob(0.0, "Gain Probability", _GRADE_HINT.format(what="brightness"), minimum=0, maximum=1)
+    contrast_probability: float = knob(
+        0.0, "Contrast Probability", _GRADE_HINT.format(what="contrast"), minimum=0, maximum=1
+    )
+    saturation_probability: float = knob(
+        0.0, "Saturation Probability", _GRADE_HINT.format(what="saturation"), minimum=0, maximum=1
+    )
+    # -- Python
+    before_render: str = knob(
+        "", "Before Render", _CALLBACK.format(when="before training starts", failure=_ABORTS), page="Python"
+    )
+    before_frame_render: str = knob(
+        "", "Before Each Frame", _CALLBACK.format(when="before each step", failure=_ABORTS), page="Python"
+    )
+    after_frame_render: str = knob(
+        "", "After Each Frame", _CALLBACK.format(when="after each step", failure=_ABORTS), page="Python"
+    )
+    after_render: str = knob(
+        "",
+        "After Render",
+        _CALLBACK.format(when="after the last step", failure="An exception in it reports the render as failed."),
+        page="Python",
+    )
+    render_progress: str = knob(
+        "",
+        "Render Progress",
+        _CALLBACK.format(when="while training, to report progress", failure=_ABORTS),
+        page="Python",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.initial_weights == "Checkpoint" and not self.checkpoint_file:
+            raise SettingsError("Initial Weights is Checkpoint, but Checkpoint File is empty")
+        if bool(self.validation_input) != bool(self.validation_ground_truth):
+            raise SettingsError("validation needs both Validation Input and Validation Ground Truth")
+        if self.perceptual_weight and not self.perceptual_backbone:
+            raise SettingsError(
+                f"Perceptual Weight is {self.perceptual_weight:g}, but Perceptual Backbone is empty: name a file of "
+                "VGG16 or VGG19 weights"
+            )
+        if self.l1_weight + self.l2_weight + self.perceptual_weight <= 0:
+            raise SettingsError("L1 Weight, L2 Weight and Perceptual Weight are all 0: nothing would be learned")
+
+    def pairs_per_step(self, pairs: int) -> int:
+        """The batch size for a data set of ``pairs`` pairs.
+
+        Raises:
+            SettingsError: a manual batch is larger than the data set.
+        """
+        if self.batch_size_type == "Auto":
+            return min(pairs, 16)
+        if self.batch_size > pairs:
+            raise SettingsError(
+                f"Batch Size {self.batch_size} is larger than the data set of {pairs} pairs; "
+                "use at most that, or set Batch Size to Auto"
+            )
+        return self.batch_size
+
+    def crops_per_step(self, pairs: int) -> int:
+        """How many crops a step is made of; raises as :meth:`pairs_per_step`."""
+        return self.pairs_per_step(pairs) * self.crops_per_pair
+
+    def total_steps(self, pairs: int) -> int:
+        """Total Steps = Epochs x Data Set Size / Batch Size, rounded up."""
+        return math.ceil(self.epochs * pairs / self.pairs_per_step(pairs))
+
+
+@dataclass(frozen=True)
+class InferenceSettings(Table):
+    """Every knob of the Inference effect and of ``copycat infer``."""
+
+    use_gpu_if_available: bool = knob(
+        True, "Use GPU if available", _USE_GPU_HINT, page="Inference", name="useGPUIfAvailable"
+    )
+    gpu_index: str = knob("Auto", "GPU", _GPU_HINT, page="Inference", choices=_GPUS)
+    model_file: str = knob("", "Model File", "The trained model, a .cat file.", page="Inference", kind="file")
+    checkpoint: int = knob(
+        0,
+        "Checkpoint",
+        "Which checkpoint of the model's run to use: 0 the newest, else the checkpoint with at most so many steps.",
+        page="Inference",
+        minimum=0,
+        shown_on=HOSTED,
+    )
+    half_precision: bool = knob(
+        False,
+        "Optimize for Speed and Memory",
+        "Compute in half precision.",
+        page="Inference",
+        alias="inferencePrecision",
+    )
+    tile_size: int = knob(
+        0,
+        "Tile Size",
+        "Render in tiles of this size to bound memory; None renders the whole frame where it fits. Tiles do not show.",
+        page="Inference",
+        kind="choice",
+        choices=(0, 1024, 2048, 4096),
+    )
+    tile_overlap: int = knob(
+        0,
+        "Tile Overlap",
+        "Pixels by which tiles overlap; 0 takes what the network needs. Smaller values are raised to it.",
+        page="Inference",
+        minimum=0,
+        maximum=4096,
+    )
+    before_render: str = knob(
+        "", "Before Render", _CALLBACK.format(when="before rendering starts", failure=_ABORTS), page="Python"
+    )
+    before_frame_render: str = knob(
+        "", "Before Each Frame", _CALLBACK.format(when="before each frame", failure=_ABORTS), page="Python"
+    )
+    after_frame_render: str = knob(
+        "",
+        "After Each Frame",
+        _CALLBACK.format(when="after each frame, not when aborted", failure=_ABORTS),
+        page="Python",
+    )
+    after_render: str = knob(
+        "",
+        "After Render",
+        _CALLBACK.format(when="after all frames", failure="An exception in it reports the render as failed."),
+        page="Python",
+    )
+    render_progress: str = knob(
+        "", "Render Progress", _CALLBACK.format(when="during rendering", failure=_ABORTS), page="Python"
+    )
+
+
+@dataclass(frozen=True)
+class ProgressSettings(Table):
+    """How runs are shown, on the Progress page and in a host; no training depends on it."""
+
+    live_updates: bool = knob(
+        False,
+        "Live Updates",
+        "Polls the Data Directory for runs made elsewhere; a local run is always live.",
+        page="Progress",
+    )
+    log_scale: bool = knob(False, "Log Scale", "Makes the loss axis logarithmic.", page="Progress")
+    smoothness: float = knob(
+        0.6, "Smoothness", "How much the loss curve is smoothed.", page="Progress", minimum=0, maximum=1
+    )
+    show_original: bool = knob(
+        True, "Show Original Curve", "Draws the raw curve behind the smoothed one.", page="Progress"
+    )
+    show_validation: bool = knob(True, "Show Validation", "Draws the validation curve.", page="Progress")
+
+
+def _extra(
+    name: str, label: str, kind: Kind, page: str, hint: str, default: Any = None, *, on: frozenset[Surface], **more: Any
+) -> Knob:
+    return Knob(name=name, label=label, kind=kind, default=default, page=page, hint=hint, shown_on=on, **more)
+
+
+_GPU_NAME = _extra(
+    "gpuName", "Local GPU", "info", "CopyCat", "The GPU in use, or Not available.", "Not available", on=OFX
+)
+
+_COPYCAT_EXTRAS = (
+    _extra(
+        "trainingInfo",
+        "Training Info",
+        "info",
+        "CopyCat",
+        "Channels, batch size and total steps of this training.",
+        "Channels: rgb -> rgb\nBatch Size: 0 (Auto)\nTotal Steps: 0",
+        on=HOSTED,
+    ),
+    _extra(
+        "addTrainingFrame",
+        "Add Current Frame",
+        "button",
+        "CopyCat",
+        "Adds the current frame to Training Frames.",
+        on=OFX,
+    ),
+    _extra(
+        "startTraining",
+        "Start Training",
+        "button",
+        "CopyCat",
+        "Hands the training frames over and starts a new run.",
+        on=HOSTED,
+    ),
+    _extra("stopTraining", "Stop Training", "button", "CopyCat", "Saves and stops the active run.", on=HOSTED),
+    _extra(
+        "finishTraining",
+        "Finish Training",
+        "button",
+        "CopyCat",
+        "Ends the active run, stopped or not, after a quarter more of its time with a decay at full resolution: better "
+        "than its last step.",
+        on=HOSTED,
+    ),
+    _extra(
+        "resumeTraining",
+        "Resume Training",
+        "button",
+        "CopyCat",
+        "Continues the active run where it stopped.",
+        on=HOSTED,
+    ),
+    _extra(
+        "createInference",
+        "Create Inference",
+        "button",
+        "CopyCat",
+        "Adds an Inference node with the newest checkpoint of the active run.",
+        on=HOSTED,
+    ),
+    _extra("openProgress", "Open Progress", "button", "CopyCat", "Opens the Progress page in the browser.", on=OFX),
+    _extra(
+        "view",
+        "View",
+        "choice",
+        "CopyCat",
+        "What the node puts out: the Input, the newest checkpoint applied to the Preview, the contact sheet, or the "
+        "loss curves of the runs as the knobs of the Progress page say.",
+        "Input",
+        on=OFX,
+        choices=("Input", "Preview", "Contact Sheet", "Loss Curve"),
+    ),
+    _extra(
+        "runTable",
+        "Runs",
+        "table",
+        "Progress",
+        "Every run in the Data Directory: name, steps, last update; in a host the active one bears a star.",
+        on=HOSTED,
+    ),
+)
+
+# A project keeps them, since hosts let a plugin set nothing while one is loaded.
+_INFERENCE_EXTRAS = (
+    _extra("channelsIn", "Channels In", "info", "Inference", "The channels the model takes.", "", on=HOSTED, kept=True),
+    _extra(
+        "channelsOut", "Channels Out", "info", "Inference", "The channels the model makes.", "", on=HOSTED, kept=True
+    ),
+)
+
+COPYCAT_KNOBS: tuple[Knob, ...] = (_GPU_NAME, *Settings.knobs(), *_COPYCAT_EXTRAS, *ProgressSettings.knobs())
+INFERENCE_KNOBS: tuple[Knob, ...] = (
+    dataclasses.replace(_GPU_NAME, page="Inference"),
+    *InferenceSettings.knobs(),
+    *_INFERENCE_EXTRAS,
+)
+
+
+def table_as_json() -> str:
+    """Both tables as JSON, in order, for the build of the OpenFX plugin."""
+
+    def plain(knob: Knob) -> dict[str, Any]:
+        row = dataclasses.asdict(knob)
+        row["shown_on"] = sorted(knob.shown_on)
+        row["choices"] = [choice_label(choice) for choice in knob.choices]
+        if knob.choices:
+            row["default"] = choice_label(knob.default)
+        return row
+
+    tables = {"copycat": [plain(k) for k in COPYCAT_KNOBS], "inference": [plain(k) for k in INFERENCE_KNOBS]}
+    return json.dumps(tables, indent=1)
+
+
+if __name__ == "__main__":
+    print(table_as_json())

@@ -1,0 +1,1 @@
+"""Training: from frame pairs to checkpoints."""

@@ -1,0 +1,92 @@
+"""The .ost file: everything a resume needs, and nothing else.
+
+A safetensors file with the vectors ``weights``, ``average``, ``exp_avg`` and ``exp_avg_sq`` (each [n] float32, laid out
+as in :class:`copycat.training.weights.FlatParameters`) and one metadata entry ``copycat``, a JSON object: format, step,
+optimiser step, elapsed seconds, last loss, best validation PSNR, and the model header
+(:class:`copycat.model.cat.ModelHeader`). Random numbers are a function of the seed and the step, so no generator's
+state is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from copycat.errors import CopycatError
+from copycat.model.cat import ModelHeader
+from copycat.runs import write_whole
+
+FORMAT = 2
+VECTORS = ("weights", "average", "exp_avg", "exp_avg_sq")
+
+
+class ResumeStateError(CopycatError):
+    """A resume state is missing, damaged or does not fit; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands.
+
+    Attributes:
+        step: steps done; updates: those of them that changed the weights (a step with a non-finite loss does not).
+        elapsed: seconds of training so far.
+        loss: last finite loss; best_psnr: best validation PSNR in dB.
+        micro_batch: crops that go through the network at a time.
+        schedule: fields of the :class:`copycat.training.schedule.Schedule` that is followed.
+    """
+
+    step: int = 0
+    updates: int = 0
+    elapsed: float = 0.0
+    loss: float | None = None
+    best_psnr: float | None = None
+    micro_batch: int = 0
+    schedule: dict[str, Any] | None = None
+
+
+def save(path: Path, position: Position, header: ModelHeader, vectors: Mapping[str, Tensor]) -> None:
+    """Writes a resume state, whole or not at all.
+
+    Args:
+        path: the ``<run>.ost``.
+        position: where the training stands.
+        header: the model that is being trained.
+        vectors: VECTORS, each [n] float32 on any device.
+    """
+    metadata = json.dumps({"format": FORMAT, "position": asdict(position), "model": header.to_json()})
+    tensors = {name: vectors[name].detach().float().cpu().contiguous() for name in VECTORS}
+    write_whole(path, safetensors.torch.save(tensors, {"copycat": metadata}))
+
+
+def load(path: Path) -> tuple[Position, ModelHeader, dict[str, Tensor]]:
+    """Reads a resume state.
+
+    Raises:
+        ResumeStateError: the file is missing, damaged, or of a newer format.
+    """
+    if not path.exists():
+        raise ResumeStateError(f"{path}: there is no resume state: the run was stopped before its first checkpoint")
+    try:
+        with safetensors.safe_open(path, "pt") as stream:
+            value = json.loads(stream.metadata()["copycat"])
+            if value["format"] > FORMAT:
+                raise ResumeStateError(f"{path}: was written by a newer copycat (format {value['format']})")
+            vectors = {name: stream.get_tensor(name) for name in VECTORS}
+            if value["format"] < FORMAT:
+                raise ResumeStateError(
+                    f"{path}: was written by an older copycat (format {value['format']}), whose trainings this one "
+                    "cannot go on with; give the run's .cat as Initial Weights instead"
+                )
+        return Position(**value["position"]), ModelHeader.from_json(value["model"]), vectors
+    except ResumeStateError:
+        raise
+    except Exception as error:  # safetensors raises an undocumented class of its own
+        raise ResumeStateError(f"{path}: the resume state is damaged: {error}") from error

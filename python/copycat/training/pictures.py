@@ -1,0 +1,66 @@
+"""Contact sheets and previews: display-ready 8-bit PNGs.
+
+A contact sheet has three random crops, a row each ("crop 3" on top, "crop 1" at the bottom), by three columns:
+input, ground truth, output. It bears no text.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from copycat import ops
+from copycat.data import clean_plate
+from copycat.data.dataset import Dataset
+from copycat.model.network import Network
+from copycat.runs import write_whole
+from copycat.sequence import write_frame
+from copycat.sequence.viewing import display
+
+ROWS = 3
+_STREAM = 0x5EED5  # keeps the sheet's random crops apart from the training's
+
+
+@torch.inference_mode()
+def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed: int, view: str = "") -> np.ndarray:
+    """Makes a contact sheet, [3 h, 3 w, 3] float32 in 0..1, display-referred; ``view``: see `viewing.display`."""
+    device = next(network.parameters()).device
+    rule = ops.CropRule(
+        crop=dataset.crop(crop),
+        seed=seed ^ _STREAM,
+        valid=dataset.valid,
+        centres=dataset.centres,
+        centre_offsets=dataset.centre_offsets,
+        centre_share=0.5,
+    )
+    source, target, _ = ops.sample_crops(
+        dataset.input_bank,
+        dataset.target_bank,
+        rule,
+        step=step,
+        batch=ROWS,
+        input_encoding=dataset.input_encoding,
+        target_encoding=dataset.target_encoding,
+    )
+    plate = None
+    if dataset.clean_plate is not None:
+        plate = clean_plate.of_crops(dataset.clean_plate, rule, step=step, batch=ROWS).to(device)
+    output = network(source.to(device), plate)
+    columns = (
+        display(ops.denormalize(source, dataset.input_encoding), dataset.linear, dataset.input_channels, view),
+        display(ops.denormalize(target, dataset.target_encoding), dataset.linear, dataset.target_channels, view),
+        display(ops.denormalize(output, dataset.target_encoding), dataset.linear, dataset.target_channels, view),
+    )
+    rows = [np.concatenate([column[row] for column in columns], axis=1) for row in reversed(range(ROWS))]
+    return np.concatenate(rows, axis=0)
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Writes a display-ready picture [H, W, 3] in 0..1 as an 8-bit PNG, whole or not at all."""
+    with tempfile.TemporaryDirectory(prefix="copycat-") as folder:
+        made = Path(folder) / "sheet.png"
+        write_frame(made, picture, ("R", "G", "B"), like=None, dtype="uint8")
+        write_whole(path, made.read_bytes())

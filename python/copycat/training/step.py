@@ -1,0 +1,291 @@
+"""One training step: crops through the network, a clipped gradient, the optimiser, the running average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from copycat import ops
+from copycat.data import clean_plate
+from copycat.data.dataset import Dataset
+from copycat.data.devices import is_out_of_memory, training_dtype
+from copycat.data.encodings import loss_scale, matte_limits
+from copycat.errors import CopycatError
+from copycat.model import cat
+from copycat.sequence import colour_layers
+from copycat.settings.tables import Settings
+from copycat.training.graph import on
+from copycat.training.group import Group
+from copycat.training.losses import Loss
+from copycat.training.optimiser import Optimiser
+from copycat.training.perceptual import Backbone, Perceptual
+from copycat.training.weights import FlatParameters
+
+
+class TrainingError(CopycatError):
+    """A training cannot begin or go on."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """What does not change from step to step: a recorded step holds it."""
+
+    data: Dataset
+    rule: ops.CropRule
+    micro_batch: int
+
+
+class Learner:
+    """A network and what changes its weights. A step is a function of the weights, the data set and the step's number.
+
+    In a group every process has the same learner and makes its part of the crops. They agree on the gradient before
+    each update, which makes it the step of one process but for the order of sums; or, with a sync interval, on the
+    weights once in a while (local SGD: Stich, ICLR 2019).
+
+    Attributes:
+        network: computes with the weights, in the device's training dtype.
+        parameters: the weights and their running average.
+        batch: crops in a step.
+        own: which of them this process makes.
+        micro_batch: crops that go through the network at a time; made smaller when memory is short.
+    """
+
+    def __init__(
+        self,
+        header: cat.ModelHeader,
+        settings: Settings,
+        device: torch.device,
+        batch: int,
+        weights: Mapping[str, Tensor] | None = None,
+        backbone: Backbone | None = None,
+        plate: Tensor | None = None,
+        group: Group | None = None,
+    ) -> None:
+        """Makes the network that ``header`` describes.
+
+        Args:
+            header: size, channels and encodings.
+            settings: seed, loss and what is done to the crops.
+            device: where it trains.
+            batch: crops in a step.
+            weights: a state dict to start from.
+            backbone: for the perceptual part of the loss, where its weight is above 0.
+            plate: the data set's clean plate at full resolution, where the network is told one.
+            group: the processes that make the steps together, where there are several.
+        """
+        torch.manual_seed(settings.seed)
+        self.network = header.network()
+        told = {} if plate is None else {"clean_plate": plate.movedim(-1, 1)}
+        self.network.load_state_dict({**(self.network.state_dict() if weights is None else weights), **told})
+        self.network.to(device)
+        self.parameters = FlatParameters(self.network, device, training_dtype(device))
+        self.batch = batch
+        self.own = group.part_of(batch) if group else range(batch)
+        self.micro_batch = len(self.own)
+        self._settings = settings
+        self._device = device
+        perceptual = None
+        if backbone is not None and settings.perceptual_weight:
+            perceptual = Perceptual(
+                backbone, header.channels_out, header.target_encoding, device, training_dtype(device)
+            )
+        limits = matte_limits(header.target_encoding)
+        self._loss = Loss(
+            settings.l1_weight,
+            settings.l2_weight,
+            perceptual,
+            settings.perceptual_weight,
+            None if limits is None else (limits[0].to(device), limits[1].to(device)),
+        )
+        self._scale = loss_scale(header.target_encoding).to(device)
+        self._input_layers, self._target_layers = (
+            colour_layers(channels) for channels in (header.channels_in, header.channels_out)
+        )
+        self._optimiser = Optimiser(self.parameters)
+        # On the device, so that a recorded step counts on and is told its rate.
+        self._step = torch.zeros((), dtype=torch.int64, device=device)
+        self._rate = torch.zeros((), device=device)
+        self._next_step = 0
+        self._stage: _Stage | None = None
+        self._group = group
+        self._on_gradients = group is not None and group.rendezvous.sync_interval == 1
+        # Of what is summed over the group; where it agrees on weights only, a step is this process's own.
+        self._counted = batch if self._on_gradients else len(self.own)
+        self._captured = on(device)
+
+    def learn(self, data: Dataset, step: int, rate: float, warn: Callable[[str], None]) -> Tensor:
+        """Makes the step that comes after ``step`` steps.
+
+        Args:
+            data: at the level that is being trained.
+            step: steps done.
+            rate: learning rate.
+            warn: told when memory is short.
+
+        Returns:
+            ``[loss, l1, l2]`` on the device. When they or the gradient are not finite, no weight has changed.
+
+        Raises:
+            TrainingError: there is no memory even for one crop.
+        """
+        if step != self._next_step:
+            self._step.fill_(step)
+        self._next_step = -1  # unknown, should this step fail
+        self._rate.fill_(rate)
+        while True:
+            stage = self._stage_of(data)
+            try:
+                losses = self._captured(warn) if self._captured else self._work(stage)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.micro_batch == 1:
+                    size, model = self._settings.crop_size, self._settings.model_size
+                    raise TrainingError(
+                        f"there is not enough memory for one crop of {size}x{size} through a {model} model; "
+                        "use a smaller Crop Size or Model Size"
+                    ) from error
+            # Outside of the except block, so that the failed step's tensors are free.
+            self.micro_batch = -(-self.micro_batch // 2)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            warn(f"memory is short: {self.micro_batch} crops go through the network at a time")
+        if self._on_gradients:
+            # Outside of what is recorded: a process whose recording fails goes on without, among others that replay.
+            assert self._group is not None
+            self._group.sum(self.parameters.gradient, losses)
+            self._update(losses[0])
+        self._next_step = step + 1
+        return losses
+
+    def agree(self) -> None:
+        """Gives all processes of the group the same weights, each's counting as much as it makes of the crops."""
+        if self._group is None or self._on_gradients:
+            return
+        vectors = self.state()[1].values()
+        for vector in vectors:
+            vector.mul_(len(self.own) / self.batch)
+        self._group.sum(*vectors)
+        self.parameters.changed()
+
+    def share(self) -> None:
+        """Gives all processes of the group what rank 0 starts from."""
+        if self._group is not None:
+            self._group.share(self._optimiser.updates, *self.state()[1].values())
+            self.parameters.changed()
+
+    def leave_stage(self) -> bool:
+        """Lets go of the data set and of the recorded step, for others to have their memory; whether one was recorded.
+
+        The next step begins both anew.
+        """
+        self._stage = None
+        recorded = self._captured is not None and self._captured.recorded
+        if self._captured:
+            self._captured.forget()
+        torch.cuda.empty_cache()  # does nothing without a GPU
+        return recorded
+
+    def _stage_of(self, data: Dataset) -> _Stage:
+        """What the next step is made of; a new one when the data set or the micro-batch is another."""
+        stage = self._stage
+        if stage is None or stage.data is not data or stage.micro_batch != self.micro_batch:
+            self._stage = stage = _Stage(data, self._rule(data), self.micro_batch)
+            if self._captured:
+                self._captured.begin(partial(self._work, stage))
+        return stage
+
+    def _rule(self, data: Dataset) -> ops.CropRule:
+        settings = self._settings
+        crop = data.crop(settings.crop_size)
+        if settings.rotation_probability:
+            crop = (min(crop), min(crop))  # a quarter turn must fit as well
+        ops.check_crop(data.valid, crop)
+        return ops.CropRule(
+            crop=crop,
+            seed=settings.seed,
+            valid=data.valid.to(self._device),
+            centres=data.centres.to(self._device),
+            centre_offsets=data.centre_offsets.to(self._device),
+            centre_share=settings.difference_share,
+            flip=settings.flip_probability,
+            flop=settings.flop_probability,
+            turn=settings.rotation_probability,
+            gain=settings.gain_probability,
+            contrast=settings.contrast_probability,
+            saturation=settings.saturation_probability,
+            crops_per_pair=settings.crops_per_pair,
+        )
+
+    def _work(self, stage: _Stage) -> Tensor:
+        """What of a step needs nobody else: all of it, or up to the gradient of the own crops.
+
+        May be recorded: waits for nothing, and takes what changes between steps from tensors.
+        """
+        try:
+            losses = self._gather(stage)
+        except BaseException:
+            self.parameters.discard_gradient()
+            raise
+        if not self._on_gradients:
+            self._update(losses[0])
+        return losses
+
+    def _gather(self, stage: _Stage) -> Tensor:
+        """Leaves the gradient of the own crops in ``parameters``; returns the losses."""
+        data = stage.data
+        total = torch.zeros(3, device=self._device)
+        for first in self.own[:: stage.micro_batch]:
+            count = min(stage.micro_batch, self.own.stop - first)
+            source, target, mask = ops.sample_crops(
+                data.input_bank,
+                data.target_bank,
+                stage.rule,
+                step=self._step,
+                batch=count,
+                input_encoding=data.input_encoding,
+                target_encoding=data.target_encoding,
+                input_layers=self._input_layers,
+                target_layers=self._target_layers,
+                mask_bank=data.mask_bank,
+                first_sample=first,
+                total_samples=self.batch,
+                device=self._device,
+            )
+            plate = None
+            if data.clean_plate is not None:
+                plate = clean_plate.of_crops(
+                    data.clean_plate,
+                    stage.rule,
+                    step=self._step,
+                    batch=count,
+                    first_sample=first,
+                    total_samples=self.batch,
+                )
+            objective, losses = self._loss(self.network(source, plate), target, self._scale, mask)
+            share = count / self._counted
+            (objective * share).backward()  # type: ignore[no-untyped-call]
+            total += losses * share
+            self.parameters.gather_gradient()
+        return total
+
+    def _update(self, loss: Tensor) -> None:
+        average_weight = self.parameters.average_weight(self._step)
+        self._optimiser.step(self._rate, loss)
+        self.parameters.stepped(average_weight)
+        self._step += 1
+
+    def state(self) -> tuple[int, dict[str, Tensor]]:
+        """How many steps changed the weights, and the vectors of :data:`copycat.training.checkpoint.VECTORS`."""
+        vectors = {"weights": self.parameters.weights, "average": self.parameters.average}
+        return int(self._optimiser.updates[0]), vectors | self._optimiser.state()
+
+    def restore(self, updates: int, vectors: Mapping[str, Tensor]) -> None:
+        """The inverse of :meth:`state`."""
+        self.parameters.load(vectors)
+        self._optimiser.restore(updates, vectors)
