@@ -50,6 +50,7 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 # The C++ tests run twice: as built for use, and under AddressSanitizer and UndefinedBehaviorSanitizer.

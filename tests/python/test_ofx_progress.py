@@ -20,11 +20,11 @@ import pytest
 from copycat.model.cat import ModelHeader, save
 from copycat.model.network import ROWS, Network
 from copycat.ops import Encoding
+from copycat.plots.canvas import rgb
 from copycat.plots.graph import draw_loss_curves, shown_run
 from copycat.plots.live import Watch
 from copycat.runs import Display, Run, SummaryWriter
 from copycat.settings.tables import ProgressSettings
-from copycat.worker.canvas import rgb
 from fake_trainer import header, step_record
 
 REAL = {"COPYCAT_PYTHON": sys.executable}

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from copycat.plots.canvas import Canvas, rgb, text_mask, text_width
 from copycat.plots.graph import ShownRun, draw_loss_curves, linear_axis, log_axis, short, shown_run
 from copycat.plots.live import Watch
 from copycat.runs import Run, SummaryWriter
 from copycat.settings.tables import ProgressSettings
-from copycat.worker.canvas import Canvas, rgb, text_mask, text_width
 from copycat.worker.sheets import as_host_values
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

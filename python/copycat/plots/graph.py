@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from copycat.plots.canvas import Canvas, text_width
 from copycat.plots.curves import Array, Curve
 from copycat.runs import RunHistory, RunInfo
 from copycat.runs.history import number
 from copycat.settings.tables import ProgressSettings
-from copycat.worker.canvas import Canvas, text_width
 
 _BACK, _RAISED, _LINE, _GREY, _TEXT = "#1b1e22", "#23272c", "#2b3036", "#8a94a1", "#cdd3da"
 _SMALLEST_TEXT = 11

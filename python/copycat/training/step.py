@@ -18,7 +18,7 @@ from copycat.errors import CopycatError
 from copycat.model import cat
 from copycat.sequence import colour_layers
 from copycat.settings.tables import Settings
-from copycat.training.graph import on
+from copycat.training import graph
 from copycat.training.group import Group
 from copycat.training.losses import Loss
 from copycat.training.optimiser import Optimiser
@@ -115,7 +115,7 @@ class Learner:
         self._on_gradients = group is not None and group.rendezvous.sync_interval == 1
         # Of what is summed over the group; where it agrees on weights only, a step is this process's own.
         self._counted = batch if self._on_gradients else len(self.own)
-        self._captured = on(device)
+        self._captured = graph.on(device)
 
     def learn(self, data: Dataset, step: int, rate: float, warn: Callable[[str], None]) -> Tensor:
         """Makes the step that comes after ``step`` steps.

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from copycat.errors import CopycatError
 from copycat.plots.live import Watch
@@ -16,9 +16,7 @@ from copycat.settings.tables import ProgressSettings
 from copycat.worker.active_run import directory_of, find
 from copycat.worker.buffers import picture, store
 from copycat.worker.progress_page import ProgressPage
-
-if TYPE_CHECKING:
-    from copycat.worker.server import Handler, Request
+from copycat.worker.request import Handler, Request
 
 _DIRECTORIES_KEPT = 16
 

@@ -28,7 +28,7 @@ from copycat.worker.host_callbacks import resolve
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from copycat.worker.server import Handler, Request
+    from copycat.worker.request import Handler, Request
 
 Loader = Callable[[str, str, bool], Any]
 """(path, device, half precision) -> a model, called as :class:`copycat.inference.model.Model` is."""

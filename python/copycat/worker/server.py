@@ -10,9 +10,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 from copycat import __version__
@@ -22,34 +21,13 @@ from copycat.worker.buffers import Buffers
 from copycat.worker.overview import Overview
 from copycat.worker.protocol import PROTOCOL, Channel, ProtocolError
 from copycat.worker.rendering import Loader, Renderer
+from copycat.worker.request import Handler, Request
 from copycat.worker.training import Trainings
 
 _BEAT_SECONDS = 1.0
 _REST_BEATS = 10  # without a request, after which the host is to have the memory
 _REQUESTS_AT_ONCE = 8
 _END_SECONDS = 3.0
-
-
-@dataclass
-class Request:
-    """What a handler gets.
-
-    Attributes:
-        message: the JSON object.
-        buffers: the shared memory.
-        cancelled: set when the plugin gave the request up.
-        spent: what is let go of after the answer; to give back the memory of a large frame takes longer than to answer.
-        progress: tells the plugin how far it is, 0 to 1.
-    """
-
-    message: Mapping[str, Any]
-    buffers: Buffers
-    progress: Callable[[float], None]
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    spent: list[Any] = field(default_factory=list)
-
-
-Handler = Callable[[Request], dict[str, Any]]
 
 
 class Server:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,7 @@ from copycat.settings.tables import Settings
 from copycat.worker import active_run, host_callbacks
 from copycat.worker.buffers import picture
 from copycat.worker.progress_page import last_words
-
-if TYPE_CHECKING:
-    from copycat.worker.server import Handler, Request
+from copycat.worker.request import Handler, Request
 
 _WRITERS = 2
 _MOST_QUEUED_BYTES = 2 << 30
