@@ -27,7 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from copycat.sequence import ImageSequence, format_frames, read_frame
-from copycat.sequence.viewing import srgb
+from copycat.sequence.colour import srgb
 from copycat.training.pictures import write_png
 
 from benchmarks.flicker import Frame, flicker, neighbours

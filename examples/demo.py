@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from copycat.sequence import read_frame, write_frame
-from copycat.sequence.viewing import srgb
+from copycat.sequence.colour import from_srgb, srgb
 from copycat.training.pictures import write_png
 
 from benchmarks.tasks import decode, degrade
@@ -62,15 +62,10 @@ def write_sequences(out: Path) -> list[int]:
         clean = cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         plate, _ = degrade(clean, frame - FIRST)
         truth = out / ("clean/clean" if frame in PAINTED else "truth/truth")
-        write_frame(f"{truth}.{frame:04d}.exr", linear(clean), CHANNELS, dtype="half")
-        write_frame(out / f"plate/plate.{frame:04d}.exr", linear(plate), CHANNELS, dtype="half")
+        write_frame(f"{truth}.{frame:04d}.exr", from_srgb(clean), CHANNELS, dtype="half")
+        write_frame(out / f"plate/plate.{frame:04d}.exr", from_srgb(plate), CHANNELS, dtype="half")
         frames.append(frame)
     return frames
-
-
-def linear(display: np.ndarray) -> np.ndarray:
-    """sRGB -> linear light (IEC 61966-2-1)."""
-    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def report(out: Path, model: Path, unseen: Sequence[int]) -> None:

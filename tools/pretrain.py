@@ -26,7 +26,7 @@ from copycat.model import cat
 from copycat.model.network import ROWS
 from copycat.model.starting_point import StartingPoint
 from copycat.ops import Encoding
-from copycat.sequence.viewing import srgb
+from copycat.sequence.colour import from_srgb, srgb
 from copycat.settings.tables import Settings
 from copycat.training.schedule import Schedule
 from copycat.training.step import Learner
@@ -140,10 +140,6 @@ def _normalised(bank: np.ndarray) -> Encoding:
     return Encoding((0.0,) * count, tuple(map(float, mean)), tuple(max(float(s), 0.05) for s in std))
 
 
-def _to_linear(code: np.ndarray) -> np.ndarray:
-    return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
 def _cut(photo: Photo, side: int, random: np.random.Generator, least: float) -> tuple[np.ndarray, np.ndarray | None]:
     """A square of a photograph made smaller at random, which hides the JPEG's blocks; linear light, and its mask."""
     picture, mask = photo
@@ -158,7 +154,7 @@ def _cut(photo: Photo, side: int, random: np.random.Generator, least: float) -> 
         return (small[:, ::-1] if flop else small).astype(np.float32) / 255
 
     gain = np.float32(2 ** random.uniform(-1, 1))
-    return _to_linear(cut(picture)) * gain, None if mask is None else cut(mask)
+    return from_srgb(cut(picture)).astype(np.float32) * gain, None if mask is None else cut(mask)
 
 
 def _deblur(photos: list[Photo], random: np.random.Generator) -> Sample:

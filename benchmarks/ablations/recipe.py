@@ -22,8 +22,8 @@ from copycat.model import cat, tiles
 from copycat.model.network import ROWS, Network, Row
 from copycat.model.starting_point import starting_point
 from copycat.sequence import ImageSequence, format_frames, read_frame, read_info
+from copycat.sequence.colour import srgb
 from copycat.sequence.pairs import Pair, find_frames
-from copycat.sequence.viewing import srgb
 from copycat.settings.tables import Settings
 from copycat.training import losses, optimiser, schedule
 from copycat.training import weights as parameters

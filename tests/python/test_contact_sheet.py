@@ -12,8 +12,8 @@ from copycat import ops
 from copycat.data.dataset import Dataset, load_dataset
 from copycat.model.network import ROWS, Network
 from copycat.sequence import read_frame
+from copycat.sequence.colour import srgb
 from copycat.sequence.pairs import Pair, find_frames
-from copycat.sequence.viewing import srgb
 from copycat.settings.tables import Settings
 from copycat.training.pictures import contact_sheet
 from copycat.training.start import Result

@@ -17,7 +17,7 @@ from conftest import graded, losses, picture, random_model
 from copycat.model import cat
 from copycat.model.network import ROWS
 from copycat.ops import Encoding
-from copycat.sequence import viewing, write_frame
+from copycat.sequence import colour, write_frame
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import Settings
 from copycat.training import graph as captured_step
@@ -128,7 +128,7 @@ def test_scene_linear_light_is_compared_as_it_is_shown(file: Path) -> None:
     output, target = pictures(peak=1.6)  # beyond white
     output[0, :4] = -0.3
     seen = measure(file, LOG)(normalised(output, LOG), normalised(target, LOG), None)
-    shown = [np.clip(viewing.srgb(one), 0, 1) for one in (output, target)]
+    shown = [np.clip(colour.srgb(one), 0, 1) for one in (output, target)]
     np.testing.assert_allclose(seen.numpy(), reference("VGG16", *shown), rtol=2e-3)
 
 

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from copycat.sequence.colour import to_integers
 from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo, intersect, open_image, read_info, reason
 from copycat.sequence.layout import Layout, OutputPart
 from copycat.sequence.reading import STRIP_ROWS, read_rows, strip_rows, to_half
-
-_LEVELS = {"uint8": 255, "uint16": 65535}
 
 
 def write_frame(
@@ -184,15 +183,9 @@ def _strips(
             fresh = pixels[first:last, x0:x1, channel]
             fresh = to_half(fresh) if formats[place] == "half" else fresh
             rows[first - start : last - start, x0 - left : x1 - left, place] = fresh
-        yield spec.y + start - top, _quantised(rows, formats[0], spec.get_int_attribute("oiio:BitsPerSample"))
-
-
-def _quantised(rows: NDArray[Any], dtype: str, bits: int) -> NDArray[Any]:
-    """Rounds 0..1 to the levels of an integer format, of which the file keeps the upper ``bits`` (0 = all)."""
-    if dtype not in _LEVELS:
-        return rows
-    largest = _LEVELS[dtype]
-    levels = min(largest, (1 << bits) - 1) if bits else largest
-    rounded = np.rint(np.clip(np.nan_to_num(rows, nan=0.0), 0.0, 1.0) * levels)
-    quantised: NDArray[Any] = np.rint(rounded * (largest / levels)).astype(dtype)
-    return quantised
+        yield (
+            spec.y + start - top,
+            rows
+            if formats[0] not in ("uint8", "uint16")
+            else to_integers(rows, formats[0], spec.get_int_attribute("oiio:BitsPerSample")),
+        )

@@ -26,7 +26,6 @@ from copycat.model.starting_point import StartingPoint
 from copycat.runs import Run, RunError, SummaryWriter, answer_request, move_files, take_request
 from copycat.sequence import ImageSequence, read_frame, read_info, resolve_channels
 from copycat.sequence.pairs import FramePair, Pair, find_frames
-from copycat.sequence.viewing import display
 from copycat.settings.callbacks import Callbacks
 from copycat.settings.tables import Settings
 from copycat.training import checkpoint
@@ -34,7 +33,7 @@ from copycat.training.group import DistributedError, Group
 from copycat.training.member import Encodings, Member, StoppedError
 from copycat.training.pending_losses import PendingLosses
 from copycat.training.perceptual import Backbone, check_colour
-from copycat.training.pictures import contact_sheet, write_png
+from copycat.training.pictures import contact_sheet, displayed, write_png
 from copycat.training.report import Progress, Report, Result
 from copycat.training.schedule import Schedule
 from copycat.training.signals import StopSignals
@@ -417,7 +416,7 @@ class Trainer:
                 image = torch.from_numpy(frame.pixels).movedim(-1, 0)
                 with contextlib.suppress(tiles.CancelledError):
                     output = tiles.render(network, image, self._encodings, tile_size=1024, cancel=self._stopping)
-                    picture = display(output, frame.info.linear, self.header.channels_out, view)
+                    picture = displayed(output, frame.info.linear, self.header.channels_out, view)
                     write_png(self.run.preview(self.step), picture)
 
     @property

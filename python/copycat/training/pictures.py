@@ -7,6 +7,7 @@ input, ground truth, output. It bears no text.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,7 @@ from copycat.data import clean_plate
 from copycat.data.dataset import Dataset
 from copycat.model.network import Network
 from copycat.runs import write_whole
-from copycat.sequence import write_frame
-from copycat.sequence.viewing import display
+from copycat.sequence import colour, write_frame
 
 ROWS = 3
 _STREAM = 0x5EED5  # keeps the sheet's random crops apart from the training's
@@ -26,7 +26,7 @@ _STREAM = 0x5EED5  # keeps the sheet's random crops apart from the training's
 
 @torch.inference_mode()
 def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed: int, view: str = "") -> np.ndarray:
-    """Makes a contact sheet, [3 h, 3 w, 3] float32 in 0..1, display-referred; ``view``: see `viewing.display`."""
+    """Makes a contact sheet, [3 h, 3 w, 3] float32 in 0..1, display-referred; ``view``: see `colour.display`."""
     device = next(network.parameters()).device
     rule = ops.CropRule(
         crop=dataset.crop(crop),
@@ -50,12 +50,17 @@ def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed
         plate = clean_plate.of_crops(dataset.clean_plate, rule, step=step, batch=ROWS).to(device)
     output = network(source.to(device), plate)
     columns = (
-        display(ops.denormalize(source, dataset.input_encoding), dataset.linear, dataset.input_channels, view),
-        display(ops.denormalize(target, dataset.target_encoding), dataset.linear, dataset.target_channels, view),
-        display(ops.denormalize(output, dataset.target_encoding), dataset.linear, dataset.target_channels, view),
+        displayed(ops.denormalize(source, dataset.input_encoding), dataset.linear, dataset.input_channels, view),
+        displayed(ops.denormalize(target, dataset.target_encoding), dataset.linear, dataset.target_channels, view),
+        displayed(ops.denormalize(output, dataset.target_encoding), dataset.linear, dataset.target_channels, view),
     )
     rows = [np.concatenate([column[row] for column in columns], axis=1) for row in reversed(range(ROWS))]
     return np.concatenate(rows, axis=0)
+
+
+def displayed(values: torch.Tensor, linear: bool, channels: Sequence[str], view: str = "") -> np.ndarray:
+    """What a display shows of ``values`` [..., C, H, W]: [..., H, W, 3]; see `colour.display`."""
+    return colour.display(values.float().cpu().movedim(-3, -1).numpy(), linear, channels, view)
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -25,8 +25,8 @@ from copycat.runs import (
     trainer_lives,
     write_json,
 )
+from copycat.sequence.colour import check_view
 from copycat.sequence.pairs import FramePair, Pair, find_frames
-from copycat.sequence.viewing import check_view
 from copycat.settings.callbacks import CALLBACK_NAMES, Callback, Callbacks
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import Settings

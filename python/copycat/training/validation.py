@@ -12,8 +12,8 @@ from copycat.model import tiles
 from copycat.model.cat import ModelHeader
 from copycat.model.network import Network
 from copycat.sequence import FrameInfo, read_frame
+from copycat.sequence.colour import srgb
 from copycat.sequence.pairs import FramePair
-from copycat.sequence.viewing import srgb
 
 
 def psnr(

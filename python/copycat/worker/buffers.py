@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from copycat.sequence.colour import to_integers
 from copycat.worker.protocol import ProtocolError
 
 COMPONENTS = {"RGBA": ("R", "G", "B", "A"), "RGB": ("R", "G", "B"), "A": ("A",)}
@@ -93,7 +94,6 @@ def store(values: NDArray[Any], pixels: NDArray[Any], indices: list[int] | None 
     if pixels.dtype == np.float16:
         values = np.where(np.isfinite(values), np.clip(values, -_LARGEST_HALF, _LARGEST_HALF), values)
     elif pixels.dtype != np.float32:
-        most = 255.0 if pixels.dtype == np.uint8 else 65535.0
-        values = np.clip(np.nan_to_num(values), 0, 1) * most + 0.5
+        values = to_integers(values, pixels.dtype)
     for plane, component in enumerate(chosen):
         pixels[..., component] = values[..., plane]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from copycat.errors import CopycatError
 from copycat.runs import Run, RunError
+from copycat.sequence.colour import from_integers
 from copycat.settings.tables import InferenceSettings
 from copycat.worker import active_run
 from copycat.worker.buffers import picture, store
@@ -239,10 +240,7 @@ def _planes(pixels: NDArray[Any], indices: list[int]) -> Tensor:
     """``[C, H, W]`` of the picture, without a copy where its depth and its order allow."""
     import torch
 
-    if pixels.dtype == np.uint16:  # torch computes nothing in it
-        pixels = pixels.astype(np.float32) / np.float32(65535)
-    elif pixels.dtype == np.uint8:
-        pixels = pixels.astype(np.float32) / np.float32(255)
+    pixels = from_integers(pixels)
     shared = _planes_in_place(pixels, indices)
     if shared is not None:
         return shared

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from copycat.sequence import read_frame, read_info
+from copycat.sequence.colour import from_srgb
 
 
 def as_host_values(shown: NDArray[np.float32], dtype: np.dtype[Any], names: tuple[str, ...]) -> NDArray[np.float32]:
     """Display values as a host's picture has them.
 
-    Pictures of float are taken for scene-linear, so that the sRGB curve is undone for them (IEC 61966-2-1); integers
+    Pictures of float are taken for scene-linear, so that the sRGB curve is undone for them; integers
     are taken for display values.
 
     Args:
@@ -28,7 +29,7 @@ def as_host_values(shown: NDArray[np.float32], dtype: np.dtype[Any], names: tupl
     values = np.ones((*shown.shape[:2], len(names)), np.float32)
     if len(names) > 1:
         if dtype.kind == "f":
-            shown = np.where(shown <= 0.04045, shown / 12.92, ((np.maximum(shown, 0) + 0.055) / 1.055) ** 2.4)
+            shown = from_srgb(shown)
         values[..., :3] = shown
     return values
 

@@ -107,10 +107,11 @@ class Trainings:
 
     def _write(self, handover: _Handover, path: Path, pixels: NDArray[Any], names: tuple[str, ...]) -> None:
         from copycat.sequence import write_frame
+        from copycat.sequence.colour import from_integers
 
         try:
             if not handover.given_up.is_set():
-                values = _for_a_file(pixels)
+                values = from_integers(pixels)  # half stays half
                 write_frame(
                     path, values, names, dtype="half" if values.dtype == np.float16 else "float", compression="zip"
                 )
@@ -315,12 +316,3 @@ def _delete(handover: _Handover, timeout: float) -> None:
     for path in [*run.files(), *(path for pattern in mine for path in run.directory.glob(pattern))]:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def _for_a_file(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Values as a file holds them: half stays half, integers become float, in which none is lost."""
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32) / np.float32(255)
-    if pixels.dtype == np.uint16:
-        return pixels.astype(np.float32) / np.float32(65535)
-    return pixels

@@ -7,26 +7,42 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import Shot
 from copycat.sequence import read_frame
-from copycat.sequence.viewing import ViewError, display, srgb, through_view
+from copycat.sequence.colour import ViewError, display, from_integers, from_srgb, srgb, through_view, to_integers
 from copycat.training.start import Result, train
 
 
 def test_display_of_few_and_many_channels() -> None:
-    pixels = torch.tensor([-0.5, 0.0, 0.5, 2.0, float("nan")]).view(1, 1, 5)
+    pixels = np.array([-0.5, 0.0, 0.5, 2.0, np.nan], np.float32).reshape(1, 5, 1)
     matte = display(pixels, linear=True, channels=("A",))
     assert matte.shape == (1, 5, 3)
     np.testing.assert_allclose(matte[0, :, 0], [0, 0, 0.5, 1, 0], atol=1e-6)
-    colour = display(pixels.repeat(5, 1, 1), linear=True, channels=("R", "G", "B", "A", "Z"))
+    colour = display(pixels.repeat(5, -1), linear=True, channels=("R", "G", "B", "A", "Z"))
     np.testing.assert_allclose(colour[0, :, 1], [0, 0, 0.735357, 1, 0], atol=1e-5)
-    shown = display(pixels.repeat(3, 1, 1), linear=False, channels=("R", "G", "B"))
+    shown = display(pixels.repeat(3, -1), linear=False, channels=("R", "G", "B"))
     np.testing.assert_allclose(shown[0, :, 2], [0, 0, 0.5, 1, 0], atol=1e-6)
 
 
 def test_srgb_is_the_standards() -> None:
     np.testing.assert_allclose(srgb(np.array([0.0, 0.0031308, 0.18, 1.0])), [0, 0.04045, 0.46135, 1], atol=1e-4)
+    linear = np.linspace(0, 4, 1000)
+    np.testing.assert_allclose(from_srgb(srgb(linear)), linear, atol=1e-7)
+    assert from_srgb(np.array([-0.1292]))[0] == pytest.approx(-0.01)
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(np.uint8, 0), (np.uint16, 0), (np.uint16, 10), (np.uint16, 12)])
+def test_integers_come_back_and_what_they_cannot_hold_is_clamped(dtype: type, bits: int) -> None:
+    largest = np.iinfo(dtype).max
+    levels = np.arange((1 << bits) if bits else largest + 1) / ((1 << bits) - 1 if bits else largest)
+    stored = to_integers(levels, dtype, bits)
+    assert stored.dtype == dtype
+    assert len(np.unique(stored)) == len(levels)
+    np.testing.assert_array_equal(to_integers(from_integers(stored), dtype, bits), stored)
+    limits = np.array([np.nan, -np.inf, -1, np.inf, 2], np.float16)
+    assert to_integers(limits, dtype, bits).tolist() == [0, 0, 0, largest, largest]
+    half = np.float16([0.25])
+    assert from_integers(half) is half
 
 
 def test_a_view_without_a_tone_curve_is_the_srgb_curve() -> None:
@@ -39,7 +55,7 @@ def test_a_view_without_a_tone_curve_is_the_srgb_curve() -> None:
 
 
 def test_display_through_a_view_rolls_off_what_srgb_clips() -> None:
-    bright = torch.full((2, 3, 1, 4), 2.0)
+    bright = np.full((2, 1, 4, 3), 2.0, np.float16)
     view = "sRGB - Display/ACES 2.0 - SDR 100 nits (Rec.709)"
     shown = display(bright, linear=True, channels=("R", "G", "B"), view=view)
     assert shown.shape == (2, 1, 4, 3)
@@ -57,8 +73,8 @@ def test_sheets_go_through_the_view_that_was_asked_for(train: Callable[..., Resu
 @pytest.mark.parametrize(
     ("view", "configuration", "named"),
     [
-        ("sRGB - Display/Nope", "", r"OCIO View 'sRGB - Display/Nope' cannot be had from ocio://default: .*Nope"),
-        ("Film", "/nowhere/config.ocio", r"OCIO View 'Film' cannot be had from /nowhere/config.ocio: "),
+        ("sRGB - Display/Nope", "", r"OCIO View 'sRGB - Display/Nope' is not available in ocio://default: .*Nope"),
+        ("Film", "/nowhere/config.ocio", r"OCIO View 'Film' is not available in /nowhere/config.ocio: "),
     ],
 )
 def test_a_view_that_is_not_there_is_refused_before_a_run_is_made(
