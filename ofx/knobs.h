@@ -1,5 +1,5 @@
-// The knob tables of the two effects, generated from `python -m copycat.settings.tables`, and the parameters made of
-// them.
+// The knob tables of the two effects, generated from `python -m copycat.settings.tables`, and their
+// parameters.
 #pragma once
 
 #include <string>
