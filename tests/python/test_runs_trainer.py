@@ -13,7 +13,18 @@ from pathlib import Path
 
 import pytest
 from copycat import runs
-from copycat.runs import Display, Request, Run, RunError, TrainerLock, find_runs, read_info, trainer_lives
+from copycat.runs import (
+    Display,
+    Request,
+    Run,
+    RunError,
+    SummaryWriter,
+    TrainerLock,
+    find_runs,
+    read_info,
+    trainer_lives,
+)
+from copycat.runs.requests import read_answer, withdraw_request
 
 TRAINER = Path(__file__).with_name("fake_trainer.py")
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -137,7 +148,50 @@ def test_a_request_is_taken_once(tmp_path: Path) -> None:
     assert runs.take_request(run) == request
     assert runs.take_request(run) is None
     run.file(".request").write_text("{torn")
-    assert runs.take_request(run) == Request("", "", "")
+    assert runs.take_request(run) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_requests_queue_up_and_each_can_be_withdrawn(tmp_path: Path) -> None:
+    run = Run(tmp_path, "r")
+    sent = [Request("finish"), Request("rename", "b"), Request("stop")]
+    for request in sent:
+        runs.send_request(run, request)
+    assert withdraw_request(run, sent[1])
+    assert not withdraw_request(run, sent[1])
+    assert [runs.take_request(run) for _ in range(3)] == [sent[0], sent[2], None]
+    assert not withdraw_request(run, sent[0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_request_of_an_older_version_is_understood(tmp_path: Path) -> None:
+    run = Run(tmp_path, "r")
+    runs.write_json(run.file(".request"), {"action": "stop", "name": "", "id": "7"})
+    assert runs.take_request(run) == Request("stop", "", "7")
+
+
+def test_requests_of_many_processes_are_all_taken_while_they_come(tmp_path: Path) -> None:
+    program = "import sys; from pathlib import Path; from copycat.runs import Request, Run, send_request\n"
+    program += "for i in range(40): send_request(Run(Path(sys.argv[1]), 'r'), Request(sys.argv[2], str(i)))"
+    senders = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in "abc"]
+    run, taken = Run(tmp_path, "r"), []
+    while len(taken) < 120 and (any(sender.poll() is None for sender in senders) or run.file(".request").exists()):
+        if request := runs.take_request(run):
+            taken.append((request.action, int(request.name)))
+    assert [sender.wait(60) for sender in senders] == [0, 0, 0]
+    assert len(taken) == 120
+    for name in "abc":
+        assert [number for action, number in taken if action == name] == list(range(40))
+
+
+def test_two_answers_wait_for_the_one_who_asked(tmp_path: Path) -> None:
+    run = Run(tmp_path, "r")
+    first, second = Request("rename", "a"), Request("rename", "b")
+    runs.answer_request(run, first)
+    runs.answer_request(run, second, "no")
+    assert read_answer(run, second) == "no"
+    assert read_answer(run, second) is None
+    assert read_answer(run, first) == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,6 +301,133 @@ def test_a_rename_that_fails_half_way_is_undone(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(RunError, match=r"r_6\.cat: cannot be renamed: Input/output error"):
         runs.rename(run, "s")
     assert {path.name for path in tmp_path.iterdir()} == {"r.summary", "r_5.cat", "r_6.cat"}
+
+
+KILLED_RENAME = """
+import os, signal, sys
+from pathlib import Path
+from copycat.runs import Run, TrainerLock, move_files
+run, renamed = (Run(Path(sys.argv[1]), name) for name in ("r", "s"))
+count, real = int(sys.argv[2]), os.rename
+def rename(source, target):
+    global count
+    if count == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    count -= 1
+    real(source, target)
+lock = TrainerLock(run)
+os.rename = rename
+move_files(run, renamed)
+"""
+
+
+@pytest.mark.parametrize("renamed_files", range(5))
+def test_a_rename_that_is_killed_between_two_files_is_finished_by_the_next_reader(
+    tmp_path: Path, renamed_files: int
+) -> None:
+    run, renamed = Run(tmp_path, "r"), Run(tmp_path, "s")
+    for path in (run.summary, run.checkpoint(5), run.provenance, run.resume_state):
+        path.write_text(path.suffix)
+    with Display.edit(tmp_path) as display:
+        display.active = "r"
+    program = [sys.executable, "-c", KILLED_RENAME, str(tmp_path), str(renamed_files)]
+    assert subprocess.run(program).returncode == -signal.SIGKILL
+    assert [found.name for found in find_runs(tmp_path)] == ["s"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "s.summary", "s_5.cat", "s.json", "s.ost", "copycat.json"
+    }  # fmt: skip
+    assert Display.read(tmp_path).active == "s"
+    lock = TrainerLock(renamed)
+    lock.release(renamed)
+
+
+def test_a_rename_under_way_is_left_to_its_process(tmp_path: Path) -> None:
+    run = Run(tmp_path, "r")
+    run.summary.touch()
+    lock = TrainerLock(run)
+    runs.write_json(run.file(".renaming"), {"to": "s"})
+    assert [found.name for found in find_runs(tmp_path)] == ["r"]
+    lock.release(run)
+    assert [found.name for found in find_runs(tmp_path)] == ["s"]
+
+
+def test_a_reservation_that_is_nobodys_does_not_block_a_name(tmp_path: Path) -> None:
+    run = Run(tmp_path, "r")
+    run.summary.touch()
+    Run(tmp_path, "s").file(".lock").touch()
+    assert runs.rename(run, "s").summary.exists()
+
+
+def test_a_process_inherits_the_lock_and_the_requests_since(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from copycat.runs import Run, TrainerLock, take_request\n"
+        "sys.stdin.readline(); run = Run(Path(sys.argv[1]), 'r'); lock = TrainerLock(run)\n"
+        "print(take_request(run).action, 'COPYCAT_TRAINER_LOCK' in os.environ, flush=True); sys.stdin.readline()\n"
+        "lock.release(run)"
+    )
+    run = Run(tmp_path, "r")
+    lock = TrainerLock(run)
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **lock.inheritance(),
+    )
+    lock.hand_over()
+    assert child.stdin
+    assert child.stdout
+    assert trainer_lives(run)  # from the start on, long before the process takes it
+    with pytest.raises(RunError, match="is being trained"):
+        TrainerLock(run)
+    assert runs.finish(run)
+    child.stdin.write("\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == "finish False\n"
+    assert trainer_lives(run)
+    child.communicate("\n")
+    assert not trainer_lives(run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_inherited_lock_ends_with_a_process_that_never_takes_it(tmp_path: Path) -> None:
+    run = Run(tmp_path, "r")
+    lock = TrainerLock(run)
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **lock.inheritance())
+    lock.hand_over()
+    assert trainer_lives(run)
+    child.kill()
+    child.communicate()
+    assert not trainer_lives(run)
+
+
+def test_an_inherited_descriptor_of_another_file_is_not_taken_for_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "other").open("w") as stream:
+        monkeypatch.setenv("COPYCAT_TRAINER_LOCK", str(stream.fileno()))
+        run = Run(tmp_path, "r")
+        lock = TrainerLock(run)
+        lock.release(run)
+        assert stream.writable()
+        os.fstat(stream.fileno())
+
+
+@pytest.mark.parametrize("suffix", [".lock", ".summary", ".request"])
+def test_what_a_trainer_writes_follows_no_symbolic_link(tmp_path: Path, suffix: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    run = Run(tmp_path / "runs", "r")
+    run.directory.mkdir()
+    run.file(suffix).symlink_to(victim)
+    act = {
+        ".lock": lambda: TrainerLock(run),
+        ".summary": lambda: SummaryWriter(run).append({"step": 1}),
+        ".request": lambda: runs.send_request(run, Request("stop")),
+    }
+    with pytest.raises(RunError, match=rf"r\{suffix}: cannot be written: it is a symbolic link"):
+        act[suffix]()
+    assert victim.read_text() == "precious"
 
 
 def test_delete_takes_the_run_and_nothing_else(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from copycat.plots.curves import Curve
 from copycat.runs.display import Display
-from copycat.runs.files import Run, find_runs
+from copycat.runs.files import Run
+from copycat.runs.finding import find_runs
 from copycat.runs.history import RunHistory, RunInfo, glance
 from copycat.runs.trainer_lock import trainer_lives
 from copycat.runs.writing import RunError, read_json

@@ -11,7 +11,8 @@ name followed by exactly one of these:
 ``.ost``                              resume state (format: :mod:`copycat.training.checkpoint`)
 ``.json``                             settings and provenance, written once at the start
 ``.lock``                             held by the living trainer: host, pid, heartbeat
-``.request``, ``.answer``             what others ask of the living trainer, and what it answered
+``.request``, ``.answer``             JSON lines: what others ask of the living trainer, and what it answered
+``.renaming``                         the new name, while the files of the run are renamed
 ``_input.<frame>.exr``,               frames that a compositing host handed over
 ``_groundTruth.<frame>.exr``,
 ``_preview.<frame>.exr``
@@ -42,13 +43,14 @@ shown; these two need numpy and are imported by themselves.
 from __future__ import annotations
 
 from copycat.runs.display import PALETTE, Display
-from copycat.runs.files import DISPLAY_FILE, Run, check_name, find_run, find_runs, model_file, new_run
+from copycat.runs.files import DISPLAY_FILE, Run, check_name, new_run
+from copycat.runs.finding import find_run, find_runs, model_file
 from copycat.runs.history import COLUMNS, RunHistory, RunInfo, StepColumns, glance, read_info
 from copycat.runs.renaming import delete, move_files, rename
 from copycat.runs.requests import Request, answer_request, finish, send_request, stop, take_request
 from copycat.runs.summary import SummaryReader, SummaryWriter
 from copycat.runs.trainer_lock import HEARTBEAT_SECONDS, TrainerLock, trainer_lives
-from copycat.runs.writing import RunError, read_json, write_json, write_whole
+from copycat.runs.writing import RunError, open_regular, read_json, read_regular, write_json, write_whole
 
 __all__ = [
     "COLUMNS",
@@ -75,8 +77,10 @@ __all__ = [
     "model_file",
     "move_files",
     "new_run",
+    "open_regular",
     "read_info",
     "read_json",
+    "read_regular",
     "rename",
     "send_request",
     "stop",

@@ -16,13 +16,13 @@ DISPLAY_FILE = "copycat.json"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,118}[A-Za-z0-9_-])?")
 _SUFFIX = re.compile(
     r"_(?P<step>[0-9]+)\.cat|_best\.cat|_(?P<sheet>[0-9]+)\.png|_(?P<preview>[0-9]+)_preview\.png"
-    r"|\.summary|\.ost|\.json|\.lock|\.request|\.answer|_input\.-?[0-9]+\.exr|_groundTruth\.-?[0-9]+\.exr"
+    r"|\.summary|\.ost|\.json|\.lock|\.request|\.answer|\.renaming|_input\.-?[0-9]+\.exr|_groundTruth\.-?[0-9]+\.exr"
     r"|_preview\.-?[0-9]+\.exr"
 )
 
 
 def check_name(name: str) -> str:
-    """``name`` if a run may bear it.
+    """Returns ``name`` if a run may have it.
 
     Raises:
         RunError: it is empty, too long, holds characters that are not safe in file names everywhere, or is the
@@ -38,15 +38,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def _is_name(name: str) -> bool:
-    with contextlib.suppress(RunError):
-        return bool(check_name(name))
-    return False
-
-
 @dataclass(frozen=True)
 class Run:
-    """The files of one run. Nothing is read or written until a method says so."""
+    """The files of one run; making one reads and writes nothing."""
 
     directory: Path
     name: str
@@ -92,7 +86,7 @@ class Run:
         return self.file(f"_{step}_preview.png")
 
     def files(self) -> list[Path]:
-        """Every file of the run that exists, sorted."""
+        """Every regular file of the run, sorted."""
         return sorted(path for path, _ in self._matches())
 
     def checkpoints(self) -> list[tuple[int, Path]]:
@@ -125,11 +119,7 @@ class Run:
         return sorted((int(match[group]), path) for path, match in self._matches() if match[group])
 
     def _matches(self) -> Iterator[tuple[Path, re.Match[str]]]:
-        try:
-            names = os.listdir(self.directory)
-        except OSError:
-            return
-        for name in names:
+        for name in regular_files(self.directory):
             if match := self._suffix(name):
                 yield self.directory / name, match
 
@@ -144,63 +134,17 @@ def new_run(directory: Path, now: datetime | None = None) -> Run:
     return run
 
 
-def find_runs(directory: str | Path) -> list[Run]:
-    """The runs of a Data Directory, the one that was written to last first.
-
-    Raises:
-        RunError: the directory does not exist or cannot be read.
-    """
-    directory = Path(directory)
+def regular_files(directory: Path, strict: bool = False) -> Iterator[str]:
+    """Names of the regular files of a directory; of one that cannot be read none, or OSError where ``strict``."""
     try:
-        names = os.listdir(directory)
-    except OSError as error:
-        raise RunError(f"{directory}: the Data Directory cannot be read: {error.strerror}") from error
-    found = {name.removesuffix(".summary") for name in names if name.endswith(".summary")}
-    runs = [Run(directory, name) for name in found if _is_name(name)]
-    return sorted(runs, key=lambda run: (modified(run.summary), run.name), reverse=True)
-
-
-def find_run(directory: str | Path, name: str | None = None) -> Run:
-    """The named run, else the newest.
-
-    Raises:
-        RunError: there is none; the message lists those there are.
-    """
-    found = find_runs(directory)
-    if name is None:
-        if not found:
-            raise RunError(f"{directory}: the Data Directory holds no run")
-        return found[0]
-    for run in found:
-        if run.name == name:
-            return run
-    names = ", ".join(run.name for run in found) or "none"
-    raise RunError(f"{directory}: there is no run {name!r} (runs: {names})")
-
-
-def model_file(path: str | Path) -> Path:
-    """The model that a path stands for.
-
-    Args:
-        path: a file, a run (``directory/name``), or a Data Directory, which stands for its newest run.
-
-    Returns:
-        The file, or the run's newest checkpoint.
-
-    Raises:
-        RunError: there is no run, or it has no checkpoint yet.
-    """
-    named, path = str(path), Path(path)
-    if named and path.is_dir():
-        run = find_run(path)
-    elif not path.exists() and path.with_name(f"{path.name}.summary").exists():
-        run = find_run(path.parent, path.name)
-    else:
-        return path
-    saved = run.checkpoints()
-    if not saved:
-        raise RunError(f"{run.summary}: the run has no checkpoint yet")
-    return saved[-1][1]
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.is_file():
+                        yield entry.name
+    except OSError:
+        if strict:
+            raise
 
 
 def modified(path: Path) -> float:

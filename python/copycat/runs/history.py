@@ -1,9 +1,10 @@
-"""What is known of a run: its records by kind, and its row of the runs table. Standard library only."""
+"""The history of a run: its records by kind, and its row of the runs table. Standard library only."""
 
 from __future__ import annotations
 
 import math
 import mmap
+import os
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from copycat.runs.display import PALETTE, Display
 from copycat.runs.files import Run, modified
 from copycat.runs.summary import SummaryReader, parse_lines
 from copycat.runs.trainer_lock import trainer_lives
+from copycat.runs.writing import open_regular
 
 COLUMNS = ("step", "loss", "time", "lr", "level")
 
@@ -179,7 +181,7 @@ def glance(run: Run, samples: int = 256) -> RunHistory:
     history = RunHistory(run)
     lines: list[bytes] = []
     try:
-        with run.summary.open("rb") as stream:
+        with os.fdopen(open_regular(run.summary), "rb") as stream:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError):  # not there, or empty
         return history

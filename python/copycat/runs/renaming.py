@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -12,9 +13,10 @@ from copycat.runs.display import Display
 from copycat.runs.files import Run, check_name
 from copycat.runs.requests import Request, read_answer, send_request, withdraw_request
 from copycat.runs.trainer_lock import TrainerLock, trainer_lives
-from copycat.runs.writing import RunError
+from copycat.runs.writing import RunError, read_json, write_json
 
 _LOOK_SECONDS = 0.05
+_JOURNAL = ".renaming"
 
 
 def rename(run: Run, name: str, timeout: float = 15.0) -> Run:
@@ -28,28 +30,27 @@ def rename(run: Run, name: str, timeout: float = 15.0) -> Run:
         return run
     if not run.exists():
         raise RunError(f"{run.directory}: there is no run {run.name!r}")
-    if renamed.exists():
+    if any(path != renamed.file(".lock") for path in renamed.files()) or trainer_lives(renamed):
         raise RunError(_exists(renamed))
     if trainer_lives(run) and _trainer_renames(run, renamed, timeout):
         return renamed
-    lock = TrainerLock(run)
-    where = run
+    lock, current = TrainerLock(run), run
     try:
         move_files(run, renamed)
-        where = renamed
+        current = renamed
     finally:
-        lock.release(where)
+        lock.release(current)
     return renamed
 
 
 def _trainer_renames(run: Run, renamed: Run, timeout: float) -> bool:
-    """Has the trainer rename the run; False when it died before it took the request."""
+    """Asks the trainer to rename the run; False when it died before it took the request."""
     request = Request("rename", renamed.name)
     send_request(run, request)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        for place in (renamed, run):
-            refusal = read_answer(place, request)
+        for name in (renamed, run):
+            refusal = read_answer(name, request)
             if refusal:
                 raise RunError(refusal)
             if refusal is not None:
@@ -67,42 +68,93 @@ def _trainer_renames(run: Run, renamed: Run, timeout: float) -> bool:
 def move_files(run: Run, renamed: Run) -> None:
     """Gives all files of a run their new name; the summary last, so that a reader sees one run at any time.
 
-    For the one who holds the run's lock.
+    For the holder of the run's lock. ``<run>.renaming`` holds the new name meanwhile, so that :func:`complete_renames`
+    can finish what a killed process began.
 
     Raises:
         RunError: the new name is taken, or a file cannot be renamed; what was renamed is put back.
     """
-    if renamed.exists():
-        raise RunError(_exists(renamed))
-    reservation = renamed.file(".lock")
+    reservation = _reserve(renamed)
+    journal = run.file(_JOURNAL)
     moved: list[tuple[Path, Path]] = []
     try:
-        os.close(os.open(reservation, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
-    except FileExistsError:
-        raise RunError(_exists(renamed)) from None
-    except OSError as error:
-        raise RunError(f"{reservation}: cannot be written: {error.strerror or error}") from error
-    try:
-        for path in sorted(run.files(), key=lambda path: path == run.summary):
-            target = path.with_name(renamed.name + path.name[len(run.name) :])
-            with contextlib.suppress(FileNotFoundError):  # an answer that was read meanwhile
-                os.rename(path, target)
-                moved.append((path, target))
-    except OSError as error:
+        write_json(journal, {"to": renamed.name})
+        _move(run, renamed, moved)
+    except BaseException as error:
         for path, target in reversed(moved):
             with contextlib.suppress(OSError):
                 os.rename(target, path)
         with contextlib.suppress(OSError):
-            os.unlink(reservation)
-        raise RunError(f"{error.filename}: cannot be renamed: {error.strerror}") from error
-    if reservation not in (target for _, target in moved):
-        with contextlib.suppress(OSError):
-            os.unlink(reservation)
+            os.unlink(journal)
+        if renamed.file(".lock") not in (target for _, target in moved):
+            with contextlib.suppress(OSError):
+                os.unlink(renamed.file(".lock"))
+        if isinstance(error, OSError):
+            raise RunError(f"{error.filename}: cannot be renamed: {error.strerror}") from error
+        raise
+    finally:
+        os.close(reservation)
+    _end_rename(run, renamed)
+
+
+def complete_renames(directory: Path) -> None:
+    """Finishes the renames of a Data Directory whose process was killed; does nothing where that is not allowed."""
+    for journal in sorted(directory.glob(f"*{_JOURNAL}")):
+        with contextlib.suppress(RunError, OSError):
+            run = Run(directory, journal.name.removesuffix(_JOURNAL))
+            renamed = Run(directory, str(read_json(journal).get("to", "")))
+            # In this order: the lock's file moves from the old name to the new one, not back.
+            if trainer_lives(run) or trainer_lives(renamed):
+                continue
+            lock = TrainerLock(renamed)  # of two processes that see the journal, one goes on
+            try:
+                if journal.exists():
+                    run.file(".lock").unlink(missing_ok=True)
+                    _move(run, renamed, [])
+                    _end_rename(run, renamed)
+            finally:
+                lock.release(renamed)
+
+
+def _reserve(renamed: Run) -> int:
+    """Takes a name by its ``.lock``, locked by the kernel; a reservation that nobody holds any more is taken over.
+
+    Raises:
+        RunError: the name is taken, or the file cannot be written.
+    """
+    path = renamed.file(".lock")
+    if any(file != path for file in renamed.files()) or trainer_lives(renamed):
+        raise RunError(_exists(renamed))
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        raise RunError(_exists(renamed)) from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _move(run: Run, renamed: Run, moved: list[tuple[Path, Path]]) -> None:
+    """Renames file by file, the summary last; adds each to ``moved``."""
+    paths = (path for path in run.files() if path != run.file(_JOURNAL))
+    for path in sorted(paths, key=lambda path: path == run.summary):
+        target = path.with_name(renamed.name + path.name[len(run.name) :])
+        with contextlib.suppress(FileNotFoundError):  # an answer that was read meanwhile
+            os.rename(path, target)
+            moved.append((path, target))
+
+
+def _end_rename(run: Run, renamed: Run) -> None:
     with Display.edit(run.directory) as display:
         if run.name in display.runs:
             display.runs[renamed.name] = display.runs.pop(run.name)
         if display.active == run.name:
             display.active = renamed.name
+    with contextlib.suppress(OSError):
+        os.unlink(run.file(_JOURNAL))
 
 
 def _exists(run: Run) -> str:

@@ -1,18 +1,16 @@
-"""What others ask of a living trainer: the ``.request`` and ``.answer`` of a run. Standard library only."""
+"""What others ask of a living trainer: the ``.request`` and ``.answer`` of a run. Standard library only.
+
+Requests queue up in the order in which they are sent; the trainer looks for them once a second.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
-import time
 from dataclasses import dataclass, field
 
+from copycat.runs import mailbox
 from copycat.runs.files import Run
 from copycat.runs.trainer_lock import trainer_lives
-from copycat.runs.writing import read_json, temporary_beside, write_json
-
-_QUEUE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -25,66 +23,45 @@ class Request:
 
 
 def send_request(run: Run, request: Request) -> None:
-    """Leaves a request for the run's trainer, which looks once a second; waits for an earlier one to be taken.
+    """Leaves a request for the run's trainer, behind those that it has not taken yet.
 
     Raises:
         RunError: the file cannot be written.
     """
-    path = run.file(".request")
-    deadline = time.monotonic() + _QUEUE_SECONDS
-    while path.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    write_json(path, {"action": request.action, "name": request.name, "id": request.identifier})
+    message = {"action": request.action, "name": request.name, "id": request.identifier}
+    mailbox.post(run.file(".request"), message)
 
 
 def take_request(run: Run) -> Request | None:
-    """The trainer's side: the waiting request, which is taken away; None where there is none."""
-    path = run.file(".request")
-    if not path.exists():
+    """The trainer's side: takes the oldest request; None where there is none.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    message = mailbox.take(run.file(".request"))
+    if message is None:
         return None
-    taken = temporary_beside(path)
-    try:
-        os.rename(path, taken)  # one that comes while this one is read is not lost
-    except OSError:
-        return None
-    value = read_json(taken)
-    with contextlib.suppress(OSError):
-        os.unlink(taken)
-    return Request(str(value.get("action", "")), str(value.get("name", "")), str(value.get("id", "")))
+    return Request(*(str(message.get(key, "")) for key in ("action", "name", "id")))
 
 
 def withdraw_request(run: Run, request: Request) -> bool:
-    """Takes a request back; False when the trainer has taken it (or somebody else's lies in its place)."""
-    path = run.file(".request")
-    if read_json(path).get("id") != request.identifier:
-        return False
-    taken = temporary_beside(path)
-    try:
-        os.rename(path, taken)
-        os.unlink(taken)
-    except OSError:
-        return False
-    return True
+    """Takes a request back; False when the trainer has taken it."""
+    return mailbox.take(run.file(".request"), lambda message: message.get("id") == request.identifier) is not None
 
 
 def answer_request(run: Run, request: Request, refusal: str = "") -> None:
     """The trainer's side: says that the request was carried out, or why not.
 
-    Only a rename is waited for, so only a rename leaves a file.
+    Only a rename is waited for, so only a rename leaves an answer.
     """
     if request.action == "rename":
-        write_json(run.file(".answer"), {"id": request.identifier, "refusal": refusal})
+        mailbox.post(run.file(".answer"), {"id": request.identifier, "refusal": refusal})
 
 
 def read_answer(run: Run, request: Request) -> str | None:
-    """The refusal in the trainer's answer to this request (empty: it was carried out), None while there is none."""
-    path = run.file(".answer")
-    answer = read_json(path)
-    if answer.get("id") != request.identifier:
-        return None
-    with contextlib.suppress(OSError):
-        os.unlink(path)
-    return str(answer.get("refusal") or "")
+    """The refusal in the trainer's answer to this request (empty: it was carried out); None while there is none."""
+    answer = mailbox.take(run.file(".answer"), lambda message: message.get("id") == request.identifier)
+    return None if answer is None else str(answer.get("refusal") or "")
 
 
 def stop(run: Run) -> bool:

@@ -7,15 +7,18 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from copycat.runs.files import Run
-from copycat.runs.writing import RunError, write_whole
+from copycat.runs.writing import RunError, open_regular, write_whole
 
 _BLOCK_BYTES = 1 << 20
 _TAIL_BYTES = 128
+# What may be a number that no double holds; looked for first, since reading such numbers apart is slow.
+_PAST_A_DOUBLE = re.compile(rb"[0-9]{300}|[eE]\+?[0-9]{3}|NaN|Infinity")
 
 
 class SummaryWriter:
@@ -32,7 +35,8 @@ class SummaryWriter:
             kept = [line for line in _whole_lines(run.summary) if _belongs_before(line, resume_step)]
             write_whole(run.summary, b"".join(kept))
         try:
-            self._stream = run.summary.open("ab", buffering=0)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            self._stream = os.fdopen(open_regular(run.summary, flags), "ab", buffering=0)
         except OSError as error:
             raise RunError(f"{run.summary}: cannot be written: {error.strerror}") from error
 
@@ -82,9 +86,12 @@ def _finite(value: Any) -> Any:
 
 def _whole_lines(path: Path) -> list[bytes]:
     try:
-        data = path.read_bytes()
+        with os.fdopen(open_regular(path), "rb") as stream:
+            data = stream.read()
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
     return data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
 
 
@@ -99,10 +106,24 @@ def _belongs_before(line: bytes, step: int) -> bool:
 def _record(line: bytes) -> dict[str, Any] | None:
     """The object on a line; None when it is something else."""
     try:
-        value = json.loads(line)
+        value = _parsed(line)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _parsed(text: bytes) -> Any:
+    """JSON whose numbers all fit a double: others become null, as do NaN and infinity."""
+    if not _PAST_A_DOUBLE.search(text):
+        return json.loads(text)
+    return json.loads(text, parse_int=_within(int), parse_float=_within(float), parse_constant=lambda _: None)
+
+
+def _within(kind: Callable[[str], float]) -> Callable[[str], float | None]:
+    def number(text: str) -> float | None:
+        return kind(text) if len(text) < 400 and math.isfinite(float(text)) else None
+
+    return number
 
 
 class SummaryReader:
@@ -117,8 +138,8 @@ class SummaryReader:
     def poll(self) -> tuple[list[dict[str, Any]], bool]:
         """The records since the last call, and whether the file was begun anew (a resume dropped lines).
 
-        When it was, the records are all of the file's and replace what was read before. A torn last line is left
-        for the next call; a line that is no JSON object is passed over.
+        If so, the records are all of the file and replace the earlier ones. A torn last line is left for the next call;
+        a line that is no JSON object is skipped.
         """
         records: list[dict[str, Any]] = []
         begun_anew = False
@@ -128,12 +149,12 @@ class SummaryReader:
         return records, begun_anew
 
     def blocks(self) -> Iterator[tuple[list[dict[str, Any]], bool]]:
-        """What :meth:`poll` returns in blocks of about a megabyte, so that a long run needs no memory to speak of.
+        """As :meth:`poll`, in blocks of about a megabyte, so that a long run needs little memory.
 
         Only the first block may say that the file was begun anew.
         """
         try:
-            stream = self._path.open("rb")
+            stream = os.fdopen(open_regular(self._path), "rb")
         except OSError:
             return
         with stream:
@@ -165,7 +186,7 @@ def parse_lines(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     """The records on whole lines; parsed in one go, line by line only where one of them is broken."""
     lines = [line for line in lines if line.strip()]
     try:
-        values = json.loads(b"[" + b",".join(lines) + b"]")
+        values = _parsed(b"[" + b",".join(lines) + b"]")
     except (ValueError, RecursionError):
         values = []
     if len(values) != len(lines):

@@ -3,6 +3,10 @@
 The file holds ``{"host": ..., "pid": ..., "heartbeat": ...}``. On one machine the kernel's lock decides, which ends
 with the process however it dies. Other machines may not see it, and go by the time the file was last written; the
 clocks of machine and file server are taken to agree within half a minute.
+
+Whoever starts a trainer as a process of its own takes the lock first and lets the process inherit it
+(:meth:`TrainerLock.inheritance`), so that the run counts as living from the first moment on, and a second start is
+refused.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from copycat.runs.files import Run, modified
-from copycat.runs.writing import RunError, read_json
+from copycat.runs.writing import RunError, open_regular, read_json
 
+INHERITED = "COPYCAT_TRAINER_LOCK"  # environment variable: the inherited descriptor
 HEARTBEAT_SECONDS = 10.0
 _STALE_SECONDS = 6 * HEARTBEAT_SECONDS
 _TRIES = 25
@@ -29,10 +34,16 @@ _SETTLE_SECONDS = 1.0
 
 
 class TrainerLock:
-    """Held by the living trainer, or for a moment by a reader that renames or deletes a run nobody trains."""
+    """Held by the living trainer, or for a moment by a reader that renames or deletes a run nobody trains.
+
+    One thread uses it; another of its own writes the heartbeat.
+    """
 
     def __init__(self, run: Run) -> None:
-        """Takes the lock, and clears away what an earlier trainer left: temporary files, an unanswered request.
+        """Takes the lock, or the one that the process inherited for this run.
+
+        A lock that is newly taken clears away what an earlier trainer left: temporary files and requests. An inherited
+        one keeps the requests, which are meant for this trainer.
 
         Raises:
             RunError: another trainer lives (the message names its host and process), or the file cannot be written.
@@ -41,7 +52,8 @@ class TrainerLock:
         self._stop = threading.Event()
         path = run.file(".lock")
         try:
-            self._descriptor, foreign = _take(run, path)
+            inherited = _inherited(path)
+            self._descriptor, foreign = (inherited, False) if inherited is not None else _take(run, path)
             try:
                 self._beat()
                 if foreign:
@@ -51,9 +63,10 @@ class TrainerLock:
                 raise
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
-        for suffix in (".request", ".answer"):
-            with contextlib.suppress(OSError):
-                os.unlink(run.file(suffix))
+        if inherited is None:
+            for suffix in (".request", ".answer"):
+                with contextlib.suppress(OSError):
+                    os.unlink(run.file(suffix))
         run.sweep()
         self._thread = threading.Thread(target=self._beat_on, name="copycat-heartbeat", daemon=True)
         self._thread.start()
@@ -68,11 +81,24 @@ class TrainerLock:
                 self._beat()
 
     def _settle(self, path: Path) -> None:
-        """Two machines may take over from a dead third one at once: the one that wrote last has it."""
+        """Waits, and checks who wrote last: two machines may take over from a dead third one at once."""
         time.sleep(_SETTLE_SECONDS)
         holder = read_json(path)
         if (holder.get("host"), holder.get("pid")) != (socket.gethostname(), os.getpid()):
             raise RunError(_taken(self._run, path))
+
+    def inheritance(self) -> dict[str, Any]:
+        """Arguments of ``subprocess.Popen`` with which the process inherits the lock; add to the ``env`` as needed.
+
+        After the start, :meth:`hand_over` leaves the lock to the process: it ends with it, however that dies.
+        """
+        return {"pass_fds": (self._descriptor,), "env": os.environ | {INHERITED: str(self._descriptor)}}
+
+    def hand_over(self) -> None:
+        """Leaves the lock to the process that has inherited it."""
+        self._stop.set()
+        self._thread.join()
+        os.close(self._descriptor)
 
     def release(self, run: Run) -> None:
         """Gives the lock back, once; ``run`` says where its file is now (it may have been renamed)."""
@@ -87,14 +113,24 @@ class TrainerLock:
         os.close(self._descriptor)
 
 
+def _inherited(path: Path) -> int | None:
+    """The descriptor that this process was started with, where it is that of ``path``."""
+    with contextlib.suppress(ValueError, OSError):
+        descriptor = int(os.environ.pop(INHERITED, ""))
+        if descriptor > 2 and _is_file(descriptor, path) and _kernel_lock(descriptor, fcntl.LOCK_EX) is not False:
+            os.set_inheritable(descriptor, False)
+            return descriptor
+    return None
+
+
 def _take(run: Run, path: Path) -> tuple[int, bool]:
     """A descriptor that holds the lock, and whether another machine held it before.
 
-    A reader that asks whether a trainer lives holds the lock for an instant, and a trainer that ends takes its file
-    away: both look like a refusal for a moment, hence the tries.
+    A reader that asks whether a trainer lives holds the lock for an instant, and a trainer that ends removes its file:
+    both look like a refusal for a moment, hence the tries.
     """
     for _ in range(_TRIES):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
         locked = _kernel_lock(descriptor, fcntl.LOCK_EX)
         if locked is not False and _is_file(descriptor, path):
             holder = read_json(path)
@@ -109,7 +145,7 @@ def _take(run: Run, path: Path) -> tuple[int, bool]:
 
 
 def _kernel_lock(descriptor: int, kind: int) -> bool | None:
-    """Whether the kernel's lock was to be had; None on a file system that has no locks."""
+    """Whether the kernel's lock was free; None on a file system without locks."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -120,7 +156,7 @@ def _kernel_lock(descriptor: int, kind: int) -> bool | None:
 
 
 def _beats(path: Path, holder: Mapping[str, Any], locked: bool | None) -> bool:
-    """Whether the heartbeat speaks for a trainer that the kernel's lock does not show."""
+    """Whether a heartbeat shows a trainer that the kernel's lock does not."""
     unseen = locked is None or holder.get("host") != socket.gethostname()
     return bool(holder) and unseen and time.time() - modified(path) < _STALE_SECONDS
 
@@ -132,9 +168,9 @@ def _taken(run: Run, path: Path) -> str:
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
-    """Whether ``path`` still is the file that was opened."""
+    """Whether ``path`` is the file that was opened."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except OSError:
         return False
 
@@ -143,7 +179,7 @@ def trainer_lives(run: Run) -> bool:
     """Whether a trainer holds the run: on this machine by its process, elsewhere by its heartbeat."""
     path = run.file(".lock")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_regular(path)
     except OSError:
         return False
     locked = _kernel_lock(descriptor, fcntl.LOCK_SH)

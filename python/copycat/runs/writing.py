@@ -1,4 +1,4 @@
-"""Files written so that they are there whole or not at all. Standard library only."""
+"""Files written so that they exist whole or not at all, and regular files read. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,15 @@ from copycat.errors import CopycatError
 
 _LEFTOVER_SECONDS = 3600.0
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{6}\.tmp")
+_JSON_LIMIT = 256 << 20
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _NO_USE_IN_TRYING_AGAIN = (errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EDQUOT)
 
 
@@ -25,7 +35,7 @@ class RunError(CopycatError):
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, whatever happens meanwhile.
+    """Writes a file whole or not at all, whatever happens meanwhile.
 
     On Linux the data first go to a file without a name, so that even a killed process leaves nothing half written.
 
@@ -61,7 +71,7 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 def _open_nameless(directory: Path) -> int | None:
-    """A descriptor of a file without a name; None where the system or the file system knows no such thing."""
+    """A descriptor of a file without a name; None where the system or the file system has none."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None or not os.path.isdir("/proc/self/fd"):
         return None
@@ -74,12 +84,12 @@ def _open_nameless(directory: Path) -> int | None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name for a file that is about to become ``path``; :func:`sweep` knows it again."""
+    """A hidden name for a file that is about to become ``path``; :func:`leftovers` finds it."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
 
 
 def leftovers(directory: Path) -> list[tuple[Path, str]]:
-    """(path, name it was to have) of every temporary file that a killed process left an hour ago or earlier."""
+    """(path, intended name) of every temporary file that a killed process left at least an hour ago."""
     found = []
     with contextlib.suppress(OSError):
         for entry in os.scandir(directory):
@@ -88,6 +98,49 @@ def leftovers(directory: Path) -> list[tuple[Path, str]]:
                     if time.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFTOVER_SECONDS:
                         found.append((Path(entry.path), match["name"]))
     return found
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Opens a regular file and returns its descriptor; never waits for a FIFO, never opens a device.
+
+    A file that is opened to be written must not be a symbolic link either: whoever can write to a shared Data Directory
+    could point it at any file of the trainer's user.
+
+    Raises:
+        OSError: the file cannot be opened, or is something else.
+    """
+    writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
+    try:
+        status = os.stat(path, follow_symlinks=not writes)
+    except FileNotFoundError:
+        status = None
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise _irregular(path, status)
+    more = os.O_NOFOLLOW if writes else 0
+    descriptor = os.open(path, flags | more | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise _irregular(path, status)
+    return descriptor
+
+
+def _irregular(path: Path, status: os.stat_result) -> OSError:
+    kind = next((word for test, word in _KINDS if test(status.st_mode)), "not a regular file")
+    return OSError(errno.EINVAL, f"it is {kind}", str(path))
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Reads a regular file of at most ``limit`` bytes.
+
+    Raises:
+        OSError: it cannot be read, is something else, or is larger.
+    """
+    with os.fdopen(open_regular(path), "rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit} bytes", str(path))
+    return data
 
 
 def _sync_directory(directory: Path) -> None:
@@ -105,9 +158,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty when the file is missing or is no JSON object."""
+    """The object in a JSON file; empty when the file is missing, is not regular, or holds no JSON object."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = json.loads(read_regular(path, _JSON_LIMIT))
+    except (OSError, ValueError, RecursionError, MemoryError):
         return {}
     return value if isinstance(value, dict) else {}
