@@ -1,7 +1,7 @@
 """How fast are our 3x3 convolutions on the CPU? Forward and both gradients against torch's, and against multiplying.
 
     python -m benchmarks.bench_conv3x3 [--dtypes bfloat16,float32] [--sizes Small,Medium,Large] [--threads 1]
-        [--json PATH]
+        [--json FILE]
 
 The convolutions of a training step of five crops of 128 pixels. `of matrix rate` is what the definition would have to
 multiply, over the time, in relation to what torch's matrix product of 1024 x 1024 does in the same run: above 100 %, no
@@ -12,17 +12,17 @@ torch's by turns.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from copycat import ops
 from copycat.data.memory import keep_memory
 from copycat.model.network import ROWS
 from torch import Tensor
+
+from benchmarks import record
 
 BATCH, CROP, ROUNDS = 5, 128, 20
 
@@ -72,12 +72,12 @@ def main() -> None:
     parser.add_argument("--dtypes", default="bfloat16,float32")
     parser.add_argument("--sizes", default=",".join(ROWS))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path)
+    record.add_option(parser)
     asked = parser.parse_args()
     keep_memory()
     torch.set_num_threads(asked.threads)
     clock = time.process_time if asked.threads == 1 else time.perf_counter
-    rows = []
+    rows: list[dict[str, record.Value]] = []
     for dtype in (getattr(torch, name) for name in asked.dtypes.split(",")):
         if not ops.conv3x3_is_fast(dtype):
             print(f"{dtype}: torch's convolutions are used on this processor")
@@ -104,9 +104,10 @@ def main() -> None:
                     f"  all {theirs / ours:.2f} x, {3 * flops / ours / rate:.0%} of matrix rate",
                     flush=True,
                 )
-                rows.append({"size": size, "channels": channels, "side": side, "dtype": str(dtype), **made})
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=2) + "\n")
+                case = {"dtype": str(dtype)[6:], "size": size, "channels": channels, "side": side}
+                rows.append({**case, "threads": asked.threads, **made, "ratio": theirs / ours})
+                rows[-1]["of_matrix_rate"] = 3 * flops / ours / rate
+                record.write("bench_conv3x3", rows, asked.json)
 
 
 if __name__ == "__main__":

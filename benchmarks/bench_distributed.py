@@ -1,6 +1,7 @@
 """What do several processes bring? The time of a training step, alone and together, on this machine.
 
     python -m benchmarks.bench_distributed [--sizes Small,Medium] [--crops 128] [--processes 1x2,1x1,2x1] [--steps 40]
+        [--json FILE]
 
 ``2x1`` are two processes of one thread each. T1 through the real command line, a step of five crops; the median time
 between two steps that the run's summary has, without the first quarter. Where the processes share a processor, as
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from copycat.runs import find_run
 
+from benchmarks import record
 from benchmarks.tasks import build
 
 
@@ -46,7 +48,9 @@ def main() -> None:
     parser.add_argument("--processes", default="1x2,1x1,2x1", help="PROCESSESxTHREADS, with commas")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--frames", type=Path, default=Path("build/tasks"))
+    record.add_option(parser)
     asked = parser.parse_args()
+    rows: list[record.Row] = []
     task = build("t1", asked.frames)
     print("| size, crop | processes x threads | ms a step | ratio |\n|---|---|---|---|", flush=True)
     for size, crop in product(asked.sizes.split(","), map(int, asked.crops.split(","))):
@@ -55,6 +59,9 @@ def main() -> None:
             processes, threads = map(int, case.split("x"))
             seconds = step_seconds(task, processes, threads, size, crop, asked.steps)
             first = first or seconds
+            case_row = {"size": size, "crop": crop, "processes": processes, "threads": threads}
+            rows.append({**case_row, "milliseconds": 1000 * seconds, "ratio": first / seconds})
+            record.write("bench_distributed", rows, asked.json)
             print(f"| {size}, {crop} | {case} | {1000 * seconds:.0f} | {first / seconds:.2f} |", flush=True)
 
 

@@ -1,7 +1,7 @@
 """How fast is a frame rendered? Frames per second of compute, and of a sequence with its EXR files.
 
-    python benchmarks/bench_inference.py [--device cpu|cuda] [--size Small|Medium|Large] [--resolutions HD,UHD]
-        [--precisions half,float32] [--frames N] [--threads N] [--autotune] [--products] [--json PATH]
+    python -m benchmarks.bench_inference [--device cpu|cuda] [--size Small|Medium|Large] [--resolutions HD,UHD]
+        [--precisions half,float32] [--frames N] [--threads N] [--autotune] [--products] [--json FILE]
 
 Compute is a frame in memory, whole and in tiles, in float32 and in half precision; each row runs in a process of its
 own, so that its peak memory is its own. The sequence is N half float EXR files (ZIP) read, rendered and written, and is
@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_training import with_products
 from copycat import ops
 from copycat.data.devices import device_name
 from copycat.inference.model import Model
@@ -31,6 +30,9 @@ from copycat.inference.render import infer
 from copycat.model import cat
 from copycat.model.network import ROWS
 from copycat.sequence import Writer, read_frames_parallel, read_info, write_frame
+
+from benchmarks import record
+from benchmarks.bench_training import with_products
 
 RESOLUTIONS = {"HD": (1080, 1920), "UHD": (2160, 3840)}
 TILE = 1024
@@ -119,7 +121,8 @@ def sequence(model: Model, resolution: str, frames: int, folder: Path) -> dict[s
 def measured(options: argparse.Namespace, **changes: object) -> dict[str, float]:
     """A row, measured in a process of its own."""
     asked = {**vars(options), **changes}
-    command = [sys.executable, __file__, "--row", json.dumps({k: v for k, v in asked.items() if k not in _OWN})]
+    row = json.dumps({key: value for key, value in asked.items() if key not in _OWN})
+    command = [sys.executable, "-m", "benchmarks.bench_inference", "--row", row]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -155,7 +158,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--autotune", action="store_true", help="let cuDNN try its algorithms")
     parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    record.add_option(parser)
     parser.add_argument("--row", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
@@ -164,13 +167,12 @@ def main() -> None:
     device = device_name(torch.device(options.device))
     print(f"{device}, torch {torch.__version__}, {options.size}, {options.threads} threads")
     print("resolution precision    tiles  frames/s  CPU s/frame  peak GB")
-    rows: list[dict[str, object]] = []
+    rows: list[record.Row] = []
 
-    def keep(row: dict[str, object], text: str) -> None:
-        rows.append(row)
+    def keep(row: record.Row, text: str) -> None:
+        rows.append({"device": options.device, "size": options.size, "threads": options.threads, **row})
         print(text, flush=True)
-        if options.json:
-            options.json.write_text(json.dumps({"device": device, "rows": rows}))
+        record.write(f"bench_inference-{options.device}", rows, options.json)
 
     halves = [name == "half" for name in options.precisions.split(",")]
     cases = list(itertools.product(options.resolutions.split(","), halves))

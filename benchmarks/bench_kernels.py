@@ -1,7 +1,7 @@
 """How fast are the kernels? Time, bytes moved against copying, and ratios to what one would use without them.
 
-    python benchmarks/bench_kernels.py [--device cpu|cuda] [--only crops,downsize] [--no-compile] [--threads N]
-        [--json PATH]
+    python -m benchmarks.bench_kernels [--device cpu|cuda] [--only crops,downsize] [--no-compile] [--threads N]
+        [--json FILE]
 
 Each row is the median over calls on rotating buffers that together exceed the caches. `copy` is the share of the
 bandwidth that a plain copy reaches in the same run (bytes read and written, both counted; for banks in pinned host
@@ -12,12 +12,10 @@ machine disturb less than the wall.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import torch
 from copycat import ops
@@ -25,6 +23,8 @@ from copycat.ops import CropRule, Encoding, native
 from copycat.training.graph import end_allocation
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, layer_norm
+
+from benchmarks import record
 
 UHD = (2160, 3840)
 OPERATORS = torch.ops.copycat
@@ -354,7 +354,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="at most, per measurement")
     parser.add_argument("--only", default="blocks,crops,downsize,encoding,statistics", help="which rows")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile as well")
-    parser.add_argument("--json", type=Path)
+    record.add_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     bench = Bench(arguments.device, arguments.seconds, arguments.compile)
@@ -378,15 +378,9 @@ def main() -> None:
         for dtype in (torch.float32, torch.float16):
             if "statistics" in wanted:
                 moments(bench, dtype)
-    if arguments.json:
-        result = {
-            "device": name,
-            "copy": bench.copy,
-            "upload": bench.upload,
-            "build": ops.build_info(),
-            "rows": [asdict(r) for r in bench.rows],
-        }
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    copying = Row("copying", 0.0, bench.copy, 1.0)
+    rows = [asdict(row) | {"threads": arguments.threads} for row in (copying, *bench.rows)]
+    record.write(f"bench_kernels-{arguments.device}", rows, arguments.json)
 
 
 if __name__ == "__main__":

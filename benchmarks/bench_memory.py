@@ -1,6 +1,6 @@
 """What a process gains, and what it costs, when it keeps freed memory (``copycat.data.memory.keep_memory``).
 
-    python -m benchmarks.bench_memory [--rounds N] [--threads N]
+    python -m benchmarks.bench_memory [--rounds N] [--threads N] [--json FILE]
 
 Each case runs in processes of its own, by turns with and without, on the CPU: training steps of five crops, and the
 inference of an HD frame in one piece. CPU time, page faults and the process's peak memory; medians over the rounds.
@@ -20,6 +20,7 @@ from copycat.data.memory import keep_memory
 from copycat.model import tiles
 from copycat.model.network import ROWS, Network
 
+from benchmarks import record
 from benchmarks.bench_training import ENCODING, Ours, synthetic
 
 CPU = torch.device("cpu")
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--measure", choices=list(CASES), help="one case in this process, as JSON")
     parser.add_argument("--keep", action="store_true")
+    record.add_option(parser)
     asked = parser.parse_args()
     if asked.measure:
         if asked.keep:
@@ -74,6 +76,7 @@ def main() -> None:
         print(json.dumps(measure(asked.measure)))
         return
     print(f"torch {torch.__version__}, {asked.threads} threads; freed memory goes back / is kept")
+    rows: list[record.Row] = []
     for case in CASES:
         rounds: list[list[dict[str, float]]] = [[], []]
         for _ in range(asked.rounds):
@@ -82,6 +85,9 @@ def main() -> None:
                 command += ["--threads", str(asked.threads), *["--keep"] * kept]
                 found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         back, held = ({key: statistics.median(one[key] for one in found) for key in found[0]} for found in rounds)
+        for kept, found in enumerate((back, held)):
+            rows.append({"case": case, "kept": bool(kept), "threads": asked.threads, **found})
+        record.write("bench_memory", rows, asked.json)
         print(
             f"{case:18} {back['milliseconds']:7.0f} / {held['milliseconds']:5.0f} ms of CPU time "
             f"({1 - held['milliseconds'] / back['milliseconds']:4.0%} less), "

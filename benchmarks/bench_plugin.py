@@ -3,23 +3,23 @@
 Runs the real plugin and the real worker in the test host. The model is a stand-in that does next to nothing, or the one
 of ``--model``; its own time is measured around the call inside the worker and taken off.
 
-Usage: ``python benchmarks/bench_plugin.py [--model FILE.cat] [--renders 20] [--json PATH]``
+    python -m benchmarks.bench_plugin [--model FILE.cat] [--renders 20] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks import record
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
@@ -124,16 +124,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--renders", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=4)
-    parser.add_argument("--json", type=Path)
+    record.add_option(parser)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         nothing = folder / "nothing.cat"
         nothing.write_bytes(b"a model that does nothing")
-        started = time.strftime("%Y-%m-%d %H:%M")
         load = os.getloadavg()[0]
         found: dict[str, Any] = {
-            "date": started,
             "render": measure_renders(folder, (options.model or nothing).absolute(), options.renders),
             "hand over": measure_hand_over(folder, options.pairs),
         }
@@ -146,8 +144,7 @@ def main() -> None:
     beyond, rate = found["render"]["beyond ms"], found["hand over"]["median GB/s"]
     print(f"  beyond the network: {beyond / LIMIT_MILLISECONDS:.2f} of the {LIMIT_MILLISECONDS:.0f} ms allowed")
     print(f"  handing over: {rate / LIMIT_GIGABYTES:.2f} times the {LIMIT_GIGABYTES:.0f} GB/s wanted")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    record.write("bench_plugin", [{"part": name, **found[name]} for name in ("render", "hand over")], options.json)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How fast is a training step? copycat's Learner against the same network in a plain eager loop.
 
-    python benchmarks/bench_training.py [--device cpu|cuda] [--sizes Small,Medium,Large] [--crops 128,256]
+    python -m benchmarks.bench_training [--device cpu|cuda] [--sizes Small,Medium,Large] [--crops 128,256]
         [--batches 5] [--threads 1,2] [--steps N] [--autotune] [--products]
-        [--json PATH]
+        [--json FILE]
 
 The other loop is what a user would write: ordinary parameters under torch.autocast in bfloat16, torch.optim.AdamW as it
 comes, an average per parameter, crops cut with numpy in a torch DataLoader; the loss and the network's weights are the
@@ -16,14 +16,12 @@ backward, against the rate of a large bfloat16 matrix product in the same run; a
 import argparse
 import copy
 import itertools
-import json
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -43,6 +41,8 @@ from torch.nn.functional import layer_norm, linear
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, RandomSampler
 from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import record
 
 PAIRS, HEIGHT, WIDTH = 16, 540, 960
 RATE = 1e-3
@@ -334,7 +334,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=7, help="rounds: of one step on the CPU, of 20 on a GPU")
     parser.add_argument("--autotune", action="store_true", help="let cuDNN try its algorithms, for both loops")
     parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products in our loop")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    record.add_option(parser)
     options = parser.parse_args()
     torch.backends.cudnn.benchmark = options.autotune
     device = torch.device(options.device)
@@ -351,7 +351,7 @@ def main() -> None:
     cases = itertools.product(threads, options.sizes.split(","), options.crops.split(","), options.batches.split(","))
     for count, size, crop, batch in cases:
         row = measure(size, int(crop), int(batch), count, data, options.steps, device, peak, options.products)
-        rows.append(asdict(row))
+        rows.append(asdict(row) | {"matrix_rate": peak})
         shares = "" if row.gpu_busy is None else f"{row.gpu_busy:10.1%} {row.of_matrix_rate:14.1%}"
         print(
             f"{size:7} {crop:>4} {batch:>5} {count:7} {row.steps_per_second:9.2f} {row.plain_steps_per_second:6.2f} "
@@ -360,9 +360,7 @@ def main() -> None:
         )
         for name, milliseconds in (row.kernels or {}).items():
             print(f"    {milliseconds:8.3f} ms  {name[:100]}")
-        if options.json:
-            found = {"device": device_name(device), "matrix_rate": peak, "rows": rows}
-            options.json.write_text(json.dumps(found, indent=2) + "\n")
+        record.write(f"bench_training-{device.type}", rows, options.json)
 
 
 if __name__ == "__main__":

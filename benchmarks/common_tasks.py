@@ -10,9 +10,7 @@ consecutive frames (``benchmarks.flicker``), of a real shot that of all held-out
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import resource
 import shlex
 import shutil
@@ -25,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import record
 from benchmarks.score import flicker8, score
 from benchmarks.tasks import NEIGHBOURS, build, build_frames
 
@@ -89,7 +88,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shots", type=Path, help="directory with the real shots")
     parser.add_argument("--budget", type=float, help=f"CPU-seconds of the training ({BUDGET})")
     parser.add_argument("--seconds", type=float, help="wall seconds of the training instead")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    record.add_option(parser)
     parser.add_argument("--frames", type=Path, default=Path("build/tasks"), help="where the task is built")
 
 
@@ -106,21 +105,34 @@ def main() -> None:
     budget = asked.budget or BUDGET[asked.task]
     taken, allowed = ("wall_seconds", asked.seconds) if asked.seconds else ("cpu_seconds", budget)
     minutes = (allowed - RESERVE) / (1 if asked.seconds else asked.threads) / 60
+    name = result_name("common_tasks", asked)
+    rows: list[record.Row] = []
+
+    def keep(label: str, values: dict[str, float]) -> None:
+        rows.append({"run": label, **values})
+        print(line(label, values), flush=True)
+        record.write(name, rows, asked.json)
+
     with tempfile.TemporaryDirectory(prefix="copycat-task-") as out:
-        print(line("nothing", scores(task, Path(out), shutil.copytree)), flush=True)
-    rows = []
+        keep("nothing", scores(task, Path(out), shutil.copytree))
+    trained = []
     for seed in asked.seeds:
         with tempfile.TemporaryDirectory(prefix="copycat-task-") as out:
-            rows.append(run(task, minutes, seed, asked.knobs, Path(out)))
-        print(line(f"seed {seed}", rows[-1]), flush=True)
-        if rows[-1][taken] > allowed:
-            raise RuntimeError(f"the training took {rows[-1][taken]:.0f} {taken}, more than the {allowed:.0f} allowed")
-    mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    print(line("mean", mean))
+            trained.append(run(task, minutes, seed, asked.knobs, Path(out)))
+        keep(f"seed {seed}", trained[-1])
+        if trained[-1][taken] > allowed:
+            raise RuntimeError(
+                f"the training took {trained[-1][taken]:.0f} {taken}, more than the {allowed:.0f} allowed"
+            )
+    keep("mean", {key: float(np.mean([values[key] for values in trained])) for key in trained[0]})
     limit = f"{allowed:.0f} wall seconds" if asked.seconds else f"{allowed:.0f} CPU-seconds, {asked.threads} threads"
-    print(f"{asked.task}, {limit}, {platform.processor() or platform.machine()}")
-    if asked.json:
-        asked.json.write_text(json.dumps({"task": asked.task, "limit": limit, "rows": rows, "mean": mean}, indent=1))
+    print(f"{asked.task}, {limit}")
+
+
+def result_name(tool: str, asked: argparse.Namespace) -> str:
+    """The name of a result: the tool, the task, and the limit if it is not the task's own."""
+    limit = f"-{asked.seconds:.0f}s-wall" if asked.seconds else f"-{asked.budget:.0f}s" if asked.budget else ""
+    return f"{tool}-{asked.task}{limit}"
 
 
 def line(name: str, values: dict[str, float]) -> str:

@@ -31,7 +31,8 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks.common_tasks import BUDGET, line, options, scores
+from benchmarks import record
+from benchmarks.common_tasks import BUDGET, line, options, result_name, scores
 from benchmarks.tasks import build
 
 TOOLS = ("emlcpfx", "emlcpfx-paintout", "tpc2233")
@@ -184,15 +185,10 @@ def main() -> None:
 
     head = ["git", "-C", str(sources), "rev-parse", "HEAD"]
     commit = subprocess.run(head, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-    told = {
-        "limit": f"{limit:.0f} {'wall ' if asked.seconds else 'CPU-'}seconds",
-        "device": asked.device,
-        "commit": commit,
-    }
     print(line(asked.tool, figures))
-    print(", ".join([asked.task, *told.values()]))
-    if asked.json:
-        asked.json.write_text(json.dumps({"task": asked.task, "tool": asked.tool, **told, **figures}, indent=1))
+    print(f"{asked.task}, {limit:.0f} {'wall ' if asked.seconds else 'CPU-'}seconds, {asked.device}, {commit[:7]}")
+    row = {"tool": asked.tool, "tool_commit": commit[:7], "device": asked.device, **figures}
+    record.write(result_name(f"peers-{asked.tool}", asked), [row], asked.json)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from copycat.sequence import ImageSequence, format_frames, read_frame
 from copycat.sequence.colour import srgb
 from copycat.training.pictures import write_png
 
+from benchmarks import record
 from benchmarks.flicker import Frame, flicker, neighbours
 from benchmarks.shots import RGB, SHOTS, Shot
 
@@ -43,83 +44,86 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(SHOTS), default=list(SHOTS))
     parser.add_argument("--minutes", type=float, default=2.5, help="of training for each shot")
     parser.add_argument("--knobs", default=KNOBS, help="options of copycat train")
-    parser.add_argument("--pictures", type=Path, help="where to put side-by-side pictures")
+    parser.add_argument("--pictures", type=Path, help="folder for side-by-side pictures")
+    parser.add_argument("--json", type=Path, metavar="FOLDER", help="the results' folder instead of benchmarks/results")
     asked = parser.parse_args()
     scores = {"highlights": bright, "matte": covered}
     for name in asked.only:
         with tempfile.TemporaryDirectory(prefix="copycat-shot-") as out:
             shot = SHOTS[name](asked.shots, Path(out))
             words = [*shlex.split(asked.knobs), "--minutes", str(asked.minutes)]
-            made, cpu = work(Path(out), shot, words)
-            line, images = scores.get(name, coloured)(shot, made)
+            result, cpu = work(Path(out), shot, words)
+            figures, images = scores.get(name, coloured)(shot, result)
             draw(asked.pictures, name, images)
-        print(f"{name:10} {line} ({cpu:.0f} CPU-s)", flush=True)
+        figures["cpu_seconds"] = cpu
+        row: record.Row = {"shot": name, "minutes": asked.minutes, **figures}
+        record.write(f"real_shots-{name}", [row], asked.json and asked.json / f"real_shots-{name}.json")
+        print(f"{name:10} " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()), flush=True)
 
 
-Scores = tuple[str, list[np.ndarray]]
+# Figures by name; those of doing nothing end in ``_nothing``. And the pictures of a frame to look at.
+Scores = tuple[dict[str, float], list[np.ndarray]]
 
 
-def coloured(shot: Shot, made: ImageSequence) -> Scores:
-    """PSNR of colour pictures as displayed; the line, and the pictures of a frame to look at."""
-    sources = {"doing nothing": shot.plate, "copycat": made}
-    parts = {"inside": shot.inside, "outside": lambda frame: ~shot.inside(frame)} if shot.mask else {"": _everywhere}
-    words = []
+def coloured(shot: Shot, result: ImageSequence) -> Scores:
+    """``psnr``, or with a mask ``inside`` and ``outside``, in dB as displayed; ``flicker``."""
+    sources = {"_nothing": shot.plate, "": result}
+    parts = {"inside": shot.inside, "outside": lambda f: ~shot.inside(f)} if shot.mask else {"psnr": _everywhere}
+    figures = {}
     for part, mask in parts.items():
-        for name, source in sources.items():
+        for suffix, source in sources.items():
             found = [psnr(shown(source.path(f))[mask(f)], shown(shot.truth.path(f))[mask(f)]) for f in shot.held_out]
-            words.append(f"{part} {name} {np.mean(found):.2f} dB".strip())
-    for name, source in sources.items():
-        value = mean_flicker(
+            figures[part + suffix] = float(np.mean(found))
+    for suffix, source in sources.items():
+        figures["flicker" + suffix] = mean_flicker(
             shot, lambda f, s=source: Frame(*(255 * shown(x.path(f)) for x in (shot.plate, s, shot.truth)))
         )
-        words.append(f"flicker {name} {value:.3f}")
     frame = shot.held_out[len(shot.held_out) // 2]
     window = np.s_[200:600, 700:1300] if "tos_captain" in str(shot.truth) else np.s_[:, :]
-    return ", ".join(words), [shown(s.path(frame))[window] for s in (shot.plate, made, shot.truth)]
+    return figures, [shown(s.path(frame))[window] for s in (shot.plate, result, shot.truth)]
 
 
 def _everywhere(frame: int) -> slice:
     return np.s_[:]
 
 
-def bright(shot: Shot, made: ImageSequence) -> Scores:
-    """Relative error of what is above white, and the extremes."""
+def bright(shot: Shot, result: ImageSequence) -> Scores:
+    """Relative error of what is above white (``error_median``, ``error_99``), and the extremes of result and truth."""
     errors, extremes = [], []
     for frame in shot.held_out:
-        result, truth = (read_frame(s.path(frame), RGB).pixels.astype(np.float64) for s in (made, shot.truth))
+        ours, truth = (read_frame(s.path(frame), RGB).pixels.astype(np.float64) for s in (result, shot.truth))
         above = truth > 1
-        errors.append(np.abs(result - truth)[above] / truth[above])
-        extremes.append([result.min(), truth.min(), result.max(), truth.max()])
+        errors.append(np.abs(ours - truth)[above] / truth[above])
+        extremes.append([ours.min(), truth.min(), ours.max(), truth.max()])
     error = np.concatenate(errors)
     low, true_low, high, true_high = np.array(extremes).T
-    line = (
-        f"above 1: relative error {np.median(error):.2%} median, {np.percentile(error, 99):.2%} 99th percentile; "
-        f"{low.min():.3f} to {high.max():.1f}, truth {true_low.min():.3f} to {true_high.max():.1f}"
-    )
-    return line, [shown(s.path(shot.held_out[9])) for s in (made, shot.truth)]
+    figures = {"error_median": np.median(error), "error_99": np.percentile(error, 99)}
+    figures |= {"low": low.min(), "true_low": true_low.min(), "high": high.max(), "true_high": true_high.max()}
+    pictures = [shown(s.path(shot.held_out[9])) for s in (result, shot.truth)]
+    return {name: float(value) for name, value in figures.items()}, pictures
 
 
-def covered(shot: Shot, made: ImageSequence) -> Scores:
-    """Mean absolute error of a matte, and of the nearest training frame's."""
+def covered(shot: Shot, result: ImageSequence) -> Scores:
+    """``error``, a matte's mean absolute error, and ``flicker``; ``_nothing`` copies the nearest training frame."""
 
     def alpha(sequence: ImageSequence, frame: int) -> np.ndarray:
         return np.clip(read_frame(sequence.path(frame), ("A",)).pixels, 0, 1)
 
     nearest = {f: min(shot.training, key=lambda t, f=f: abs(t - f)) for f in shot.held_out}
     results: dict[str, Callable[[int], np.ndarray]] = {
-        "copying": lambda f: alpha(shot.truth, nearest[f]),
-        "copycat": lambda f: alpha(made, f),
+        "_nothing": lambda f: alpha(shot.truth, nearest[f]),
+        "": lambda f: alpha(result, f),
     }
-    words = []
-    for name, result in results.items():
-        error = np.mean([np.abs(result(f) - alpha(shot.truth, f)).mean() for f in shot.held_out])
-        value = mean_flicker(
-            shot, lambda f, r=result: Frame(*(255 * x for x in (shown(shot.plate.path(f)), r(f), alpha(shot.truth, f))))
+    figures = {}
+    for suffix, matte in results.items():
+        error = np.mean([np.abs(matte(f) - alpha(shot.truth, f)).mean() for f in shot.held_out])
+        figures["error" + suffix] = float(error)
+        figures["flicker" + suffix] = mean_flicker(
+            shot, lambda f, m=matte: Frame(*(255 * x for x in (shown(shot.plate.path(f)), m(f), alpha(shot.truth, f))))
         )
-        words.append(f"{name} mean absolute error {error:.4f}, flicker {value:.3f}")
     frame = shot.held_out[7]
-    grey = [np.repeat(alpha(s, frame), 3, axis=-1) for s in (made, shot.truth)]
-    return ", ".join(words), [shown(shot.plate.path(frame)), *grey]
+    grey = [np.repeat(alpha(s, frame), 3, axis=-1) for s in (result, shot.truth)]
+    return figures, [shown(shot.plate.path(frame)), *grey]
 
 
 def mean_flicker(shot: Shot, frame: Callable[[int], Frame]) -> float:

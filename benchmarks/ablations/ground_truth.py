@@ -18,6 +18,7 @@ import numpy as np
 from copycat.sequence import ImageSequence
 from copycat.sequence.pairs import Pair
 
+from benchmarks import record
 from benchmarks.ablations.recipe import BASE, Task, fit, scores
 from benchmarks.tasks import build
 
@@ -74,7 +75,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path("build/ground_truth"))
+    record.add_option(parser)
     asked = parser.parse_args()
+    rows: list[record.Row] = []
     prepare(asked.out)
     source, truth = (ImageSequence.parse(str(asked.out / f"test/{side}/%04d.png")) for side in ("input", "clean"))
     held_out = tuple(source.frames())
@@ -87,7 +90,9 @@ def main() -> None:
         header, weights = fit(task, variant, asked.steps, 0, by_steps=True)
         network = header.network()
         network.load_state_dict(weights)
-        print(f"| {name} | {scores(network, header, task)['psnr']:.2f} |", flush=True)
+        rows.append({"ground_truth": name, "steps": asked.steps, **scores(network, header, task)})
+        record.write("ground_truth", rows, asked.json)
+        print(f"| {name} | {rows[-1]['psnr']:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from copycat.training import weights as parameters
 from copycat.training.step import Learner
 from torch import Tensor
 
+from benchmarks import record
 from benchmarks.score import psnr8
 from benchmarks.shots import SHOTS
 from benchmarks.tasks import build
@@ -174,11 +175,13 @@ class Task:
 
 
 def train(task: Task, variant: Variant, budget: float, seed: int, by_steps: bool = False) -> dict[str, float]:
-    """Trains one variant; returns steps and scores."""
+    """Trains one variant; returns steps, CPU-seconds and scores."""
+    began = _cpu_seconds()
     header, weights = fit(task, variant, budget, seed, by_steps=by_steps)
+    cpu_seconds = _cpu_seconds() - began
     network = header.network()
     network.load_state_dict(weights)
-    return {"steps": header.step, **scores(network, header, task)}
+    return {"steps": header.step, "cpu_seconds": cpu_seconds, **scores(network, header, task)}
 
 
 Model = tuple[cat.ModelHeader, dict[str, Tensor]]
@@ -269,13 +272,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--frames", type=Path, default=Path("build/tasks"))
     parser.add_argument("--shots", type=Path, help="directory with the real shots")
+    record.add_option(parser)
     asked = parser.parse_args()
+    results: list[record.Row] = []
     task = Task.of(asked.task, asked.frames, asked.shots)
     print(f"| {asked.task} | CPU-seconds of one thread | steps | PSNR | inside | outside |")
     print("|---|---|---|---|---|---|")
     for name, budget in product(asked.only, asked.budget):
         rows = [train(task, VARIANTS[name], budget, seed) for seed in asked.seeds]
-        mean = {key: np.mean([row[key] for row in rows]) for key in rows[0]}
+        mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        results.append({"variant": name, "budget": budget, "seeds": len(rows), **mean})
+        record.write(f"recipe-{asked.task}", results, asked.json)
         cells = [
             f"{budget:.0f} | {mean['steps']:.0f}",
             *(f"{mean[k]:.2f}" if k in mean else "" for k in ("psnr", "inside", "outside")),

@@ -17,11 +17,12 @@ from pathlib import Path
 from copycat.model.network import ROWS, Row
 from copycat.sequence import format_frames
 
+from benchmarks import record
 from benchmarks.ablations.recipe import train
 from benchmarks.ablations.suggest import SHOTS, prepare
 
-TRAINED = tuple(place / 9 for place in (0, 2, 4, 7, 9))
-HELD_OUT = tuple((place + 0.5) / 9 for place in range(9))
+TRAINED = tuple(ninths / 9 for ninths in (0, 2, 4, 7, 9))
+HELD_OUT = tuple((ninths + 0.5) / 9 for ninths in range(9))
 _TWICE = (2, 2, 2)
 SIZES = ROWS | {
     "Small, twice the blocks": Row(32, _TWICE, 2, _TWICE, widest=64),
@@ -41,7 +42,9 @@ def main() -> None:
     parser.add_argument("--budgets", type=int, nargs="+", default=[60, 300])
     parser.add_argument("--by-steps", action="store_true", help="the budgets are steps, not CPU-seconds")
     parser.add_argument("--keep", type=Path, default=Path("build/sizes"), help="frames, and scores of what was trained")
+    record.add_option(parser)
     asked = parser.parse_args()
+    rows: list[record.Row] = []
     unit = "_steps" if asked.by_steps else ""
     print("| shot | size | budget | steps | PSNR |\n|---|---|---|---|---|", flush=True)
     for name, budget, size in product(asked.only, asked.budgets, asked.sizes):
@@ -50,10 +53,12 @@ def main() -> None:
             trained = shot.at(*TRAINED)
             task = prepare(name, asked.shots, kept.parent, trained, shot.at(*HELD_OUT))
             variant = replace(shot.variant, row=SIZES[size])
-            made = train(replace(task, frames=format_frames(trained)), variant, budget, 0, asked.by_steps)
-            kept.write_text(json.dumps(made))
-        made = json.loads(kept.read_text())
-        print(f"| {name} | {size} | {budget} | {made['steps']:.0f} | {made['psnr']:.2f} |", flush=True)
+            scored = train(replace(task, frames=format_frames(trained)), variant, budget, 0, asked.by_steps)
+            kept.write_text(json.dumps(scored))
+        scored = json.loads(kept.read_text())
+        rows.append({"shot": name, "size": size, "budget": budget, **scored})
+        record.write("sizes-steps" if asked.by_steps else "sizes", rows, asked.json)
+        print(f"| {name} | {size} | {budget} | {scored['steps']:.0f} | {scored['psnr']:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from copycat.model import cat
 from copycat.sequence import ImageSequence, format_frames, read_frame, write_frame
 from copycat.sequence.pairs import Pair
 
+from benchmarks import record
 from benchmarks.ablations.recipe import BASE, Task, Variant, fit, scores
 from benchmarks.tasks import build_frames
 
@@ -177,7 +178,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the training with the third")
     parser.add_argument("--first-seed", type=int, default=0, help="of the training on the first two frames")
     parser.add_argument("--keep", type=Path, default=Path("build/suggest"))
+    record.add_option(parser)
     asked = parser.parse_args()
+    rows: list[record.Row] = []
     chosen: dict[str, list[float]] = {}
     for name in asked.only:
         shot, folder = SHOTS[name], asked.keep / name
@@ -193,6 +196,8 @@ def main() -> None:
         for measure, values in found.items():
             ranked = rank_correlation(list(values.values()), list(found["true error"].values()))
             print(f"  {measure:18} rank correlation with the true error {ranked:5.2f}, chooses {picks[measure]}")
+        rows += [{"shot": name, "choice": choice, "psnr": value} for choice, value in row.items()]
+        record.write("suggest", rows, asked.json)
         for choice, value in row.items():
             chosen.setdefault(choice, []).append(value)
     print("\n| held-out PSNR | " + " | ".join(asked.only) + " | mean |")

@@ -1,0 +1,389 @@
+"""Makes the tables of docs/benchmarks.md and README.md from ``benchmarks/results/*.json``.
+
+A page has a table between ``<!-- table NAME -->`` and ``<!-- end -->``; NAME is a key of ``TABLES``. A benchmark
+without a result gets a line that says so, with the command that measures it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.record import FOLDER, Result, Value, read
+
+_MARKED = re.compile(r"(<!-- table (\S+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
+_TASKS = {"t1": "T1", "t2": "T2", "matte": "matte", "deblur": "deblur", "paintout": "paint-out"}
+
+
+class Results:
+    """The results of a folder, read when a table asks for them.
+
+    Attributes:
+        used: names of the results that were asked for and exist.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self.folder = folder
+        self.used: set[str] = set()
+
+    def get(self, name: str) -> Result | None:
+        """A result, or None if it was not measured."""
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            return None
+        self.used.add(name)
+        return read(path)
+
+
+def fill(page: str, results: Results) -> str:
+    """The page with every marked table made anew.
+
+    Raises:
+        KeyError: a marker names no table.
+    """
+    return _MARKED.sub(lambda match: f"{match[1]}{match[3]}{TABLES[match[2]](results)}{match[3]}{match[4]}", page)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def number(value: Value, form: str) -> str:
+    """A number as ``form`` prints it (``%`` after it: times 100); words as they are; nothing for None."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, dict):
+        raise TypeError(f"{value} is not one number")
+    return f"{100 * value:{form[:-1]}} %" if form.endswith("%") else f"{value:{form}}"
+
+
+def with_sources(text: str, results: Iterable[Result | None]) -> str:
+    """A table, and below it a line for each commit, date and machine with the results that were measured there."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        if result:
+            groups.setdefault(_circumstances(result), []).append(result)
+    lines = [
+        (f"`{of[0].command}`" if len(of) == 1 else "results " + ", ".join(f"`{result.name}`" for result in of))
+        + f": {circumstances}"
+        for circumstances, of in groups.items()
+    ]
+    return "\n\n".join(filter(None, (text, "  \n".join(f"*{line}*" for line in lines))))
+
+
+def _circumstances(result: Result) -> str:
+    of = result.machine
+    cpu = " ".join(str(of[key]) for key in ("cpu", "instructions") if key in of)
+    cores = "1 core" if of.get("cores") == 1 else f"{of['cores']} cores"
+    parts = [f"commit {result.commit}", result.date, *filter(None, (str(of.get("gpu", "")), cpu, cores))]
+    return ", ".join(parts)
+
+
+def unmeasured(command: str) -> str:
+    """What stands in place of a table without a result."""
+    return f"*Not measured with the present code. `{command}` measures it.*"
+
+
+# -- quality
+
+
+_SCORES = (
+    ("PSNR", "psnr", ".2f"),
+    ("without an 8 px frame", "psnr_in8", ".2f"),
+    ("inside", "inside", ".2f"),
+    ("outside", "outside", ".2f"),
+    ("flicker", "flicker", ".3f"),
+    ("CPU-seconds", "cpu_seconds", ".0f"),
+    ("steps", "steps", ".0f"),
+)
+_PEERS = {
+    "tpc2233": "tpc2233/tunet, U-Net 16",
+    "emlcpfx": "emlcpfx/tunet, MSRN 16",
+    "emlcpfx-paintout": "the same, Paintout / Cleanup",
+}
+
+
+def quality(results: Results) -> str:
+    """The common tasks: doing nothing, the peers, copycat."""
+    rows = []
+    for task in ("t1", "t2", "paintout"):
+        ours = results.get(f"common_tasks-{task}")
+        peers = {name: results.get(f"peers-{tool}-{task}") for tool, name in _PEERS.items()}
+        lines = {"doing nothing": ours and ours.row(run="nothing")}
+        lines |= {name: peer.rows[0] for name, peer in peers.items() if peer}
+        lines["**copycat**, Small"] = ours and ours.row(run="mean")
+        for name, row in lines.items():
+            if row:
+                rows.append([_TASKS[task], name, *(number(row.get(key), form) for _, key, form in _SCORES)])
+    return table(["task", "", *(head for head, _, _ in _SCORES)], rows)
+
+
+def quality_sources(results: Results) -> str:
+    """Where the numbers of :func:`quality` come from."""
+    names = [f"common_tasks-{task}" for task in ("t1", "t2", "paintout")]
+    names += [f"peers-{tool}-{task}" for task in ("t1", "t2", "paintout") for tool in _PEERS]
+    return with_sources("", map(results.get, names))
+
+
+def seeds(results: Results) -> str:
+    """The spread over seeds."""
+    rows: list[list[str]] = []
+    used: list[Result] = []
+    limits = {"t1": "T1", "t2": "T2", "t1-120s": "T1, 120 CPU-seconds allowed"}
+    for name, label in limits.items():
+        if result := results.get(f"common_tasks-{name}"):
+            used.append(result)
+            found = [number(result.row(run=f"seed {seed}").get("psnr"), ".2f") for seed in range(3)]
+            mean = result.row(run="mean")
+            rows.append(
+                [label, *found, *(number(mean.get(k), f) for k, f in (("psnr", ".2f"), ("cpu_seconds", ".0f")))]
+            )
+    return with_sources(table(["PSNR", "seed 0", "seed 1", "seed 2", "mean", "CPU-seconds"], rows), used)
+
+
+def real_shots(results: Results) -> str:
+    """Five kinds of work on real shots."""
+    work = {
+        "deblur": "deblur, 1920x800, PSNR",
+        "repair": "repair of a 40 px blemish, PSNR inside",
+        "paintout": "paint-out, 768x432, PSNR inside",
+        "matte": "matte, 640x360, mean absolute error",
+    }
+    rows, used = [], []
+    for name, label in work.items():
+        if not (result := results.get(f"real_shots-{name}")):
+            continue
+        used.append(result)
+        row = result.rows[0]
+        key, form = ("error", ".4f") if name == "matte" else ("psnr" if "psnr" in row else "inside", ".2f")
+        outside = number(row.get("outside"), ".2f")
+        flickers = [number(row.get(f"flicker{suffix}"), ".3f") for suffix in ("_nothing", "")]
+        values = [number(row.get(key + suffix), form) for suffix in ("_nothing", "")]
+        rows.append([label, *values, outside, *flickers, number(row.get("cpu_seconds"), ".0f")])
+    head = ["work", "doing nothing", "copycat", "outside", "flicker, doing nothing", "flicker", "CPU-seconds"]
+    return with_sources(table(head, rows), used)
+
+
+def highlights(results: Results) -> str:
+    """A grade of values far above white."""
+    if not (result := results.get("real_shots-highlights")):
+        return unmeasured("python -m benchmarks.real_shots SHOTS --only highlights --minutes 6")
+    row = result.rows[0]
+    cells = [number(row[key], form) for key, form in (("error_median", ".3f%"), ("error_99", ".2f%"))]
+    for low, high in (("low", "high"), ("true_low", "true_high")):
+        cells.append(f"{number(row[low], '.3f')} to {number(row[high], '.1f')}")
+    head = ["relative error above 1: median", "99th percentile", "range of the result", "of the truth"]
+    return with_sources(table(head, [cells]), [result])
+
+
+def sizes_by_steps(results: Results) -> str:
+    """Model sizes after as many steps."""
+    if not (result := results.get("sizes-steps")):
+        return unmeasured("python -m benchmarks.ablations.sizes SHOTS --by-steps --budgets 1500")
+    shots = list(dict.fromkeys(str(row["shot"]) for row in result.rows))
+    rows = []
+    for size in dict.fromkeys(row["size"] for row in result.rows):
+        cells = [number(result.row(size=size, shot=shot).get("psnr"), ".2f") for shot in shots]
+        spent = [float(str(row["cpu_seconds"])) for row in result.rows if row["size"] == size]
+        rows.append([str(size), *cells, f"{sum(spent) / len(spent):.0f}"])
+    return with_sources(table(["PSNR", *(_TASKS[shot] for shot in shots), "CPU-seconds"], rows), [result])
+
+
+def sizes_by_time(results: Results) -> str:
+    """Model sizes after as much time."""
+    if not (result := results.get("sizes")):
+        return unmeasured("python -m benchmarks.ablations.sizes SHOTS")
+    names = list(dict.fromkeys(str(row["size"]) for row in result.rows))
+    rows = []
+    for shot, budget in dict.fromkeys((str(row["shot"]), row["budget"]) for row in result.rows):
+        cells = [f"{_TASKS[shot]}, {budget}"]
+        for size in names:
+            row = result.row(shot=shot, budget=budget, size=size)
+            cells.append(f"{row['psnr']:.2f} ({row['steps']:.0f})" if row else "")
+        rows.append(cells)
+    return with_sources(table(["PSNR (steps) after CPU-seconds", *names], rows), [result])
+
+
+def initial_weights(results: Results) -> str:
+    """Starting from the shipped weights."""
+    rows, used = [], []
+    for size, chosen, suffix in (("Small", "chosen", ""), ("Medium", "Medium", "-medium")):
+        for task, label in _TASKS.items():
+            if not (result := results.get(f"initial_weights-{task}{suffix}")):
+                continue
+            used.append(result)
+            for row in result.rows:
+                if row["variant"] != chosen:
+                    continue
+                other = "Initial Weights Deblur" if size == "Small" else "Medium, Initial Weights Deblur"
+                with_them = result.row(variant=other, budget=row["budget"])
+                rows.append(
+                    [size, label, str(row["budget"]), number(row.get("steps"), ".0f"), _pair(row), _pair(with_them)]
+                )
+    head = ["size", "work", "CPU-seconds", "steps", "from nothing", "Initial Weights Deblur"]
+    return with_sources(table(head, rows), used[:1])
+
+
+def _pair(row: dict[str, Value]) -> str:
+    inside = f" ({number(row['inside'], '.2f')})" if "inside" in row else ""
+    return number(row.get("psnr"), ".2f") + inside
+
+
+def on_a_gpu(results: Results) -> str:
+    """T1 on a GPU, by wall time."""
+    names = {
+        "peers-tpc2233-t1-120s-wall": "tpc2233/tunet, U-Net 64",
+        "peers-emlcpfx-t1-120s-wall": "emlcpfx/tunet, MSRN 64",
+    }
+    columns = (*_SCORES[:5], _SCORES[6])
+    rows, used = [], []
+    for name, label in names.items():
+        if result := results.get(name):
+            used.append(result)
+            rows.append([label, *(number(result.rows[0].get(key), form) for _, key, form in columns)])
+    if result := results.get("common_tasks-t1-120s-wall"):
+        used.append(result)
+        rows.append(["**copycat**, Medium", *(number(result.row(run="mean").get(k), form) for _, k, form in columns)])
+    else:
+        rows.append(["**copycat**, Medium", *(["not measured"] * len(columns))])
+    return with_sources(table(["T1, 120 s", *(head for head, _, _ in columns)], rows), used)
+
+
+# -- speed
+
+
+def _span(rows: Iterable[dict[str, Value]], key: str, form: str) -> str:
+    """The least and the greatest of a column."""
+    values = sorted(float(str(row[key])) for row in rows)
+    ends = dict.fromkeys(number(value, form) for value in (values[0], values[-1]))
+    return " to ".join(ends)
+
+
+def _training(rows: list[dict[str, Value]]) -> str:
+    sizes = dict.fromkeys(str(row["size"]) for row in rows)
+    parts = [f"{size} {_span([r for r in rows if r['size'] == size], 'steps_per_second', '.1f')}" for size in sizes]
+    return f"{', '.join(parts)} steps/s, {_span(rows, 'ratio', '.2f')} times the plain loop"
+
+
+def _kernels(rows: list[dict[str, Value]]) -> str:
+    ratios: dict[str, list[float]] = {}
+    for row in rows:
+        if isinstance(found := row["faster_than"], dict) and "torch" in found:
+            ratios.setdefault(str(row["name"]).split()[0].rstrip(","), []).append(found["torch"])
+    return "times torch eager: " + ", ".join(f"{n} {min(v):.1f} to {max(v):.1f}" for n, v in ratios.items())
+
+
+def _inference(rows: list[dict[str, Value]]) -> str:
+    whole = [row for row in rows if not row.get("tile") and not row.get("sequence")]
+    parts = [
+        f"{row['size']}, {row['resolution']}, {'half' if row['half'] else 'float32'} "
+        f"{1 / float(str(row['seconds'])):.2f}"
+        for row in whole
+    ]
+    return "; ".join(parts) + " frames/s"
+
+
+def _processes(rows: list[dict[str, Value]]) -> str:
+    parts = [f"{row['size']} {row['processes']} x {row['threads']} {row['milliseconds']:.0f} ms" for row in rows]
+    return ", ".join(parts)
+
+
+def _memory(rows: list[dict[str, Value]]) -> str:
+    times = {(row["case"], row["kept"]): float(str(row["milliseconds"])) for row in rows}
+    less = [{"less": 1 - times[case, True] / times[case, False]} for case, kept in times if kept]
+    return f"{_span(less, 'less', '.0f%')} less CPU time"
+
+
+def _plugin(rows: list[dict[str, Value]]) -> str:
+    render, pairs = rows
+    return f"{render['beyond ms']:.1f} ms beyond the network; pairs at {pairs['median GB/s']:.2f} GB/s"
+
+
+# Result: what it asks, and its numbers in one line.
+_SPEED: dict[str, tuple[str, Callable[[list[dict[str, Value]]], str]]] = {
+    "bench_training-cpu": ("a training step on the CPU, against a plain eager loop", _training),
+    "bench_training-cuda": ("the same on a GPU", _training),
+    "bench_conv3x3": (
+        "3x3 convolutions on the CPU, forward and backward",
+        lambda rows: f"{_span(rows, 'ratio', '.2f')} times torch",
+    ),
+    "bench_distributed": ("a step of several processes x threads", _processes),
+    "bench_kernels-cpu": ("kernels on the CPU", _kernels),
+    "bench_kernels-cuda": ("kernels on a GPU", _kernels),
+    "bench_inference-cpu": ("a frame on the CPU, whole", _inference),
+    "bench_inference-cuda": ("a frame on a GPU, whole", _inference),
+    "bench_memory": ("freed memory that stays with the process", _memory),
+    "bench_plugin": ("the way through plugin and worker, UHD", _plugin),
+}
+
+
+def speed(results: Results) -> str:
+    """One line for each benchmark of speed."""
+    lines, used = [], []
+    for name, (question, summary) in _SPEED.items():
+        module, _, device = name.partition("-")
+        command = f"`{module}{f' --device {device}' if device else ''}`"
+        if result := results.get(name):
+            used.append(result)
+        lines.append([question, command, summary(result.rows) if result else "not measured with the present code"])
+    return with_sources(table(["", "`python -m benchmarks.`", ""], lines), used)
+
+
+# -- README
+
+
+def readme(results: Results) -> str:
+    """The README's table."""
+    rows = []
+    labels = {
+        "t1": "restore 960x540 (T1: defocus, grade, crosses)",
+        "t2": "keyed look 1280x544 (T2)",
+        "paintout": "paint a person out of a locked-off shot, inside the patch",
+    }
+    for task, label in labels.items():
+        if not (ours := results.get(f"common_tasks-{task}")):
+            continue
+        key = "inside" if task == "paintout" else "psnr"
+        peers = [peer.rows[0] for tool in _PEERS if (peer := results.get(f"peers-{tool}-{task}"))]
+        best = max(peers, key=lambda row: float(str(row[key])))
+        edge = f" ({best['psnr_in8']:.1f} without the frame's edge)" if key == "psnr" else ""
+        nothing, mean = ours.row(run="nothing"), ours.row(run="mean")
+        after = f"{mean[key]:.1f} dB after {mean['cpu_seconds']:.0f} CPU-seconds"
+        rival = f"{best[key]:.1f} dB{edge} after {best['cpu_seconds']:.0f} CPU-seconds"
+        rows.append([label, f"{nothing[key]:.1f} dB", rival, after])
+    shots = {
+        "deblur": ("deblur 1920x800 from 5 frames", "psnr", ".1f", " dB"),
+        "repair": ("repair a blemish of 40 pixels, inside it", "inside", ".1f", " dB"),
+        "matte": ("matte 640x360 from 5 frames, mean error", "error", ".4f", ""),
+    }
+    for name, (label, key, form, unit) in shots.items():
+        if result := results.get(f"real_shots-{name}"):
+            row = result.rows[0]
+            nothing_, ours_ = (number(row[k], form) + unit for k in (f"{key}_nothing", key))
+            rows.append([label, nothing_, "–", f"{ours_} after {row['cpu_seconds']:.0f} CPU-seconds"])
+    return table(["", "doing nothing", "best peer", "copycat"], rows)
+
+
+def demo(results: Results) -> str:
+    """What ``make demo`` gains, as a part of a sentence."""
+    if not (result := results.get("demo")):
+        return "not measured"
+    row = result.rows[0]
+    return f"from {row['before']:.1f} to {row['after']:.1f} dB"
+
+
+def demo_table(results: Results) -> str:
+    """What ``make demo`` gains."""
+    if not (result := results.get("demo")):
+        return unmeasured("make demo")
+    row = result.rows[0]
+    cells = [number(row["before"], ".2f"), number(row["after"], ".2f"), number(row["wall_seconds"], ".0f")]
+    return with_sources(table([f"PSNR of {row['frames']} frames: before", "after", "seconds"], [cells]), [result])
+
+
+_ALL = (quality, quality_sources, seeds, real_shots, highlights, sizes_by_steps, sizes_by_time, initial_weights)
+_ALL += (on_a_gpu, speed, readme, demo, demo_table)
+TABLES: dict[str, Callable[[Results], str]] = {make.__name__.replace("_", "-"): make for make in _ALL}
