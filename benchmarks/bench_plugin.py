@@ -52,7 +52,7 @@ class Nothing:
 def load(path, device, half_precision):
     if path.endswith("nothing.cat"):
         return Timed(Nothing())
-    from copycat.inference import load
+    from copycat.inference.model import load
     return Timed(load(path))
 
 server.serve(int(sys.argv[-1]), load)

@@ -230,7 +230,7 @@ import sys
 import torch
 import tiny_copycat
 from copycat.cli import main
-from copycat.member import Member
+from copycat.training.member import Member
 
 follow = Member.follow
 
@@ -346,8 +346,8 @@ FAILS_IN_RANK_1 = """
 import os, sys
 import tiny_copycat
 from copycat.cli import main
-from copycat.learner import TrainingError
-from copycat.member import Member
+from copycat.training.step import TrainingError
+from copycat.training.member import Member
 
 learn = Member.learn
 

@@ -240,9 +240,9 @@ def test_uhd_in_tiles_of_1024_stays_below_three_gib(size: str, tmp_path: Path) -
 
 
 READ = f"""{PEAK}
-from copycat.config import Settings
-from copycat.dataset import load_dataset
-from copycat.frame_pairs import find_frames, Pair
+from copycat.settings.tables import Settings
+from copycat.data.dataset import load_dataset
+from copycat.sequence.pairs import find_frames, Pair
 import torch
 folder = sys.argv[1]
 before = peak()

@@ -10,7 +10,7 @@ import pytest
 
 MEASURE = """
 import ctypes, resource, sys, threading
-from copycat.process import give_memory_back, keep_memory
+from copycat.data.memory import give_memory_back, keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 libc = ctypes.CDLL(None)

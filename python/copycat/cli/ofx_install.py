@@ -27,7 +27,7 @@ import json, sys
 import copycat
 facts = {"version": copycat.__version__, "python": sys.version.split()[0]}
 try:
-    from copycat.devices import choose_device, device_name
+    from copycat.data.devices import choose_device, device_name
     device, warning = choose_device(True)
     facts.update(device=device_name(device), gpu=device.type == "cuda", warning=warning)
 except Exception as error:
