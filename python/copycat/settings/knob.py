@@ -1,6 +1,6 @@
-"""What a knob is, and how values are checked against a table of them. Standard library only.
+"""A knob, and a table of knobs that checks its values. Standard library only.
 
-A table is a frozen dataclass that derives from :class:`Table` and whose fields are made by :func:`knob`.
+A table is a frozen dataclass derived from :class:`Table`; :func:`knob` makes its fields.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Knob:
     Attributes:
         name: script name, camelCase; exact.
         field: the snake_case field of the settings, or None for buttons, read-outs and display knobs.
-        minimum, maximum: inclusive range of a number, None where open.
-        shown_on: the surfaces on which the knob appears.
-        alias: another script name accepted on input.
-        kept: whether a host's project keeps what a read-out shows; it keeps all that is not one.
+        minimum, maximum: inclusive range of a number; None is unlimited.
+        shown_on: the surfaces that show the knob.
+        alias: another script name that is accepted.
+        kept: whether a host's project stores the value of a read-out; it stores all other knobs.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Knob:
 
 
 def choice_label(choice: Any) -> str:
-    """A choice as it is shown: a size of 0 is ``None``."""
+    """The text of a choice; a size of 0 is ``None``."""
     return "None" if choice == 0 else str(choice)
 
 
@@ -80,7 +80,7 @@ def knob(
     shown_on: frozenset[Surface] = EVERYWHERE,
     alias: str | None = None,
 ) -> Any:
-    """A dataclass field that carries its row of the table in the metadata."""
+    """A dataclass field with its row of the table as metadata."""
     row = {
         "label": label,
         "hint": hint,
@@ -97,15 +97,15 @@ def knob(
 
 
 class SettingsError(CopycatError):
-    """A knob was given a value it cannot take; the message names the knob, the value and what is allowed."""
+    """A value that a knob does not allow; the message names the knob, the value and what is allowed."""
 
 
 class Table:
-    """Checks and converts values by the table; base of the settings classes."""
+    """Base of the settings classes: converts and checks values by their knobs."""
 
     @classmethod
     def knobs(cls) -> tuple[Knob, ...]:
-        """The rows of this class's fields, in order."""
+        """The knobs of this class's fields, in order."""
         return tuple(_row(f, hint) for f, hint in _fields_with_types(cls))
 
     def __post_init__(self) -> None:
@@ -115,15 +115,15 @@ class Table:
             object.__setattr__(self, knob.field, value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data under the script names, as written to ``<run>.json`` and into a .cat."""
+        """The values by script name, as ``<run>.json`` and a .cat store them."""
         return {knob.name: getattr(self, knob.field) for knob in self.knobs() if knob.field}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> typing.Self:
-        """Reads what :meth:`to_dict` wrote; script names, aliases and field names are accepted.
+        """The inverse of :meth:`to_dict`; script names, aliases and field names are accepted.
 
         Raises:
-            SettingsError: a name is not a knob, or a value does not fit.
+            SettingsError: an unknown name, or a value that its knob does not allow.
         """
         names: dict[str, str] = {}
         for knob in cls.knobs():
@@ -141,7 +141,7 @@ class Table:
         """Reads a settings file: a JSON object of script names and values.
 
         Raises:
-            SettingsError: the file cannot be read, is not a JSON object, or a knob does not fit.
+            SettingsError: the file cannot be read, is no JSON object, or has a value that its knob does not allow.
         """
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -190,11 +190,11 @@ def _row(f: dataclasses.Field[Any], hint: Any) -> Knob:
 
 def _checked(knob: Knob, value: Any) -> Any:
     """``value`` in the knob's type, or SettingsError."""
-    want = type(knob.default)
+    value_type = type(knob.default)
     for choice in knob.choices:
         if str(value).lower() == choice_label(choice).lower():
             return choice
-    if want is bool:
+    if value_type is bool:
         if isinstance(value, bool):
             return value
         if isinstance(value, str) and value.lower() in ("true", "false", "on", "off", "1", "0"):
@@ -202,7 +202,7 @@ def _checked(knob: Knob, value: Any) -> Any:
         if value in (0, 1):
             return bool(value)
         raise SettingsError(f"{knob.label} ({knob.name}) is on or off, not {value!r}")
-    if want is str:
+    if value_type is str:
         value = str(value) if isinstance(value, (str, Path, int)) else value
         if not isinstance(value, str):
             raise SettingsError(f"{knob.label} ({knob.name}) is text, not {value!r}")
@@ -211,10 +211,10 @@ def _checked(knob: Knob, value: Any) -> Any:
             number = float(value)
         except (TypeError, ValueError):
             raise SettingsError(f"{knob.label} ({knob.name}) is a number, not {value!r}") from None
-        if not math.isfinite(number) or (want is int and number != int(number)):
-            what = "a whole number" if want is int else "a finite number"
+        if not math.isfinite(number) or (value_type is int and number != int(number)):
+            what = "a whole number" if value_type is int else "a finite number"
             raise SettingsError(f"{knob.label} ({knob.name}) is {what}, not {value!r}")
-        value = want(number)
+        value = value_type(number)
     if knob.choices:
         if value in knob.choices:
             return value

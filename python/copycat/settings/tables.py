@@ -1,10 +1,11 @@
-"""Every knob once: name, label, default, range, hint, and where it shows. Standard library only.
+"""Every knob once: name, label, default, range, hint, and the surfaces that show it. Standard library only.
 
 The command line, the Python API, the OpenFX effects, the worker and the Progress page all loop over
-:data:`COPYCAT_KNOBS` and :data:`INFERENCE_KNOBS`. A knob that holds a setting is a field of
-:class:`Settings` (training), :class:`InferenceSettings` or :class:`ProgressSettings` (how runs are
-shown); buttons and read-outs are listed beside them. Knob names are what scripts use (camelCase); the Python
-field is the same name in snake_case.
+:data:`COPYCAT_KNOBS` and :data:`INFERENCE_KNOBS`. A knob with a value is a field of :class:`Settings` (training),
+:class:`InferenceSettings` or :class:`ProgressSettings` (how runs are shown); buttons and read-outs are listed beside
+them. Knob names are what scripts use (camelCase); the Python field is the same name in snake_case.
+
+Over 400 lines: one table, a few lines for each knob.
 
 ``python -m copycat.settings.tables`` prints both tables as JSON, which the build of the OpenFX plugin reads.
 """
@@ -20,14 +21,14 @@ from typing import Any
 from copycat.settings.knob import CLI_PAGE, HOSTED, OFX, Kind, Knob, SettingsError, Surface, Table, choice_label, knob
 
 _GPU_HINT = (
-    "Which GPU to use. Auto takes the first suitable one. An index that this machine does not have falls back "
-    "to Auto with a warning."
+    "Which GPU to use. Auto takes the first suitable GPU. An index that this machine lacks falls back to Auto with a "
+    "warning."
 )
-_USE_GPU_HINT = "Use the GPU where there is one; a machine without a GPU uses the CPU."
+_USE_GPU_HINT = "Uses the GPU if the machine has one, else the CPU."
 _CALLBACK = "A function to call {when}, as module:function. {failure}"
 _GRADE_HINT = (
-    "How often a crop's {what} is multiplied by 0.5 to 2, in Input and Ground Truth alike. Channels that are not the "
-    "red, green and blue of a layer stay as they are."
+    "Probability that a crop's {what} is multiplied by 0.5 to 2, in Input and Ground Truth alike. Only red, green and "
+    "blue of a layer change."
 )
 _GPUS = ("Auto", "0", "1", "2", "3", "4", "5", "6", "7")
 _ABORTS = "An exception in it aborts the render."
@@ -35,7 +36,7 @@ _ABORTS = "An exception in it aborts the render."
 
 @dataclass(frozen=True)
 class Settings(Table):
-    """Every knob of a training. Field defaults are the product's defaults (see the knob table in the docs)."""
+    """Every knob of a training, with the product's defaults."""
 
     # -- CopyCat
     use_gpu_if_available: bool = knob(
@@ -45,14 +46,14 @@ class Settings(Table):
     data_directory: str = knob(
         "",
         "Data Directory",
-        "The directory that receives checkpoints, contact sheets and run data.",
+        "The directory for checkpoints, contact sheets and run data.",
         page="CopyCat",
         kind="directory",
     )
     epochs: int = knob(
         10000,
         "Epochs",
-        "How often the whole data set is processed. Total Steps = Epochs x Data Set Size / Batch Size.",
+        "Passes over the whole data set. Total Steps = Epochs x Data Set Size / Batch Size.",
         page="CopyCat",
         minimum=1,
         maximum=10_000_000,
@@ -60,7 +61,7 @@ class Settings(Table):
     minutes: float = knob(
         0.0,
         "Time Limit",
-        "Minutes after which a finished full-resolution model is wanted; 0 trains for the number of Epochs.",
+        "Minutes after which training ends with a finished full-resolution model; 0 trains for the number of Epochs.",
         page="CopyCat",
         minimum=0,
         maximum=100_000,
@@ -68,41 +69,41 @@ class Settings(Table):
     training_frames: str = knob(
         "all",
         "Training Frames",
-        "Frames to train on, as in 1001-1100x5,1200; all takes the frames that both Input and Ground Truth have.",
+        "Frames to train on, e.g. 1001-1100x5,1200; all takes every frame that both Input and Ground Truth have.",
         page="CopyCat",
     )
     # -- Advanced
     initial_weights: str = knob(
         "None",
         "Initial Weights",
-        "What the network starts from: nothing, a checkpoint, or weights trained for a kind of work. Deblur "
-        "gives all other work a start too, mattes among it.",
+        "What the network starts from: nothing, a checkpoint, or weights trained for one kind of work. Deblur helps "
+        "other work too, mattes included.",
         choices=("None", "Checkpoint", "Deblur", "Upscale", "Human Matting"),
     )
     checkpoint_file: str = knob(
-        "", "Checkpoint File", "The .cat to start from when Initial Weights is Checkpoint.", kind="file"
+        "", "Checkpoint File", "The .cat to start from if Initial Weights is Checkpoint.", kind="file"
     )
     model_size: str = knob(
         "Medium",
         "Model Size",
-        "Small trains and renders fastest, Large copies the most difficult effects.",
+        "Small trains and renders fastest, Large learns the most difficult effects.",
         choices=("Small", "Medium", "Large"),
     )
     batch_size_type: str = knob(
         "Auto",
         "Batch Size",
-        "Auto takes as many pairs in a step as there are, at most 16, on every machine.",
+        "Auto takes all pairs in each step, at most 16, on every machine.",
         choices=("Auto", "Manual"),
     )
     batch_size: int = knob(
         8,
         "Batch Size (Manual)",
-        "Pairs in a step when Batch Size is Manual; at most the number of pairs.",
+        "Pairs in each step if Batch Size is Manual; at most the number of pairs.",
         minimum=1,
         maximum=4096,
     )
     crop_size: int = knob(
-        256, "Crop Size", "Side of the random square crops in pixels.", kind="choice", choices=(32, 64, 128, 256, 512)
+        256, "Crop Size", "Side of the random square crops, in pixels.", kind="choice", choices=(32, 64, 128, 256, 512)
     )
     checkpoint_interval: int = knob(
         1000,
@@ -120,46 +121,46 @@ class Settings(Table):
         "Trains three stages, at 1/4, 1/2 and full resolution. Switch it off above 100 pairs.",
         alias="useMultiResolution",
     )
-    crops_per_pair: int = knob(1, "Crops per Pair", "Crops taken of each pair in a step.", minimum=1, maximum=256)
+    crops_per_pair: int = knob(1, "Crops per Pair", "Crops from each pair in a step.", minimum=1, maximum=256)
     input_channels: str = knob(
-        "rgb", "Input Channels", "Channels of the Input by name, in order, as in R,G,B,depth.Z; rgb is R,G,B."
+        "rgb", "Input Channels", "Channels of the Input by name, in order, e.g. R,G,B,depth.Z; rgb is R,G,B."
     )
     ground_truth_channels: str = knob(
-        "rgb", "Ground Truth Channels", "Channels of the Ground Truth by name, in order, as in A; rgb is R,G,B."
+        "rgb", "Ground Truth Channels", "Channels of the Ground Truth by name, in order, e.g. A; rgb is R,G,B."
     )
     mask_channel: str = knob("", "Mask Channel", "Channel of the Ground Truth that weights the loss, pixel by pixel.")
     non_finite: str = knob(
         "Error",
         "Non-Finite Pixels",
-        "What NaN and infinite pixels in the training frames do: stop the training, or be left out of it.",
+        "NaN and infinite pixels in the training frames: an error that stops the training, or masked out of the loss.",
         choices=("Error", "Mask"),
     )
     verify_inputs: bool = knob(
         False,
         "Verify Inputs",
-        "Look over the training frames as copycat check does: stop at errors, say what looks like a mistake.",
+        "Checks the training frames as copycat check does: stops at errors, warns of likely mistakes.",
     )
     align_ground_truth: bool = knob(
         False,
         "Align Ground Truth",
-        "Move each Ground Truth frame back where it lies a fraction of a pixel or more beside its Input.",
+        "Moves each Ground Truth frame back that is shifted against its Input by a fraction of a pixel or more.",
         shown_on=CLI_PAGE,
     )
     seed: int = knob(
         0,
         "Seed",
-        "Start of the random numbers; the same seed trains the same model.",
+        "Seed of the random numbers; the same seed trains the same model.",
         minimum=0,
         maximum=2_147_483_647,
     )
     bank: str = knob(
         "auto",
         "Bank",
-        "Where the data set is kept while training.",
+        "Where training keeps the data set: on the device, in host memory or on disk; auto picks by free memory.",
         choices=("auto", "device", "host", "disk"),
     )
     validation_input: str = knob(
-        "", "Validation Input", "Frames that are never trained on, before the effect.", kind="sequence"
+        "", "Validation Input", "Frames without the effect that are scored and never trained on.", kind="sequence"
     )
     validation_ground_truth: str = knob(
         "", "Validation Ground Truth", "The same frames with the effect.", kind="sequence"
@@ -167,15 +168,15 @@ class Settings(Table):
     preview: str = knob(
         "",
         "Preview",
-        "A frame outside the data set to which the model is applied as training goes on.",
+        "A frame outside the data set; the model is applied to it with every contact sheet.",
         kind="sequence",
         shown_on=CLI_PAGE,
     )
     ocio_view: str = knob(
         "",
         "OCIO View",
-        "How contact sheets and previews of scene-linear frames are shown: display/view of the OpenColorIO "
-        "configuration that OCIO names, or of the built-in one. Empty: the sRGB curve.",
+        "How contact sheets and previews show scene-linear frames: display/view of the OpenColorIO configuration named "
+        "by OCIO, else of the built-in one. Empty: the sRGB curve.",
     )
     # -- the loss and what is done to the crops
     l1_weight: float = knob(0.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6)
@@ -183,43 +184,49 @@ class Settings(Table):
     matte: str = knob(
         "Auto",
         "Matte",
-        "Whether the Ground Truth is coverage: results then stay within 0 and 1, and what reaches beyond is no error. "
-        "Auto: where it lies within 0 and 1 and is mostly one or the other.",
+        "Whether the Ground Truth is a matte: results stay within 0 and 1, and values beyond do not count as errors. "
+        "Auto: channels within 0 and 1 that are mostly 0 or 1.",
         choices=("Auto", "On", "Off"),
     )
     clean_plate: str = knob(
         "Auto",
         "Clean Plate",
-        "Shows the network the median of the Ground Truth frames at each pixel, for paint-outs on locked-off shots. "
-        "Auto: where they agree, wherever they differ from the Input. Needs three frames or more, all of one size.",
+        "For paint-outs on locked-off shots: gives the network the median of the Ground Truth frames at each pixel. "
+        "Auto: if these agree where they differ from the Input. Needs three frames or more of one size.",
         choices=("Auto", "On", "Off"),
     )
     perceptual_weight: float = knob(
         0.0,
         "Perceptual Weight",
-        "Weight of the difference as the Perceptual Backbone sees it in the loss; for colour only.",
+        "Weight of the difference of the Perceptual Backbone's features in the loss; colour only.",
         minimum=0,
         maximum=1e6,
     )
     perceptual_backbone: str = knob(
         "",
         "Perceptual Backbone",
-        "Weights of torchvision's VGG16 or VGG19, .safetensors or .pth, for Perceptual Weight.",
+        "File with torchvision's VGG16 or VGG19 weights (.safetensors or .pth) for Perceptual Weight.",
         kind="file",
     )
     difference_share: float = knob(
         0.5,
         "Difference Share",
-        "Share of the crops that is taken where Input and Ground Truth differ most, so that small edits are found.",
+        "Share of the crops placed where Input and Ground Truth differ most, so that small edits are learned.",
         minimum=0,
         maximum=1,
     )
     flip_probability: float = knob(
-        0.0, "Flip Probability", "How often a crop is turned upside down.", minimum=0, maximum=1
+        0.0, "Flip Probability", "Probability that a crop is turned upside down.", minimum=0, maximum=1
     )
-    flop_probability: float = knob(0.0, "Flop Probability", "How often a crop is mirrored.", minimum=0, maximum=1)
+    flop_probability: float = knob(
+        0.0, "Flop Probability", "Probability that a crop is mirrored left to right.", minimum=0, maximum=1
+    )
     rotation_probability: float = knob(
-        0.0, "Rotation Probability", "How often a crop is turned by 90, 180 or 270 degrees.", minimum=0, maximum=1
+        0.0,
+        "Rotation Probability",
+        "Probability that a crop is turned by 90, 180 or 270 degrees.",
+        minimum=0,
+        maximum=1,
     )
     gain_probability: float = knob(0.0, "Gain Probability", _GRADE_HINT.format(what="brightness"), minimum=0, maximum=1)
     contrast_probability: float = knob(
@@ -281,7 +288,7 @@ class Settings(Table):
         return self.batch_size
 
     def crops_per_step(self, pairs: int) -> int:
-        """How many crops a step is made of; raises as :meth:`pairs_per_step`."""
+        """The crops in a step; raises as :meth:`pairs_per_step`."""
         return self.pairs_per_step(pairs) * self.crops_per_pair
 
     def total_steps(self, pairs: int) -> int:
@@ -301,7 +308,7 @@ class InferenceSettings(Table):
     checkpoint: int = knob(
         0,
         "Checkpoint",
-        "Which checkpoint of the model's run to use: 0 the newest, else the checkpoint with at most so many steps.",
+        "Checkpoint of the model's run: 0 for the newest, else the latest with at most this many steps.",
         page="Inference",
         minimum=0,
         shown_on=HOSTED,
@@ -309,14 +316,14 @@ class InferenceSettings(Table):
     half_precision: bool = knob(
         False,
         "Optimize for Speed and Memory",
-        "Compute in half precision.",
+        "Computes in half precision.",
         page="Inference",
         alias="inferencePrecision",
     )
     tile_size: int = knob(
         0,
         "Tile Size",
-        "Render in tiles of this size to bound memory; None renders the whole frame where it fits. Tiles do not show.",
+        "Renders in tiles of this size to limit memory; None renders the whole frame if it fits. Tiles leave no seams.",
         page="Inference",
         kind="choice",
         choices=(0, 1024, 2048, 4096),
@@ -324,7 +331,7 @@ class InferenceSettings(Table):
     tile_overlap: int = knob(
         0,
         "Tile Overlap",
-        "Pixels by which tiles overlap; 0 takes what the network needs. Smaller values are raised to it.",
+        "Overlap of the tiles in pixels, at least what the network needs; 0 is just that.",
         page="Inference",
         minimum=0,
         maximum=4096,
@@ -359,10 +366,10 @@ class ProgressSettings(Table):
     live_updates: bool = knob(
         False,
         "Live Updates",
-        "Polls the Data Directory for runs made elsewhere; a local run is always live.",
+        "Watches the Data Directory for runs trained elsewhere; a local run is always live.",
         page="Progress",
     )
-    log_scale: bool = knob(False, "Log Scale", "Makes the loss axis logarithmic.", page="Progress")
+    log_scale: bool = knob(False, "Log Scale", "Shows the loss on a logarithmic axis.", page="Progress")
     smoothness: float = knob(
         0.6, "Smoothness", "How much the loss curve is smoothed.", page="Progress", minimum=0, maximum=1
     )
@@ -414,8 +421,8 @@ _COPYCAT_EXTRAS = (
         "Finish Training",
         "button",
         "CopyCat",
-        "Ends the active run, stopped or not, after a quarter more of its time with a decay at full resolution: better "
-        "than its last step.",
+        "Ends the active run, running or stopped, with a decay at full resolution that takes a quarter of the time so "
+        "far: a better model than its last step.",
         on=HOSTED,
     ),
     _extra(
@@ -440,8 +447,8 @@ _COPYCAT_EXTRAS = (
         "View",
         "choice",
         "CopyCat",
-        "What the node puts out: the Input, the newest checkpoint applied to the Preview, the contact sheet, or the "
-        "loss curves of the runs as the knobs of the Progress page say.",
+        "The node's output: the Input, the newest checkpoint applied to the Preview, the contact sheet, or the loss "
+        "curves of the runs as set on the Progress page.",
         "Input",
         on=OFX,
         choices=("Input", "Preview", "Contact Sheet", "Loss Curve"),
@@ -451,16 +458,16 @@ _COPYCAT_EXTRAS = (
         "Runs",
         "table",
         "Progress",
-        "Every run in the Data Directory: name, steps, last update; in a host the active one bears a star.",
+        "All runs in the Data Directory: name, steps, last update; in a host a star marks the active run.",
         on=HOSTED,
     ),
 )
 
-# A project keeps them, since hosts let a plugin set nothing while one is loaded.
+# A project stores their values, since hosts let a plugin set no parameter while a project loads.
 _INFERENCE_EXTRAS = (
-    _extra("channelsIn", "Channels In", "info", "Inference", "The channels the model takes.", "", on=HOSTED, kept=True),
+    _extra("channelsIn", "Channels In", "info", "Inference", "The model's input channels.", "", on=HOSTED, kept=True),
     _extra(
-        "channelsOut", "Channels Out", "info", "Inference", "The channels the model makes.", "", on=HOSTED, kept=True
+        "channelsOut", "Channels Out", "info", "Inference", "The model's output channels.", "", on=HOSTED, kept=True
     ),
 )
 
