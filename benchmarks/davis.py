@@ -1,0 +1,131 @@
+"""How good are mattes from a few painted frames? DAVIS-2016 validation at 480p, through the real command line.
+
+    python -m benchmarks.davis DAVIS --painted 5 --budget 175 [--only camel goat ...] [--knobs "..."]
+
+DAVIS is a folder with ``JPEGImages/480p`` and ``Annotations/480p``. ``--painted`` frames of each sequence are trained
+on (evenly spaced, the first and the last among them; 1 is the first frame). All others are rendered and scored: J
+(region) and F (boundary) in percent, and the mean absolute error. ``--tuning`` takes the ten sequences that settings
+may be chosen on, ``--report`` the other ten. Published J of the twenty: OSVOS 79.8 from one frame, up to 86.9 with more
+(Caelles et al., CVPR 2017), XMem 90.4 from one (Cheng and Schwing, ECCV 2022); both were trained on large data sets
+before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks import record
+from benchmarks.regions import boundary_accuracy, region_similarity
+
+TUNING = (
+    "bmx-trees", "camel", "car-roundabout", "dance-twirl", "dog",
+    "drift-chicane", "goat", "kite-surf", "parkour", "scooter-black",
+)  # fmt: skip
+KNOBS = "--model-size Small --crop-size 128 --image-interval 100000 --checkpoint-interval 100000"
+# Start-up counts too, so a little less than the budget is asked for.
+RESERVE = 14.0
+
+
+def painted_frames(numbers: Sequence[int], count: int) -> list[int]:
+    """``count`` of the frames, evenly spaced, the first and the last among them; one is the first."""
+    return [numbers[round(i)] for i in np.linspace(0, len(numbers) - 1, count)] if count > 1 else [numbers[0]]
+
+
+def run(plates: Path, truths: Path, painted: Sequence[int], minutes: float, knobs: str, out: Path) -> record.Row:
+    """Trains on the painted frames and scores all others.
+
+    Args:
+        plates: folder with ``%05d.jpg``; truths: the same with ``.png``, white where the subject is.
+        painted: frame numbers that are trained on.
+        minutes: of wall time for the training, without its start.
+        knobs: options of copycat train.
+        out: an empty directory.
+    """
+    frames = ",".join(map(str, painted))
+    command = ["train", str(plates), str(truths), "--data-directory", str(out), "--run-name", "run"]
+    command += ["--minutes", f"{minutes:.4f}", "--training-frames", frames, "--ground-truth-channels", "Y"]
+    before = _child_seconds()
+    _copycat(*command, *shlex.split(knobs))
+    spent = _child_seconds() - before
+    model = max(out.glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
+    _copycat("infer", str(model), str(plates), str(out / "made" / "%05d.png"))
+    scores = [
+        _score(out / "made" / path.name, path) for path in sorted(truths.glob("*.png")) if int(path.stem) not in painted
+    ]
+    region, boundary, error = np.mean(scores, axis=0)
+    return {
+        "j": round(100 * float(region), 2),
+        "f": round(100 * float(boundary), 2),
+        "error": round(float(error), 5),
+        "steps": int(model.stem.split("_")[-1]),
+        "cpu_seconds": round(spent, 1),
+    }
+
+
+def _score(made: Path, truth: Path) -> tuple[float, float, float]:
+    images = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in (made, truth)]
+    if images[0] is None or images[0].shape != images[1].shape:
+        raise RuntimeError(f"{made}: missing, or not of the truth's size")
+    regions = [image > 127 for image in images]
+    error = float(np.abs(images[0] / 255.0 - regions[1]).mean())
+    return region_similarity(*regions), boundary_accuracy(*regions), error
+
+
+def _copycat(*arguments: str) -> None:
+    print("$", shlex.join(["copycat", *arguments]), flush=True)
+    subprocess.run([sys.executable, "-m", "copycat", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def _child_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Prints a row for each sequence, and the mean."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("davis", type=Path)
+    parser.add_argument("--painted", type=int, default=5)
+    parser.add_argument("--budget", type=float, default=175.0, help="CPU-seconds of a training, its start included")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--knobs", default=KNOBS, help="options of copycat train")
+    parser.add_argument("--only", nargs="+", metavar="SEQUENCE")
+    parser.add_argument("--tuning", action="store_true")
+    parser.add_argument("--report", action="store_true")
+    record.add_option(parser)
+    asked = parser.parse_args()
+    plates, truths = (asked.davis / kind / "480p" for kind in ("JPEGImages", "Annotations"))
+    names = sorted(path.name for path in truths.iterdir())
+    if asked.tuning or asked.report:
+        names = [name for name in names if (name in TUNING) == asked.tuning]
+    if asked.only:
+        names = asked.only
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(asked.threads))
+    minutes = (asked.budget - RESERVE) / asked.threads / 60
+    rows: list[dict[str, record.Value]] = []
+    for name in names:
+        numbers = sorted(int(path.stem) for path in (truths / name).glob("*.png"))
+        painted = painted_frames(numbers, asked.painted)
+        with tempfile.TemporaryDirectory(prefix="copycat-davis-") as out:
+            scores = run(plates / name, truths / name, painted, minutes, asked.knobs, Path(out))
+        rows.append({"sequence": name, **scores})
+        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+        mean: dict[str, record.Value] = {"sequence": "mean"}
+        mean |= {key: round(float(np.mean([float(str(row[key])) for row in rows])), 4) for key in scores}
+        record.write(f"davis-{asked.painted}-{asked.budget:.0f}s", [*rows, mean], asked.json)
+    print("  ".join(f"{key} {value}" for key, value in mean.items()))
+
+
+if __name__ == "__main__":
+    main()
