@@ -257,18 +257,18 @@ def test_a_plate_without_the_models_channels(not_rendered: Callable[..., str], t
 
 def test_a_plate_frame_that_is_missing_or_torn(not_rendered: Callable[..., str], tmp_path: Path, shot: Shot) -> None:
     model = random_model(tmp_path / "m.cat")
-    assert "frame 1009 of the plate is missing" in not_rendered(model, "--frames", "1001,1009")
+    assert f"frame 1009: {shot.folder}/plate.1009.exr is missing" in not_rendered(model, "--frames", "1001,1009")
     torn = shot.folder / "plate.1003.exr"
     torn.write_bytes(torn.read_bytes()[:900])
     assert str(torn) in not_rendered(model)
-    assert sorted(path.name for path in tmp_path.glob("out.*")) == ["out.1001.exr", "out.1002.exr"]
+    assert sorted(path.name for path in tmp_path.glob("out.*")) == ["out.1001.exr", "out.1002.exr", "out.1004.exr"]
 
 
 def test_an_output_that_cannot_be(not_rendered: Callable[..., str], tmp_path: Path, shot: Shot) -> None:
     model = random_model(tmp_path / "m.cat")
     (tmp_path / "file").touch()
     assert f"{tmp_path}/file/out.1001.exr cannot be written" in not_rendered(model, out=tmp_path / "file/out.%04d.exr")
-    assert "the output would overwrite the plate" in not_rendered(model, out=shot.input)
+    assert "the output would overwrite a file that is read" in not_rendered(model, out=shot.input)
     assert "is a single file, but 4 frames are to be rendered" in not_rendered(model, out=tmp_path / "out.exr")
     assert "is no image format" in not_rendered(model, out=tmp_path / "out.%04d.docx")
 

@@ -367,7 +367,7 @@ def test_a_callers_warning_is_passed_on(
     write_frame(tmp_path / "large.exr", picture(1, (400, 400)), ("R", "G", "B"))
     status, out, err = copycat("infer", model.path, tmp_path / "large.exr", tmp_path / "out.exr")
     assert status == 0, err
-    assert "warning: memory is short: rendering in tiles of 256 pixels" in out
+    assert "warning: frame 1: memory is short: rendering in tiles of 256 pixels" in out
 
 
 @pytest.mark.parametrize(

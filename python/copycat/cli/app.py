@@ -165,12 +165,31 @@ def infer(
     plate: Annotated[str, typer.Argument(help="Sequence to render: plate.%04d.exr, a directory, a file.")],
     output: Annotated[str, typer.Argument(help="Pattern to write: out.%04d.exr.")],
     frames: Annotated[str, typer.Option("--frames", help="Frames to render, as in 1001-1100x5,1200.")] = "all",
-    passthrough: Annotated[
-        bool, typer.Option("--passthrough", help="Also write the plate's channels that the model does not make.")
-    ] = False,
-    compression: Annotated[
-        str, typer.Option("--compression", help="Of the output, as in zip, dwaa:45; by default the plate's.")
+    input_channels: Annotated[
+        str,
+        typer.Option(
+            "--input-channels",
+            help="Channels of the plate to use, as in right.R,right.G,right.B. [default: the model's]",
+        ),
     ] = "",
+    output_channels: Annotated[
+        str,
+        typer.Option("--output-channels", help="Names of the result's channels, as in matte.A. [default: the model's]"),
+    ] = "",
+    passthrough: Annotated[bool, typer.Option("--passthrough", help="Also write the plate's other channels.")] = False,
+    compression: Annotated[
+        str, typer.Option("--compression", help="Compression of the output, as in zip, dwaa:45. [default: the plate's]")
+    ] = "",
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out frames whose output exists and can be read whole.")
+    ] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going/--no-keep-going",
+            help="After a bad frame, render the others; list the bad ones at the end, with status 1.",
+        ),
+    ] = True,
     **knobs: Any,
 ) -> None:
     """Apply a model to a sequence."""
@@ -183,13 +202,18 @@ def infer(
             plate,
             output,
             frames=frames,
+            input_channels=input_channels,
+            output_channels=output_channels,
             passthrough=passthrough,
             compression=compression,
+            skip_existing=skip_existing,
+            keep_going=keep_going,
             progress=progress,
             warn=warn,
             **knobs,
         )
-    print(f"{len(written)} frames written: {written[0]}" + (f" ... {written[-1].name}" if len(written) > 1 else ""))
+    files = "".join(f": {path}" for path in written[:1]) + "".join(f" ... {path.name}" for path in written[1:][-1:])
+    print(f"{len(written)} frames written{files}")
 
 
 _RENDER_ONLY = (

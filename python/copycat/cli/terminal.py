@@ -85,14 +85,21 @@ def render_display() -> Iterator[tuple[Callable[[FrameReport], None], Callable[[
     if not console.is_terminal:
 
         def line(report: FrameReport) -> None:
-            console.print(escape(f"[Frame:{report.done}/{report.count}] {report.frame}"))
+            message = f" {report.message}" if report.message else ""
+            console.print(escape(f"[Frame:{report.done}/{report.count}] {report.frame}{message}"))
 
         yield line, warn
         return
     columns = (TextColumn("[bold]rendering"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("", total=None)
-        yield lambda report: bar.update(task, completed=report.done, total=report.count), warn
+
+        def show(report: FrameReport) -> None:
+            if report.message:
+                bar.console.print(escape(f"frame {report.frame} {report.message}"))
+            bar.update(task, completed=report.done, total=report.count)
+
+        yield show, warn
 
 
 def _steps(report: Report) -> str:

@@ -1,13 +1,15 @@
-"""The clean plate of a locked-off shot (knob Clean Plate): what its painted frames show at each place.
+"""The clean plate of a locked-off shot (knob Clean Plate): the median of the Ground Truth frames at each pixel.
 
-Where the camera stands still and something is painted out, what is behind it is on the other painted frames. The
-network is told their median at each pixel, and how far they lie apart there, so that it need not learn by heart what
-it can copy.
+When the camera stands still and something is painted out, the background behind it is visible on other painted frames.
+The network gets their median and their spread as extra input channels, so it copies the background instead of
+memorising it. The clean plate covers the format of the training frames; a picture is placed on it by its origin.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,21 +17,42 @@ from torch import Tensor
 from torch.nn import functional
 
 from copycat import ops
+from copycat.errors import CopycatError
 
-LEAST_FRAMES = 3  # the median of fewer is the truth that is to be learned
+LEAST_FRAMES = 3  # the median of fewer frames is the Ground Truth itself
 _MOST_FRAMES = 24  # more cost time and change little
 _AGREEMENT = 0.05
 _LEAST_SPREAD = 0.03
-_BLOCK = 1 << 22  # values that are looked at together
+_BLOCK = 1 << 22  # values per block of rows
+_PROXIES = (1, 2, 4)
+
+
+class PlacementError(CopycatError):
+    """A picture has no certain position on the clean plate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a picture lies in the frame that it was cut from. Origin top left, as in files.
+
+    Attributes:
+        origin: x, y of the picture's top left pixel in the frame; negative in overscan.
+        format: width and height of the whole frame in the picture's pixels; None takes the picture's own size.
+        scale: render scale of the picture, 0.5 for a half-size proxy; None when nobody says it.
+    """
+
+    origin: tuple[int, int] = (0, 0)
+    format: tuple[int, int] | None = None
+    scale: float | None = None
 
 
 def channels(count: int) -> int:
-    """Planes of the clean plate of ``count`` target channels: the medians, and how far the frames lie apart."""
+    """Channels of the clean plate for ``count`` target channels: one median each, and the spread."""
     return count + 1
 
 
 def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding) -> Tensor:
-    """The clean plate of painted frames.
+    """Makes the clean plate of painted frames.
 
     Args:
         bank: [N, H, W, C] Ground Truth, finite.
@@ -37,7 +60,7 @@ def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding) -> Tensor:
         encoding: of the channels.
 
     Returns:
-        [1, H, W, C + 1] half: the normalised medians, and the logarithm of the mean distance from them.
+        [1, H, W, C + 1] half: the normalised medians, and the logarithm of the mean distance from them (the spread).
     """
     chosen = _chosen(len(bank))
     valid, height, width, depth = valid[chosen], *bank.shape[1:]
@@ -50,7 +73,7 @@ def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding) -> Tensor:
             rows, columns = np.arange(y, y + values.shape[1])[:, None], np.arange(width)
             for frame, (x0, y0, x1, y1) in zip(values, valid.tolist(), strict=True):
                 frame[(rows < y0) | (rows >= y1) | (columns < x0) | (columns >= x1)] = np.nan
-            # Where no frame has data no crop lies either.
+            # No crop covers a pixel at which no frame has data.
             values[:, np.isnan(values).all(axis=(0, -1))] = 0
         middle = _median(values, gaps=not whole)
         spread = (np.mean if whole else np.nanmean)(np.abs(values - middle), axis=(0, -1))
@@ -67,31 +90,31 @@ def is_shown(
     encodings: tuple[ops.Encoding, ops.Encoding],
     residual: Sequence[int],
 ) -> bool:
-    """Whether what is to be painted can be seen on the other painted frames, at the same place.
+    """Whether the other painted frames show, at the same pixels, what a painted frame shows.
 
     Args:
         inputs, targets: [N, H, W, C] frames.
-        centres: [M, 2] x, y where the pairs differ, sorted by frame; centre_offsets: [N + 1].
+        centres: [M, 2] x, y of pixels at which the pairs differ, sorted by frame; centre_offsets: [N + 1].
         encodings: of inputs and targets.
         residual: for each target channel, the input channel it starts from, or -1.
 
     Returns:
-        True where, at these places, the median of the other frames is far nearer to a Ground Truth than its Input is.
+        True if, at the centres, the median of the other frames is far nearer to a Ground Truth than its Input is.
     """
     if len(targets) < LEAST_FRAMES or min(residual) < 0:
         return False
     edit = error = 0.0
     chosen = _chosen(len(targets))
     frames = torch.tensor(chosen)[:, None]
-    for place, index in enumerate(chosen):
+    for row, index in enumerate(chosen):
         x, y = centres[centre_offsets[index] : centre_offsets[index + 1]].long().T
         if not len(x):
             continue
         painted = _normalised(targets[frames, y, x], encodings[1])
-        others = _median(np.delete(painted, place, axis=0))
+        others = _median(np.delete(painted, row, axis=0))
         source = _normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
-        edit += float(np.square(source - painted[place]).sum())
-        error += float(np.square(others - painted[place]).sum())
+        edit += float(np.square(source - painted[row]).sum())
+        error += float(np.square(others - painted[row]).sum())
     return edit > 0 and error <= _AGREEMENT * edit
 
 
@@ -104,7 +127,7 @@ def of_crops(
     first_sample: int = 0,
     total_samples: int | None = None,
 ) -> Tensor:
-    """The clean plate where crops lie, turned and mirrored as they are.
+    """Cuts the clean plate under crops, turned and mirrored as the crops are.
 
     Args:
         plate: [1, H, W, C].
@@ -113,7 +136,7 @@ def of_crops(
     Returns:
         [B, C, h, w].
     """
-    places = ops.crop_positions(
+    positions = ops.crop_positions(
         (plate.shape[1], plate.shape[2]),
         rule,
         step=step,
@@ -123,10 +146,10 @@ def of_crops(
         device=plate.device,
     )
     height, width = rule.crop
-    x, y, mirrored, quarters = (places[:, i, None, None] for i in range(1, 5))
-    i = torch.arange(height, device=places.device)[None, :, None]
-    j = torch.arange(width, device=places.device)[None, None, :]
-    # Back the way that a crop is made: turned against the clock, then mirrored, then turned upside down.
+    x, y, mirrored, quarters = (positions[:, i, None, None] for i in range(1, 5))
+    i = torch.arange(height, device=positions.device)[None, :, None]
+    j = torch.arange(width, device=positions.device)[None, None, :]
+    # The inverse of the sampler's transform: turn anticlockwise, mirror, turn upside down.
     i = torch.where(mirrored & 1 > 0, height - 1 - i, i)
     j = torch.where(mirrored & 2 > 0, width - 1 - j, j)
     last_row, last_column = height - 1 - i, width - 1 - j
@@ -139,31 +162,81 @@ def of_crops(
     return plate[0, (y + down).long(), (x + right).long()].movedim(-1, 1)
 
 
-def fits(plate_size: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether a clean plate can lie under frames of this height and width: as it is, or scaled as a whole."""
-    (height, width), (rows, columns) = plate_size, size
-    return abs(rows / height - columns / width) <= 1 / height + 1 / width
+def check_placement(plate_size: tuple[int, int], size: tuple[int, int], placement: Placement) -> None:
+    """Refuses a picture whose position on the clean plate is not certain.
+
+    A frame is the clean plate's own when it has the same size, or that size at the render scale. A frame without a
+    render scale may also be a proxy of exactly 1/2 or 1/4. Anything else may be a crop or another shot.
+
+    Args:
+        plate_size: height and width of the clean plate.
+        size: height and width of the picture.
+        placement: of the picture.
+
+    Raises:
+        PlacementError: the frame has another size.
+    """
+    width, height = placement.format or size[::-1]
+    if not fits(plate_size, (height, width), placement.scale):
+        at = f" at a scale of {placement.scale:g}" if placement.scale and placement.scale != 1 else ""
+        raise PlacementError(
+            f"the model knows the Clean Plate of a shot of {plate_size[1]}x{plate_size[0]}, the frame is "
+            f"{width}x{height}{at}; a model for other framings is trained with Clean Plate Off"
+        )
 
 
-def of_frame(plate: Tensor, size: tuple[int, int]) -> Tensor:
-    """A network's clean plate [1, C, H, W] in the size of a frame, which is another in a host's proxy mode."""
-    if plate.shape[-2:] == size:
-        return plate
-    return functional.interpolate(plate.float(), size, mode="bilinear", align_corners=False)
+def fits(plate_size: tuple[int, int], size: tuple[int, int], scale: float | None = None) -> bool:
+    """Whether frames of this height and width are the clean plate's own, or a proxy; see `check_placement`."""
+    scales = [scale] if scale else [1 / divisor for divisor in _PROXIES]
+    return any(_is_scaled(size, plate_size, one) for one in scales)
+
+
+def _is_scaled(size: tuple[int, int], whole: tuple[int, int], scale: float) -> bool:
+    """Whether each side of ``size`` is the scaled side of ``whole``, rounded up or down."""
+    return all(
+        math.floor(side * scale - 1e-6) <= scaled <= math.ceil(side * scale + 1e-6) and scaled > 0
+        for scaled, side in zip(size, whole, strict=True)
+    )
+
+
+def under_picture(plate: Tensor, size: tuple[int, int], placement: Placement) -> Tensor:
+    """The part of a clean plate that lies under a picture.
+
+    Beyond the frame there is no clean plate: its border repeats there, with the widest spread that it has.
+
+    Args:
+        plate: [1, C + 1, H, W] medians and spread.
+        size: height and width of the picture.
+        placement: of the picture, as `check_placement` accepts it.
+
+    Returns:
+        [1, C + 1, height, width].
+    """
+    (height, width), (x, y) = size, placement.origin
+    columns, rows = placement.format or (width, height)
+    if plate.shape[-2:] != (rows, columns):
+        plate = functional.interpolate(plate.float(), (rows, columns), mode="bilinear", align_corners=False)
+    if x >= 0 and y >= 0 and x + width <= columns and y + height <= rows:
+        return plate[..., y : y + height, x : x + width]
+    down = torch.arange(y, y + height, device=plate.device)
+    right = torch.arange(x, x + width, device=plate.device)
+    part = plate[..., down.clamp(0, rows - 1)[:, None], right.clamp(0, columns - 1)]
+    inside = ((down >= 0) & (down < rows))[:, None] & (right >= 0) & (right < columns)
+    part[:, -1] = torch.where(inside, part[:, -1], plate[:, -1].max())
+    return part
 
 
 def _chosen(count: int) -> list[int]:
-    """Which of so many frames are looked at: all, or some spread evenly."""
-    places = np.linspace(0, count - 1, min(count, _MOST_FRAMES))
-    return [round(place) for place in places]
+    """Indices of the frames that make the clean plate: all, or an even spread."""
+    return [round(index) for index in np.linspace(0, count - 1, min(count, _MOST_FRAMES))]
 
 
 def _median(values: np.ndarray, gaps: bool = False) -> np.ndarray:
-    """The median of [N, ...] over N, equal to numpy's and faster: numpy sorts many columns at once, but selects in one.
+    """The median of [N, ...] over N, equal to numpy's but faster: numpy sorts columns together and selects one by one.
 
     Args:
         values: float32.
-        gaps: whether NaN is no value, as in ``np.nanmedian``; else it makes the median NaN, as in ``np.median``.
+        gaps: ignore NaN, as ``np.nanmedian`` does; else NaN makes the median NaN, as in ``np.median``.
     """
     ordered = np.sort(values, axis=0)  # NaN comes last
     if gaps:
@@ -178,8 +251,8 @@ def _median(values: np.ndarray, gaps: bool = False) -> np.ndarray:
 
 
 def _normalised(values: Tensor, encoding: ops.Encoding) -> np.ndarray:
-    """[..., C] -> the same, as the network sees them."""
+    """[..., C] -> [..., C], encoded and normalised."""
     shape = values.shape
     planes = ops.normalize(values.reshape(1, -1, 1, shape[-1]).movedim(-1, 1), encoding)
-    made: np.ndarray = planes.movedim(1, -1).reshape(shape).float().numpy()
-    return made
+    normalised: np.ndarray = planes.movedim(1, -1).reshape(shape).float().numpy()
+    return normalised

@@ -1,20 +1,23 @@
-"""A trained model applied to a whole sequence."""
+"""Renders a sequence through a model. Reading, computing and writing overlap; a bad frame does not stop the others."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from copycat.data.devices import choose_device
 from copycat.errors import CopycatError
-from copycat.inference.model import Model
+from copycat.inference.model import InferenceError, Model, model_for
+from copycat.inference.outputs import check_outputs, is_whole
 from copycat.sequence import (
+    Frame,
     ImageSequence,
     SequenceError,
     Writer,
+    format_frames,
     parse_frames,
     read_frames_parallel,
     read_info,
@@ -24,11 +27,34 @@ from copycat.settings.callbacks import CALLBACK_NAMES, Callback, Callbacks
 from copycat.settings.tables import InferenceSettings
 
 _LOOK_AHEAD = 2
+_LISTED = 10  # bad frames that an error names one by one
+
+
+class RenderError(InferenceError):
+    """Some frames could not be rendered.
+
+    Attributes:
+        written: the files that were written, in order.
+        failed: for each bad frame, what is wrong with it.
+    """
+
+    def __init__(self, count: int, written: list[Path], failed: Mapping[int, str]) -> None:
+        listed = "; ".join(f"frame {frame}: {reason}" for frame, reason in list(failed.items())[:_LISTED])
+        more = f"; and {len(failed) - _LISTED} more" if len(failed) > _LISTED else ""
+        super().__init__(f"{len(failed)} of {count} frames could not be rendered: {listed}{more}")
+        self.written, self.failed = written, dict(failed)
 
 
 @dataclass(frozen=True)
 class FrameReport:
-    """What a progress callback is told after each frame: its number, how many are done, and of how many."""
+    """Argument of a progress callback, after each frame.
+
+    Attributes:
+        frame: its number.
+        done, count: frames done so far, and of how many.
+        path: the file of the result, or of the frame itself where nothing is written.
+        message: "" for a frame that was rendered, else what happened to it.
+    """
 
     frame: int
     done: int
@@ -37,39 +63,73 @@ class FrameReport:
     message: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What is rendered, from where to where, and how.
+
+    Attributes:
+        source: the plate.
+        outputs: for each frame its file, in order of rendering.
+        channels_in: channels of the plate that the model takes.
+        channels_out: names of the result's channels.
+    """
+
+    model: Model
+    source: ImageSequence
+    outputs: Mapping[int, Path]
+    channels_in: tuple[str, ...]
+    channels_out: tuple[str, ...]
+    settings: InferenceSettings
+    passthrough: bool
+    compression: str
+    keep_going: bool
+    calls: Callbacks
+    progress: Callable[[FrameReport], None]
+    warn: Callable[[str], None]
+
+
 def infer(
     model: Model | str | Path = "",
     plate: str | Path = "",
     output: str | Path = "",
     *,
-    frames: str | Iterable[int] = "all",
+    frames: str | int | Iterable[int] = "all",
     settings: InferenceSettings | None = None,
+    input_channels: str = "",
+    output_channels: str = "",
     passthrough: bool = False,
     compression: str = "",
+    skip_existing: bool = False,
+    keep_going: bool = True,
     callbacks: Callbacks | None = None,
     progress: Callable[[FrameReport], None] | None = None,
     warn: Callable[[str], None] | None = None,
     **knobs: Any,
 ) -> list[Path]:
-    """Renders a sequence through a model; reading, computing and writing overlap.
+    """Renders a sequence through a model.
 
     Args:
         model: a .cat, a run, or a Model.
         plate: sequence to read.
-        output: pattern to write. The files keep the plate's display and data window and its metadata.
-        frames: range or numbers; all frames of the plate by default.
+        output: pattern to write. The files keep the plate's windows and metadata.
+        frames: a range, a number or numbers; by default all frames of the plate.
         settings: device, precision, tiles, callbacks; fields given by keyword take precedence.
-        passthrough: also write the plate's channels that the model does not make.
+        input_channels: channels of the plate to use, as in ``right.R,right.G,right.B``; by default those of the model.
+        output_channels: names of the result's channels, as in ``matte.A``; by default those of the model.
+        passthrough: also write the plate's other channels.
         compression: of the output, as OpenImageIO names it; by default the plate's.
+        skip_existing: leave out frames whose output exists and can be read to its last pixel.
+        keep_going: render the other frames if one is missing or cannot be read, and raise at the end.
         callbacks: functions to call, besides those that the settings name.
-        progress: told after each frame.
-        warn: told what the user should know.
+        progress: called after each frame.
+        warn: called with a sentence that the user should know.
 
     Returns:
         The files that were written, in order.
 
     Raises:
-        CopycatError: a file cannot be read or written, or does not fit the model; files already written stay.
+        RenderError: some frames could not be rendered; all others are written.
+        CopycatError: nothing can be rendered, or a file cannot be written; files already written stay.
     """
     functions = {name: knobs.pop(name) for name in CALLBACK_NAMES if callable(knobs.get(name))}
     settings = (settings or InferenceSettings()).replace(**knobs)
@@ -79,78 +139,185 @@ def infer(
         name: functions.get(name) or getattr(given, name) or getattr(settings, name) for name in CALLBACK_NAMES
     }
     calls = Callbacks.resolve(**named)
-    if not isinstance(model, Model):
-        device, warning = choose_device(settings.use_gpu_if_available, settings.gpu_index)
-        if warning and warn:
-            warn(warning)
-        model = Model(model, device, settings.half_precision)
+    model = model_for(model, settings, warn)
     source, target = ImageSequence.parse(str(plate)), ImageSequence.parse(str(output))
-    numbers = frame_numbers(source, frames)
+    there = source.frames()
+    numbers = requested_frames(source, frames)
+    missing = {frame: f"{source.path(frame)} is missing" for frame in numbers if frame not in there}
+    if missing and (len(missing) == len(numbers) or not keep_going):
+        raise _missing_frame(source, next(iter(missing)))
     if target.single and len(numbers) > 1:
         raise SequenceError(f"{output}: is a single file, but {len(numbers)} frames are to be rendered; add %04d")
-    outputs = {frame: target.path(frame) for frame in numbers}
-    for frame, path in outputs.items():
-        if path.absolute() == source.path(frame).absolute():
-            raise SequenceError(f"{path}: the output would overwrite the plate")
+    present = [frame for frame in numbers if frame not in missing]
+    channels_in = _channels_in(model, source, present, input_channels)
+    channels_out = _channels_out(model, output_channels)
+    outputs = {frame: target.path(frame) for frame in present}
+    check_outputs(outputs.values(), (model.path, *map(source.path, there)), channels_out, compression)
+    whole = {frame for frame, path in outputs.items() if skip_existing and is_whole(path, channels_out)}
+    job = _Job(
+        model=model,
+        source=source,
+        outputs={frame: path for frame, path in outputs.items() if frame not in whole},
+        channels_in=channels_in,
+        channels_out=channels_out,
+        settings=settings,
+        passthrough=passthrough,
+        compression=compression,
+        keep_going=keep_going,
+        calls=calls,
+        progress=progress or _ignore,
+        warn=warn or _ignore,
+    )
     calls.call("before_render", model=str(model.path), first=numbers[0], last=numbers[-1], frame=numbers[0])
     try:
-        _render_frames(model, source, numbers, outputs, settings, passthrough, compression, calls, progress, warn)
+        failed = missing | _render_frames(job)
     except Exception as error:
         with contextlib.suppress(CopycatError):
             calls.call("render_progress", model=str(model.path), error=str(error), progress=None)
         raise
-    calls.call("after_render", model=str(model.path), first=numbers[0], last=numbers[-1], error=None)
-    return [outputs[frame] for frame in numbers]
+    written = [path for frame, path in job.outputs.items() if frame not in failed]
+    if whole:
+        job.warn(f"{len(whole)} of {len(numbers)} frames were skipped: their output exists")
+    if isinstance(frames, str) and (gaps := _gaps(there)) and len(numbers) == len(there):
+        job.warn(f"{source}: the plate has no frame {gaps}")
+    bad = RenderError(len(numbers), written, dict(sorted(failed.items()))) if failed else None
+    calls.call("after_render", model=str(model.path), first=numbers[0], last=numbers[-1], error=bad and str(bad))
+    if bad:
+        raise bad
+    return written
 
 
-def _render_frames(
-    model: Model,
-    source: ImageSequence,
-    numbers: list[int],
-    outputs: dict[int, Path],
-    settings: InferenceSettings,
-    passthrough: bool,
-    compression: str,
-    calls: Callbacks,
-    progress: Callable[[FrameReport], None] | None,
-    warn: Callable[[str], None] | None,
-) -> None:
-    paths = [source.path(frame) for frame in numbers]
-    channels = resolve_channels(",".join(model.channels_in), read_info(paths[0]))
-    reader = read_frames_parallel(paths, channels, look_ahead=_LOOK_AHEAD)
+def _render_frames(job: _Job) -> dict[int, str]:
+    """Renders all frames of a job; returns the bad ones with what is wrong with each."""
+    failed: dict[int, str] = {}
+    model, count = str(job.model.path), len(job.outputs)
     with Writer() as writer:
-        for done, (number, frame) in enumerate(zip(numbers, reader, strict=True), 1):
-            calls.call("before_frame_render", model=str(model.path), frame=number)
-            made = model(frame.pixels, tile_size=settings.tile_size, tile_overlap=settings.tile_overlap, warn=warn)
+        for done, (number, frame) in enumerate(_read(job), 1):
+            job.calls.call("before_frame_render", model=model, frame=number)
+            try:
+                if isinstance(frame, SequenceError):
+                    raise frame
+                result = _apply(job, number, frame)
+            except (SequenceError, InferenceError) as error:
+                if count == 1 or not job.keep_going:
+                    raise
+                failed[number] = str(error)
+                job.calls.call("render_progress", model=model, frame=number, progress=done / count, error=str(error))
+                job.progress(FrameReport(number, done, count, job.outputs[number], f"failed: {error}"))
+                continue
             writer.submit(
-                outputs[number],
-                made,
-                model.channels_out,
+                job.outputs[number],
+                result,
+                job.channels_out,
                 like=frame.info,
-                passthrough=passthrough,
-                compression=compression or None,
+                passthrough=job.passthrough,
+                compression=job.compression or None,
             )
-            calls.call("after_frame_render", model=str(model.path), frame=number)
-            share = done / len(numbers)
-            calls.call("render_progress", model=str(model.path), frame=number, progress=share, error=None)
-            if progress:
-                progress(FrameReport(number, done, len(numbers), outputs[number]))
+            job.calls.call("after_frame_render", model=model, frame=number)
+            job.calls.call("render_progress", model=model, frame=number, progress=done / count, error=None)
+            job.progress(FrameReport(number, done, count, job.outputs[number]))
+    return failed
 
 
-def frame_numbers(source: ImageSequence, frames: str | Iterable[int]) -> list[int]:
-    """The frames of a plate that are asked for: a range, numbers, or "all".
+def _read(job: _Job) -> Iterator[tuple[int, Frame | SequenceError]]:
+    """The frames of a job in order, or why one cannot be read."""
+    numbers = list(job.outputs)
+    while numbers:
+        try:
+            paths = [job.source.path(number) for number in numbers]
+            for frame in read_frames_parallel(paths, job.channels_in, look_ahead=_LOOK_AHEAD):
+                yield numbers.pop(0), frame
+        except SequenceError as error:  # ends the reader; another begins behind the bad frame
+            yield numbers.pop(0), error
+
+
+def _apply(job: _Job, number: int, frame: Frame) -> Any:
+    """The model's result for a frame, [H, W, C]."""
+    return job.model(
+        frame.pixels,
+        tile_size=job.settings.tile_size,
+        tile_overlap=job.settings.tile_overlap,
+        format=(frame.info.width, frame.info.height),
+        warn=lambda sentence: job.warn(f"frame {number}: {sentence}"),
+    )
+
+
+def _channels_in(model: Model, source: ImageSequence, numbers: list[int], names: str) -> tuple[str, ...]:
+    """Full names of the plate's channels to use, from the first frame whose header can be read."""
+    unreadable: SequenceError | None = None
+    for number in numbers:
+        try:
+            info = read_info(source.path(number))
+        except SequenceError as error:
+            unreadable = unreadable or error
+            continue
+        channels = resolve_channels(names or ",".join(model.channels_in), info)
+        if len(channels) != len(model.channels_in):
+            raise InferenceError(
+                f"{model.path}: the model takes {len(model.channels_in)} channels ({','.join(model.channels_in)}), "
+                f"but Input Channels names {len(channels)} ({','.join(channels)})"
+            )
+        return channels
+    assert unreadable is not None
+    raise unreadable
+
+
+def _channels_out(model: Model, names: str) -> tuple[str, ...]:
+    if not names:
+        return model.channels_out
+    channels = tuple(name.strip() for name in names.split(","))
+    if len(channels) != len(model.channels_out) or not all(channels) or len(set(channels)) != len(channels):
+        raise InferenceError(
+            f"{model.path}: the model makes {len(model.channels_out)} channels ({','.join(model.channels_out)}), so "
+            f"Output Channels needs as many different names, not {names!r}"
+        )
+    return channels
+
+
+def requested_frames(source: ImageSequence, frames: str | int | Iterable[int]) -> list[int]:
+    """The frames asked for: a range, a number, numbers, or "all"; each once, in the order given.
 
     Raises:
-        SequenceError: none is, or one is missing.
+        SequenceError: none is, or one is no frame number.
     """
-    there = source.frames()
     if isinstance(frames, str):
-        wanted = there if frames.strip().lower() in ("", "all") else parse_frames(frames)
+        numbers = source.frames() if frames.strip().lower() in ("", "all") else parse_frames(frames)
     else:
-        wanted = list(frames)
-    if not wanted:
+        numbers = _whole_numbers(frames)
+    if not numbers:
         raise SequenceError(f"{source}: no frame of the plate was asked for")
-    for frame in wanted:
+    return list(dict.fromkeys(numbers))
+
+
+def _whole_numbers(frames: int | Iterable[int]) -> list[int]:
+    with contextlib.suppress(TypeError):
+        return [operator.index(frames)]  # type: ignore[arg-type]
+    with contextlib.suppress(TypeError):
+        return [operator.index(frame) for frame in frames]  # type: ignore[union-attr]
+    raise SequenceError(f"{frames!r} are no frames: give a range, a number or numbers")
+
+
+def frame_numbers(source: ImageSequence, frames: str | int | Iterable[int]) -> list[int]:
+    """The frames asked for, all of which the plate has.
+
+    Raises:
+        SequenceError: one is missing, or see :func:`requested_frames`.
+    """
+    numbers, there = requested_frames(source, frames), set(source.frames())
+    for frame in numbers:
         if frame not in there:
-            raise SequenceError(f"{source.path(frame)}: frame {frame} of the plate is missing")
-    return wanted
+            raise _missing_frame(source, frame)
+    return numbers
+
+
+def _missing_frame(source: ImageSequence, frame: int) -> SequenceError:
+    return SequenceError(f"{source.path(frame)}: frame {frame} of the plate is missing")
+
+
+def _gaps(frames: list[int]) -> str:
+    """The frames missing between the first and the last, as ranges."""
+    return format_frames(sorted(set(range(frames[0], frames[-1])) - set(frames)))
+
+
+def _ignore(_report: object) -> None:
+    """Takes what nobody asked for."""

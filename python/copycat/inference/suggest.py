@@ -1,9 +1,8 @@
-"""Which frames of a shot to paint next: those that show most of what the painted frames do not.
+"""Ranks the frames of a shot to paint next: those that show most of what the painted frames do not.
 
-What is alike is asked of the network itself: a frame is described by the mean of the features in the middle of the
-network, and the frame to paint is the one that brings all frames of the shot nearest to a painted one (facility
-location, chosen greedily: Nemhauser, Wolsey, Fisher 1978). A frame that is merely odd helps itself alone and comes
-late. ``docs/benchmarks.md`` compares this with other measures, with uniform spacing and with a random choice.
+The network itself measures similarity. The mean of the features in its middle describes a frame, and the frame to paint
+is the one that brings all frames of the shot nearest to a painted one (facility location, chosen greedily: Nemhauser,
+Wolsey, Fisher 1978). An odd frame that resembles no other comes late. ``docs/benchmarks.md`` compares other measures.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from copycat.data.devices import choose_device
 from copycat.errors import CopycatError
-from copycat.inference.model import Model
+from copycat.inference.model import Model, model_for
 from copycat.inference.render import FrameReport, frame_numbers
 from copycat.runs import Run, RunError, read_json
 from copycat.sequence import ImageSequence, read_frames_parallel, read_info, resolve_channels
@@ -29,11 +28,11 @@ from copycat.settings.tables import InferenceSettings
 
 _CHECKPOINT = re.compile(r"(?P<run>.+)_(?:[0-9]+|best)\.cat")
 _LOOK_AHEAD = 2
-_GREEDY = 50  # frames after which the order is no longer worth its cost
+_GREEDY = 50  # ranks chosen one by one; further ranks are not worth the cost
 
 
 class SuggestionError(CopycatError):
-    """It is not known what a model was trained on."""
+    """No file says what a model was trained on."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Suggestion:
 
     Attributes:
         frame: its number.
-        score: how much nearer, on average, the frames looked at come to a painted one when it is painted after those
-            suggested before it; in standard deviations of the painted frames' features.
+        score: how much nearer, on average, all ranked frames come to a painted one if this one is painted after the
+            frames ranked before it; in standard deviations of the painted frames' features.
         painted: whether the model was trained on it.
     """
 
@@ -56,82 +55,84 @@ def suggest(
     model: Model | str | Path,
     plate: str | Path,
     *,
-    frames: str | Iterable[int] = "all",
-    ground_truth_frames: str | Iterable[int] | None = None,
+    frames: str | int | Iterable[int] = "all",
+    ground_truth_frames: str | int | Iterable[int] | None = None,
     settings: InferenceSettings | None = None,
     progress: Callable[[FrameReport], None] | None = None,
     warn: Callable[[str], None] | None = None,
     **knobs: Any,
 ) -> list[Suggestion]:
-    """Ranks the frames of a plate by how much of what a model does not know they show.
+    """Ranks the frames of a plate by how much they show that the model has not been trained on.
 
-    Paint the first one, or the first few: each is chosen as if those before it were painted.
+    Paint the first one, or the first few: each rank assumes that the frames before it are painted.
 
     Args:
         model: a .cat, a run, or a Model.
         plate: the sequence.
-        frames: range or numbers to look at; all frames of the plate by default.
-        ground_truth_frames: range or numbers of the plate's frames that are painted; None reads from the file that the
-            training left beside the model what it was trained on.
+        frames: a range, a number or numbers to rank; by default all frames of the plate.
+        ground_truth_frames: a range, a number or numbers of the plate's painted frames; None reads them from the file
+            that the training left beside the model.
         settings: device, precision, tiles; fields given by keyword take precedence.
-        progress: told after each frame.
-        warn: told what the user should know.
+        progress: called after each frame.
+        warn: called with a sentence that the user should know.
 
     Returns:
-        Every frame looked at, the one to paint next first.
+        Every ranked frame, the one to paint next first.
 
     Raises:
-        SuggestionError: it is not known what the model was trained on.
+        SuggestionError: no file says what the model was trained on.
         CopycatError: a file cannot be read or does not fit the model.
     """
     settings = (settings or InferenceSettings()).replace(**knobs)
-    if not isinstance(model, Model):
-        device, warning = choose_device(settings.use_gpu_if_available, settings.gpu_index)
-        if warning and warn:
-            warn(warning)
-        model = Model(model, device, settings.half_precision)
+    model = model_for(model, settings, warn)
     source = ImageSequence.parse(str(plate))
     numbers = frame_numbers(source, frames)
     if ground_truth_frames is None:
-        painted, known_paths = trained_frames(model, source)
+        painted, painted_paths = trained_frames(model, source)
     else:
         painted = set(frame_numbers(source, ground_truth_frames))
-        known_paths = [source.path(number) for number in sorted(painted)]
-    if not known_paths:
-        raise SuggestionError(f"{model.path}: what it was trained on is not known; give the Ground Truth frames")
-
-    def cells(paths: list[Path]) -> Iterator[Tensor]:
-        channels = resolve_channels(",".join(model.channels_in), read_info(paths[0]))
-        for frame in read_frames_parallel(paths, channels, look_ahead=_LOOK_AHEAD):
-            yield features(model, frame.pixels, tile_size=settings.tile_size, warn=warn)
-
-    known_cells = list(cells(known_paths))
-    # Of the cells of all painted frames, so that what varies a lot within them counts less.
-    scale = (torch.cat(known_cells).std(0) + 1e-6) * known_cells[0].shape[1] ** 0.5
-    described = []
+        painted_paths = [source.path(number) for number in sorted(painted)]
+    if not painted_paths:
+        raise SuggestionError(f"{model.path}: no file says what it was trained on; give the Ground Truth frames")
+    painted_cells = list(_cells(model, painted_paths, settings.tile_size, warn))
+    # Features that vary much within the painted frames count less.
+    scale = (torch.cat(painted_cells).std(0) + 1e-6) * painted_cells[0].shape[1] ** 0.5
+    means = []
     paths = [source.path(number) for number in numbers]
-    for number, path, looked_at in zip(numbers, paths, cells(paths), strict=True):
-        described.append(looked_at.mean(0) / scale)
+    for number, path, cells in zip(numbers, paths, _cells(model, paths, settings.tile_size, warn), strict=True):
+        means.append(cells.mean(0) / scale)
         if progress:
-            progress(FrameReport(number, len(described), len(numbers), path))
-    known = torch.stack([one.mean(0) / scale for one in known_cells])
-    order = coverage_order(torch.stack(described), known)
+            progress(FrameReport(number, len(means), len(numbers), path))
+    painted_means = torch.stack([cells.mean(0) / scale for cells in painted_cells])
+    order = coverage_order(torch.stack(means), painted_means)
     return [Suggestion(numbers[index], score, numbers[index] in painted) for index, score in order]
+
+
+def _cells(model: Model, paths: list[Path], tile_size: int, warn: Callable[[str], None] | None) -> Iterator[Tensor]:
+    """The features of each file."""
+    channels = resolve_channels(",".join(model.channels_in), read_info(paths[0]))
+    for path, frame in zip(paths, read_frames_parallel(paths, channels, look_ahead=_LOOK_AHEAD), strict=True):
+        named = None if warn is None else partial(_warn_of, warn, path)
+        yield features(model, frame.pixels, tile_size=tile_size, warn=named)
+
+
+def _warn_of(warn: Callable[[str], None], path: Path, sentence: str) -> None:
+    warn(f"{path}: {sentence}")
 
 
 def features(
     model: Model, pixels: np.ndarray, *, tile_size: int = 0, warn: Callable[[str], None] | None = None
 ) -> Tensor:
-    """What the middle of the network makes of a frame, mean of each cell of 32 pixels.
+    """Features of a frame: the output of the network's middle, averaged over cells of 32 pixels.
 
     Args:
-        model: what is applied.
+        model: the model.
         pixels: [H, W, C] values as in the file.
         tile_size: as for ``Model``.
-        warn: told when memory is short.
+        warn: as for ``Model``.
 
     Returns:
-        [cells, D] float32 on the model's device; where the frame is cut into tiles, what they share counts twice.
+        [cells, D] float32 on the model's device; cells in which tiles overlap count twice.
     """
     caught: list[Tensor] = []
 
@@ -146,23 +147,23 @@ def features(
     return torch.cat(caught)
 
 
-def coverage_order(frames: Tensor, known: Tensor) -> list[tuple[int, float]]:
-    """The order in which frames bring all of them nearest to a known one.
+def coverage_order(frames: Tensor, painted: Tensor) -> list[tuple[int, float]]:
+    """The order in which painting frames brings all of them nearest to a painted one.
 
     Args:
-        frames: [N, D] what describes each frame.
-        known: [K, D] the same of the painted frames.
+        frames: [N, D] mean features of each frame.
+        painted: [K, D] mean features of the painted frames.
 
     Returns:
-        For each of the N frames its index and how much the mean distance to the nearest known frame falls when it
-        becomes known too, after those before it; the largest first.
+        For each of the N frames its index and by how much painting it, after the frames before it, lowers the mean
+        distance to the nearest painted frame; the largest first.
     """
 
     def distances(others: Tensor) -> Tensor:
         # Exactly 0 between equal frames.
         return torch.cdist(frames, others, compute_mode="donot_use_mm_for_euclid_dist")
 
-    left, between = distances(known).amin(dim=1), distances(frames)
+    left, between = distances(painted).amin(dim=1), distances(frames)
     order: list[tuple[int, float]] = []
     waiting = list(range(len(frames)))
     while waiting:
@@ -176,20 +177,19 @@ def coverage_order(frames: Tensor, known: Tensor) -> list[tuple[int, float]]:
 
 
 def trained_frames(model: Model, plate: ImageSequence) -> tuple[set[int], list[Path]]:
-    """What the model was trained on, as the run's ``.json`` beside it says.
+    """The frames that the model was trained on, from the run's ``.json`` beside it.
 
     Returns:
-        The frames of the plate among it: those whose files the plate holds, or whose files are gone or were handed over
-        by a host. And the files of all of it, the plate's own where they are its frames. Both empty where nothing is
-        known.
+        The numbers of the plate's frames among them: frames whose file is the plate's, is gone, or was handed over by a
+        host. And the files of all training frames, the plate's own for its frames. Both are empty without a ``.json``.
     """
     match = _CHECKPOINT.fullmatch(model.path.name)
     there = set(plate.frames())
     painted, paths = set(), []
     try:
         run = Run(model.path.parent, match["run"] if match else model.header.run)
-        for one in read_json(run.provenance)["frames"]:
-            number, path = int(one["frame"]), Path(one["input"])
+        for entry in read_json(run.provenance)["frames"]:
+            number, path = int(entry["frame"]), Path(entry["input"])
             handed_over = path.name.startswith(f"{run.name}_input.")
             if number in there and (handed_over or not path.exists() or path == plate.path(number).absolute()):
                 painted.add(number)

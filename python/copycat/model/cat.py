@@ -94,6 +94,11 @@ class ModelHeader:
         """Which Model Size has this row; Custom where none has, as what a size is may change."""
         return next((size for size, row in ROWS.items() if row == self.row), "Custom")
 
+    @property
+    def saw_bad_pixels(self) -> bool:
+        """Whether the training frames may have had NaN and infinite pixels, which the network then saw as 0."""
+        return self.settings.get("nonFinite") == "Mask"
+
     def network(self) -> Network:
         """A network of this shape, not yet trained."""
         return Network(self.row, len(self.channels_in), self.residual, self.plate_size)

@@ -1,7 +1,7 @@
-"""A network applied to a frame, whole or in tiles whose result equals the whole.
+"""Applies a network to a frame, whole or in tiles with the same result.
 
-Tile origins are multiples of the network's stride, and each tile sees as far beyond its own pixels as the network does,
-so no blending is needed. Origin top left, as in files.
+Tile origins are multiples of the network's stride, and tiles overlap by its receptive field, so no blending is needed.
+Origin top left, as in files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from copycat import ops
 from copycat.data import clean_plate
+from copycat.data.clean_plate import Placement
 from copycat.errors import CopycatError
+from copycat.model.bad_pixels import BadPixels
 from copycat.model.network import Network
 
 
@@ -29,23 +31,23 @@ def tile_boxes(
     Args:
         height, width: of the frame.
         size: side of a tile with its overlap, at least ``2 * overlap + stride``.
-        overlap: pixels that a tile sees beyond its own, a multiple of ``stride``.
+        overlap: pixels that a tile reads beyond its own, a multiple of ``stride``.
         stride: tile origins are multiples of it.
 
     Yields:
-        ``(own, seen)``, each y0, x0, y1, x1: the pixels that the tile writes, and those it reads.
+        ``(own, read)``, each y0, x0, y1, x1: the pixels that the tile writes, and those that it reads.
     """
     own = max(stride, (size - 2 * overlap) // stride * stride)
     for y in range(0, height, own):
         for x in range(0, width, own):
             bottom, right = min(y + own, height), min(x + own, width)
-            seen = (
+            read = (
                 max(0, y - overlap),
                 max(0, x - overlap),
                 min(height, bottom + overlap),
                 min(width, right + overlap),
             )
-            yield (y, x, bottom, right), seen
+            yield (y, x, bottom, right), read
 
 
 @torch.inference_mode()
@@ -56,45 +58,60 @@ def render(
     *,
     tile_size: int = 0,
     tile_overlap: int = 0,
+    placement: Placement | None = None,
+    zero_bad_pixels: bool = False,
     cancel: Callable[[], bool] | None = None,
+    warn: Callable[[str], None] | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """Applies a network to a frame.
 
     Args:
-        network: on the device where it computes.
+        network: on the device that computes.
         image: [C, H, W] values as in the file, on any device.
         encodings: of the input and of the target channels.
         tile_size: side of a tile with its overlap in pixels; 0 renders the frame whole.
-        tile_overlap: pixels; 0, or less than the network sees, is raised to what it sees.
-        cancel: asked before each tile whether to stop.
-        out: where the result goes, [M, H, W] float32 of any strides. It may lie in the image's own memory; then it is
-            written only when all has been read.
+        tile_overlap: pixels; raised to the network's receptive field.
+        placement: of the image on the network's clean plate; by default the image is the whole frame.
+        zero_bad_pixels: how the network sees bad pixels, see `BadPixels.filled`.
+        cancel: asked before each tile; True stops.
+        warn: called with a sentence that counts the bad pixels, if there are any.
+        out: receives the result, [M, H, W] float32 of any strides. It may share the image's memory; then it is written
+            after everything has been read.
 
     Returns:
         [M, H, W] float32 values as in the file: ``out``, else on the image's device.
 
     Raises:
-        CancelledError: ``cancel`` said so.
+        CancelledError: ``cancel`` returned True.
     """
     device = next(network.parameters()).device
     _, height, width = image.shape
+    placement = placement or Placement()
+    bad = BadPixels.find(image, encodings[0])
+    source = bad.filled(image, zero_bad_pixels) if bad else image
+    if bad and warn:
+        warn(bad.sentence(zero_bad_pixels, placement.origin))
     overlap = max(network.receptive_field, -(-tile_overlap // network.stride) * network.stride)
     size = max(tile_size, 2 * overlap + network.stride) if tile_size else max(height, width) + 2 * overlap
     boxes = list(tile_boxes(height, width, size, overlap, network.stride))
-    if out is not None and (len(boxes) == 1 or not _share_memory(image, out)):
+    if out is not None and (len(boxes) == 1 or not _share_memory(source, out)):
         result = out
     else:
         result = torch.empty((len(network.residual), height, width), dtype=torch.float32, device=image.device)
-    plate = None if network.clean_plate is None else clean_plate.of_frame(network.clean_plate, (height, width))
+    plate = network.clean_plate
+    if plate is not None:
+        plate = clean_plate.under_picture(plate, (height, width), placement)
     for (y0, x0, y1, x1), (top, left, bottom, right) in boxes:
         if cancel and cancel():
             raise CancelledError("the render was cancelled")
-        seen = image[None, :, top:bottom, left:right].to(device)
+        tile = source[None, :, top:bottom, left:right].to(device)
         behind = None if plate is None else plate[..., top:bottom, left:right]
-        output = network(ops.normalize(seen, encodings[0]), behind)
+        output = network(ops.normalize(tile, encodings[0]), behind)
         own = output[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
         result[:, y0:y1, x0:x1] = ops.denormalize(own, encodings[1])[0]
+    if bad:
+        bad.restore(result, network.residual)
     return result if out is None or result is out else out.copy_(result)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -157,8 +158,20 @@ class Table:
             raise SettingsError(f"{path}: {error}") from None
 
     def replace(self, **changes: Any) -> typing.Self:
-        """A copy with some fields changed, checked again."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        """A copy with some fields changed, checked again; what a change implies changes with it.
+
+        Raises:
+            SettingsError: a name is not a field, a value does not fit, or it has no effect beside the others.
+        """
+        names = [knob.field for knob in self.knobs() if knob.field]
+        for name in changes:
+            if name not in names:
+                raise SettingsError(f"unknown knob {name!r}; the knobs are {', '.join(sorted(names))}")
+        return dataclasses.replace(self, **self._implied(changes))  # type: ignore[type-var]
+
+    def _implied(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """``changes`` with the knobs without which they have no effect; SettingsError where both contradict."""
+        return changes
 
 
 def _fields_with_types(cls: type[Table]) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
@@ -203,9 +216,13 @@ def _checked(knob: Knob, value: Any) -> Any:
             return bool(value)
         raise SettingsError(f"{knob.label} ({knob.name}) is on or off, not {value!r}")
     if value_type is str:
+        if knob.kind == "string" and isinstance(value, (list, tuple, range)) and value:
+            value = ",".join(map(str, value))
         value = str(value) if isinstance(value, (str, Path, int)) else value
         if not isinstance(value, str):
             raise SettingsError(f"{knob.label} ({knob.name}) is text, not {value!r}")
+        if knob.kind in ("file", "directory"):
+            value = os.path.expanduser(value)
     else:
         try:
             number = float(value)

@@ -272,6 +272,16 @@ class Settings(Table):
         if self.l1_weight + self.l2_weight + self.perceptual_weight <= 0:
             raise SettingsError("L1 Weight, L2 Weight and Perceptual Weight are all 0: nothing would be learned")
 
+    def _implied(self, changes: dict[str, Any]) -> dict[str, Any]:
+        changes = _gpu_implied(changes)
+        if changes.get("checkpoint_file"):
+            changes = _with(changes, "initial_weights", "Checkpoint", "Checkpoint File")
+        if changes.get("batch_size") is not None:
+            changes = _with(changes, "batch_size_type", "Manual", "Batch Size (Manual)")
+        if changes.get("perceptual_backbone") and not changes.get("perceptual_weight", self.perceptual_weight):
+            raise SettingsError("Perceptual Backbone has no effect while Perceptual Weight is 0: give a weight")
+        return changes
+
     def pairs_per_step(self, pairs: int) -> int:
         """The batch size for a data set of ``pairs`` pairs.
 
@@ -294,6 +304,22 @@ class Settings(Table):
     def total_steps(self, pairs: int) -> int:
         """Total Steps = Epochs x Data Set Size / Batch Size, rounded up."""
         return math.ceil(self.epochs * pairs / self.pairs_per_step(pairs))
+
+
+def _with(changes: dict[str, Any], field: str, value: Any, dependent: str) -> dict[str, Any]:
+    """``changes`` with the value of ``field`` that knob ``dependent`` needs; SettingsError if they give another."""
+    given = changes.get(field)
+    if given is not None and str(given).lower() != str(value).lower():
+        label = next(knob.label for knob in Settings.knobs() if knob.field == field)
+        needed, current = (("off", "on")[one] if isinstance(one, bool) else one for one in (value, given))
+        raise SettingsError(f"{dependent} has no effect while {label} is {current}: set it to {needed}")
+    return {**changes, field: value}
+
+
+def _gpu_implied(changes: dict[str, Any]) -> dict[str, Any]:
+    if str(changes.get("gpu_index") or "Auto").lower() == "auto":
+        return changes
+    return _with(changes, "use_gpu_if_available", True, "GPU")
 
 
 @dataclass(frozen=True)
@@ -357,6 +383,9 @@ class InferenceSettings(Table):
     render_progress: str = knob(
         "", "Render Progress", _CALLBACK.format(when="during rendering", failure=_ABORTS), page="Python"
     )
+
+    def _implied(self, changes: dict[str, Any]) -> dict[str, Any]:
+        return _gpu_implied(changes)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,91 @@
+"""Checks the files of a render before it starts: nothing that was read is overwritten, and each can be written."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio  # noqa: N813
+
+from copycat.errors import CopycatError
+from copycat.sequence import SequenceError, read_frame, read_info, write_frame
+
+
+def check_outputs(
+    outputs: Iterable[Path], inputs: Iterable[Path], channels: Sequence[str], compression: str = ""
+) -> None:
+    """Refuses outputs that would fail or destroy something.
+
+    Args:
+        outputs: files to write; their folders are made.
+        inputs: files that were read, or belong to a sequence that was read.
+        channels: names of the channels to write.
+        compression: of the files, as OpenImageIO names it.
+
+    Raises:
+        SequenceError: an output is one of the inputs, in whatever spelling, is of no image format or of one without
+            room for the channels, or its folder cannot be written.
+    """
+    outputs = list(outputs)
+    check_overwriting(outputs, inputs)
+    for path in outputs:
+        if path.is_dir():
+            raise SequenceError(f"{path} cannot be written: it is a directory")
+    longest = max(outputs, key=lambda path: len(path.name))
+    check_folder(longest)
+    _rehearse(longest, channels, compression)
+
+
+def check_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raises SequenceError if an output is the same file as an input: by another path, a link or a hard link."""
+    read = {}
+    for path in inputs:
+        with suppress(OSError):
+            status = path.stat()
+            read[status.st_dev, status.st_ino] = path
+    for path in outputs:
+        with suppress(OSError):
+            status = path.stat()
+            source = read.get((status.st_dev, status.st_ino))
+            if source:
+                same = "" if path == source else f", which is {source}"
+                raise SequenceError(f"{path}: the output would overwrite a file that is read{same}")
+
+
+def is_whole(path: Path, channels: Sequence[str]) -> bool:
+    """Whether an output exists with these channels and can be read to its last pixel."""
+    try:
+        info = read_info(path)
+        if info.format == "openexr" and not set(channels) <= set(info.channels):
+            return False
+        read_frame(path, info.channels)
+    except CopycatError:
+        return False
+    return True
+
+
+def check_folder(path: Path) -> None:
+    """Makes the folder of a file to write; raises SequenceError if it cannot take a file with so long a name."""
+    beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        open(beside, "xb").close()
+        beside.unlink()
+    except OSError as error:
+        raise SequenceError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _rehearse(path: Path, channels: Sequence[str], compression: str) -> None:
+    """Raises SequenceError if the file's format cannot hold the channels, by writing a small picture elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="copycat-") as folder:
+        small = Path(folder) / f"rehearsal{path.suffix}"
+        try:
+            write_frame(small, np.zeros((16, 16, len(channels)), np.float32), channels, compression=compression or None)
+        except SequenceError as error:
+            raise SequenceError(str(error).replace(str(small), str(path))) from None
+        finally:
+            oiio.geterror()  # the library prints what nobody has fetched
