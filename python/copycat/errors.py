@@ -8,3 +8,7 @@ class CopycatError(Exception):
 
     The command line prints it and exits with 1, hosts show it as a message. Every other exception is a bug.
     """
+
+    def __init__(self, sentence: str = "") -> None:
+        """Takes the sentence; bytes of a file name that are not UTF-8 are written as ``\\udcff``."""
+        super().__init__(sentence.encode("utf-8", "backslashreplace").decode())

@@ -53,7 +53,8 @@ def test_a_missing_frame(refused: Callable[..., str], shot: Shot) -> None:
 
 
 def test_no_frame_at_all(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert refused(input=tmp_path / "none.%04d.exr") == f"no file matches {tmp_path}/none.%04d.exr"
+    said = refused(input=tmp_path / "none.%04d.exr")
+    assert said == f"no file matches {tmp_path}/none.%04d.exr; {tmp_path} holds no image"
 
 
 def test_no_frame_in_common(refused: Callable[..., str], tmp_path: Path) -> None:

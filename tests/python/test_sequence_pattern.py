@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from copycat.errors import CopycatError
-from copycat.sequence import ImageSequence, SequenceError, format_frames, parse_frames
+from copycat.sequence import ImageSequence, SequenceError, format_frames, missing_frames, parse_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,10 +117,116 @@ def test_files_that_path_names_are_found(tmp_path_factory: pytest.TempPathFactor
     assert sequence.frames() == sorted(frames)
 
 
-def test_other_padding_is_another_sequence(tmp_path: Path) -> None:
-    touch(tmp_path, "p.1.exr", "p.0002.exr", "p.10000.exr", "p.00003.exr")
-    assert ImageSequence.parse(tmp_path / "p.%04d.exr").frames() == [2, 10000]
-    assert ImageSequence.parse(tmp_path / "p.%d.exr").frames() == [1, 10000]
+@pytest.mark.parametrize("pattern", ["p.%04d.exr", "p.####.exr", "p.%d.exr", "p.$F6.exr"])
+@pytest.mark.parametrize(
+    "names", [("p.998.exr", "p.999.exr", "p.1000.exr"), ("p.0998.exr", "p.00999.exr", "p.1000.exr", "p.-0005.exr")]
+)
+def test_a_number_of_any_width_is_found(tmp_path: Path, pattern: str, names: tuple[str, ...]) -> None:
+    touch(tmp_path, *names)
+    sequence = ImageSequence.parse(tmp_path / pattern)
+    assert sequence.frames() == sorted(int(name.split(".")[1]) for name in names)
+    assert sorted(path.name for path in sequence.files()) == sorted(names)
+    assert sequence.left_out == ""
+
+
+def test_a_sequence_beside_one_of_another_padding_is_not_mixed_with_it(tmp_path: Path) -> None:
+    touch(tmp_path, "p.1.exr", "p.2.exr", "p.3.exr", "p.0001.exr", "p.0002.exr", "p.10000.exr")
+    padded, bare = (ImageSequence.parse(tmp_path / name) for name in ("p.%04d.exr", "p.%d.exr"))
+    assert padded.frames() == [1, 2, 10000]
+    assert [path.name for path in padded.files()] == ["p.0001.exr", "p.0002.exr", "p.10000.exr"]
+    assert re.search(r"p\.%04d\.exr: left out p\.1\.exr and 2 more, whose frame numbers", padded.left_out)
+    assert bare.frames() == [1, 2, 3, 10000]
+    assert "left out p.0001.exr and 1 more" in bare.left_out
+    (tmp_path / "p.10000.exr").unlink()
+    with pytest.raises(SequenceError, match=r"holds p\.####\.exr \(1-2\), p\.#\.exr \(1-3\)"):
+        ImageSequence.parse(tmp_path / "p.%03d.exr").frames()
+
+
+def test_an_output_has_the_names_of_its_pattern_whatever_lies_there(tmp_path: Path) -> None:
+    touch(tmp_path, "p.998.exr", "q1.exr")
+    assert ImageSequence.parse(tmp_path / "p.%04d.exr").path(998).name == "p.0998.exr"
+    assert ImageSequence.parse(tmp_path / "q@2x.1001.exr").path(1001).name == "q@2x.1001.exr"
+    assert ImageSequence.parse(tmp_path / "100%done.%d.exr").path(7).name == "100%done.7.exr"
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "others"),
+    [
+        ("plate@2x.1001.exr", 1001, ()),
+        ("shot#12.exr", 1, ()),
+        ("100%done.exr", 1, ()),
+        ("take #.exr", 1, ()),
+        ("a.%04d.exr", 1, ()),
+        ("cost$F4.exr", 1, ()),
+        ("plate@2x.1001.exr", 1001, ("plate12x.1001.exr",)),
+        ("50%.[1001]{a}*?.exr", 1, ()),
+        ("\udcff.1001.exr", 1001, ()),
+        ("new\nline.0001.exr", 1, ()),
+    ],
+)
+def test_a_file_that_exists_is_no_pattern(tmp_path: Path, name: str, frame: int, others: tuple[str, ...]) -> None:
+    touch(tmp_path, name, *others)
+    sequence = ImageSequence.parse(tmp_path / name)
+    assert sequence.single
+    assert sequence.frames() == [frame]
+    assert sequence.files() == [tmp_path / name]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("plate@2x.%04d.exr", ("plate@2x.1001.exr", "plate@2x.1002.exr")),
+        ("shot#12_####.exr", ("shot#12_0001.exr",)),
+        ("img%dL.png", ("img1L.png", "img2L.png")),
+        ("a#b.exr", ("a1b.exr", "a2b.exr")),
+        ("\udcff.%d.exr", ("\udcff.1.exr", "\udcff.2.exr")),
+        ("p.####.exr", ("p.####.exr", "p.0001.exr")),
+    ],
+)
+def test_the_padding_is_where_the_files_have_their_numbers(
+    tmp_path: Path, pattern: str, names: tuple[str, ...]
+) -> None:
+    touch(tmp_path, *names)
+    sequence = ImageSequence.parse(tmp_path / pattern)
+    assert not sequence.single
+    assert [path.name for path in sequence.files()] == [name for name in names if name != pattern]
+
+
+def test_what_lies_in_the_folder_is_said_where_nothing_matches(tmp_path: Path) -> None:
+    for pattern in ("plate.%04d.exr", "still.exr"):
+        with pytest.raises(SequenceError, match=r"no file matches .*holds no image$"):
+            ImageSequence.parse(tmp_path / pattern).frames()
+    touch(tmp_path, "plate_1001.exr", "plate_1002.exr", "plate_1004.exr", "still.png", "notes.txt", "b\udcff.7.tif")
+    with pytest.raises(
+        SequenceError, match=r"holds b\\udcff\.#\.tif \(7\), plate_####\.exr \(1001-1002,1004\), still\.png$"
+    ):
+        ImageSequence.parse(tmp_path / "plate.%04d.exr").frames()
+    touch(tmp_path, *(f"{letter}.exr" for letter in "cdefgh"))
+    with pytest.raises(SequenceError, match=r"holds .*, c\.exr, d\.exr, e\.exr and 5 more$"):
+        ImageSequence.parse(tmp_path / "plate.exr").frames()
+    with pytest.raises(SequenceError, match=r"the directory .*nowhere does not exist"):
+        ImageSequence.parse(tmp_path / "nowhere" / "p.%04d.exr").frames()
+
+
+@pytest.mark.parametrize(
+    ("frames", "missing"),
+    [([1, 2, 4], [3]), ([1001, 1006, 1016], [1011]), ([5], []), ([], []), ([-2, 2, 0, 0], []), ([3, 1, 7], [5])],
+)
+def test_gaps_are_found_in_the_step_of_the_sequence(frames: list[int], missing: list[int]) -> None:
+    assert missing_frames(frames) == missing
+
+
+@pytest.mark.parametrize("text", ["", "a\0b.%04d.exr", "a.%0999999999d.exr", "~", "/"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SequenceError):
+        ImageSequence.parse(text)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/p.exr", "a" * 300 + ".%04d.exr", "a" * 5000])
+def test_names_that_cannot_be_looked_up_match_nothing(name: str) -> None:
+    with pytest.raises(SequenceError, match="no file matches"):
+        ImageSequence.parse(name).frames()
 
 
 def test_a_pattern_without_files_is_named(tmp_path: Path) -> None:
@@ -160,16 +266,26 @@ def test_a_directory_holds_one_sequence(tmp_path: Path) -> None:
     assert str(sequence) == str(tmp_path)
 
 
-def test_a_directory_of_unpadded_frames(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"f.{i}.png" for i in (8, 9, 10, 100)))
-    assert ImageSequence.parse(tmp_path).frames() == [8, 9, 10, 100]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("f.8.png", "f.9.png", "f.10.png", "f.100.png"),
+        ("img1.png", "img2.png", "img10.png"),
+        ("g.0998.PNG", "g.999.PNG", "g.1000.PNG"),
+        ("7.tif", "8.tif"),
+    ],
+)
+def test_a_directory_of_frames_of_any_form(tmp_path: Path, names: tuple[str, ...]) -> None:
+    touch(tmp_path, *names, "shot_v1.exr", "shot_v2.exr", "still.exr", "clip2.exr")
+    sequence = ImageSequence.parse(tmp_path)
+    assert sorted(path.name for path in sequence.files()) == sorted(names)
 
 
 def test_a_directory_with_two_sequences_or_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SequenceError, match="holds none"):
         ImageSequence.parse(tmp_path)
     touch(tmp_path, "a.0001.exr", "b.0001.exr")
-    with pytest.raises(SequenceError, match=r"holds a\.#\.exr, b\.#\.exr"):
+    with pytest.raises(SequenceError, match=r"holds a\.####\.exr \(1\), b\.####\.exr \(1\)"):
         ImageSequence.parse(tmp_path)
 
 

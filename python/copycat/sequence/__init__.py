@@ -7,7 +7,7 @@ holds: no colour is converted. Integer formats become 0..1.
 from copycat.sequence.channels import colour_layers, resolve_channels
 from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo, Part, describe_size, read_info
-from copycat.sequence.pattern import ImageSequence, format_frames, parse_frames
+from copycat.sequence.pattern import ImageSequence, format_frames, missing_frames, parse_frames
 from copycat.sequence.reading import Frame, read_frame
 from copycat.sequence.stream import Writer, read_frames_parallel
 from copycat.sequence.writing import write_frame
@@ -22,6 +22,7 @@ __all__ = [
     "colour_layers",
     "describe_size",
     "format_frames",
+    "missing_frames",
     "parse_frames",
     "read_frame",
     "read_frames_parallel",

@@ -1,17 +1,35 @@
-"""Which files of the Input and the Ground Truth belong together."""
+"""Which files of the Input, the Ground Truth and the mask belong together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
-from copycat import sequence
 from copycat.errors import CopycatError
+from copycat.sequence.error import SequenceError
+from copycat.sequence.pattern import ImageSequence, format_frames, parse_frames
 
 
 class DatasetError(CopycatError):
     """Input and Ground Truth do not fit together; the message names the file and the value."""
+
+
+class Patterns(Protocol):
+    """The patterns of one shot, as :class:`Pair` has them."""
+
+    @property
+    def input(self) -> str:
+        """Pattern of the Input."""
+
+    @property
+    def ground_truth(self) -> str:
+        """Pattern of the Ground Truth."""
+
+    @property
+    def mask(self) -> str:
+        """Pattern of the mask, empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -33,34 +51,156 @@ class FramePair:
     frame: int
 
 
-def find_frames(pairs: Sequence[Pair], training_frames: str = "all") -> tuple[FramePair, ...]:
-    """The frame pairs to train on: those asked for, or all that both sequences of a pair have.
+@dataclass(frozen=True)
+class Problem:
+    """Frames that find no partner.
+
+    Attributes:
+        severity: "error" if a training must not start, "warning" if it goes on without some frames.
+        sentence: names the file and the frames.
+        file: the pattern that the sentence is about.
+    """
+
+    severity: Literal["error", "warning"]
+    sentence: str
+    file: str
+
+
+@dataclass
+class Match:
+    """The frame pairs of one shot.
+
+    Attributes:
+        pairs: the frames that have all their files, in ascending order.
+        problems: what is wrong with the others.
+        input, ground_truth, mask: the sequences; None if a pattern matches no file or, for the mask, if there is none.
+    """
+
+    pairs: list[FramePair] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    input: ImageSequence | None = None
+    ground_truth: ImageSequence | None = None
+    mask: ImageSequence | None = None
+
+
+def find_frames(pairs: Sequence[Patterns], training_frames: str = "all") -> tuple[FramePair, ...]:
+    """Finds the frame pairs to train on.
+
+    Args:
+        pairs: the shots.
+        training_frames: frame ranges that every shot must have, or "all" for the frames that all its sequences have.
 
     Raises:
         DatasetError: a frame that was asked for is missing, or there is no common frame.
-        sequence.SequenceError: a pattern or range cannot be understood, or matches nothing.
+        SequenceError: a pattern or range cannot be understood, or matches nothing.
     """
     if not pairs:
         raise DatasetError("there is no Input and Ground Truth to train on")
-    wanted = None if training_frames.strip().lower() in ("", "all") else sequence.parse_frames(training_frames)
+    asked = asked_frames(training_frames)
     found: list[FramePair] = []
     for pair in pairs:
-        source = sequence.ImageSequence.parse(pair.input)
-        target = sequence.ImageSequence.parse(pair.ground_truth)
-        mask = sequence.ImageSequence.parse(pair.mask) if pair.mask else None
-        if len(source.frames()) == 1 and len(target.frames()) == 1:
-            # Two single files are a pair, whatever their numbers are.
-            first = (source.path(source.frames()[0]), target.path(target.frames()[0]), source.frames()[0])
-            found.append(FramePair(first[0], first[1], mask.path(mask.frames()[0]) if mask else None, first[2]))
-            continue
-        there = {"Input": source, "Ground Truth": target} | ({"Mask": mask} if mask else {})
-        common = set.intersection(*(set(one.frames()) for one in there.values()))
-        frames = sorted(common) if wanted is None else wanted
-        for frame in frames:
-            for what, one in there.items():
-                if frame not in one.frames():
-                    raise DatasetError(f"{one.path(frame)}: frame {frame} of the {what} is missing")
-        if not frames:
-            raise DatasetError(f"{pair.input} and {pair.ground_truth} have no frame in common")
-        found += [FramePair(source.path(f), target.path(f), mask.path(f) if mask else None, f) for f in frames]
+        match = match_frames(pair, asked)
+        for problem in match.problems:
+            if problem.severity == "error":
+                raise DatasetError(problem.sentence)
+        found += match.pairs
     return tuple(found)
+
+
+def asked_frames(training_frames: str) -> list[int] | None:
+    """The frames of the knob Training Frames; None for all.
+
+    Raises:
+        SequenceError: it is no list of frame ranges.
+    """
+    return None if training_frames.strip().lower() in ("", "all") else parse_frames(training_frames)
+
+
+def match_frames(patterns: Patterns, asked: Iterable[int] | None = None) -> Match:
+    """Matches the files of one shot by frame number; what is wrong is returned, not raised.
+
+    Two single files are a pair whatever their numbers, and a single file given as mask is the mask of every frame. A
+    sequence of one frame is a sequence: its frame must be the partner's.
+
+    Args:
+        patterns: the shot.
+        asked: the frames to match; None for all that have their files.
+    """
+    match = Match()
+    for role in ("input", "ground_truth", "mask"):
+        if pattern := getattr(patterns, role):
+            try:
+                found = ImageSequence.parse(pattern)
+                found.frames()
+                setattr(match, role, found)
+            except SequenceError as error:
+                match.problems.append(Problem("error", str(error), pattern))
+        elif role != "mask":
+            match.problems.append(Problem("error", f"the {_LABELS[role]} is not given", pattern))
+    if match.input and match.ground_truth and not match.problems:
+        _match(match, match.input, match.ground_truth, match.mask, asked)
+    return match
+
+
+_LABELS = {"input": "Input", "ground_truth": "Ground Truth", "mask": "Mask"}
+
+
+def _match(
+    match: Match,
+    source: ImageSequence,
+    target: ImageSequence,
+    mask: ImageSequence | None,
+    asked: Iterable[int] | None,
+) -> None:
+    """Fills in the pairs and the problems of sequences that all have files."""
+    stills = source.single and target.single
+    sequences = {"input": source, "ground_truth": target} | ({"mask": mask} if mask and not mask.single else {})
+    there = {role: set(one.frames()) for role, one in sequences.items()}
+    match.problems += [Problem("warning", one.left_out, str(one)) for one in sequences.values() if one.left_out]
+    if stills:
+        asked = there["ground_truth"] = there["input"]
+    elif nameless := next((one for one in (source, target) if not one.numbered), None):
+        other = target if nameless is source else source
+        sentence = f"{nameless} has no frame number that says which frame of {other} it belongs to"
+        match.problems.append(Problem("error", sentence, str(nameless)))
+        return
+    common = set.intersection(*there.values())
+    if asked is None:
+        _report_alone(match, sequences, there)
+    else:
+        for role, one in sequences.items():
+            if missing := sorted(set(asked) - there[role]):
+                sentence = f"{one.path(missing[0])}: {_frames(missing, f'of the {_LABELS[role]}')} missing"
+                match.problems.append(Problem("error", sentence, str(one)))
+        common &= set(asked)
+    match.pairs = [
+        FramePair(source.path(frame), target.path(frame), mask.path(frame) if mask else None, frame)
+        for frame in sorted(common)
+    ]
+
+
+def _report_alone(match: Match, sequences: dict[str, ImageSequence], there: dict[str, set[int]]) -> None:
+    """Reports Ground Truth frames without an Input, and pairs without a mask."""
+    source, target, mask = sequences["input"], sequences["ground_truth"], sequences.get("mask")
+    both = there["input"] & there["ground_truth"]
+    if not both:
+        frames = [format_frames(list(there[role])) for role in ("input", "ground_truth")]
+        sentence = f"{source} ({frames[0]}) and {target} ({frames[1]}) have no frame in common"
+        match.problems.append(Problem("error", sentence, str(target)))
+        return
+    if not source.single and (alone := sorted(there["ground_truth"] - there["input"])):
+        sentence = f"{target}: {_frames(alone)} without an Input in {source} and left out"
+        match.problems.append(Problem("warning", sentence, str(target)))
+    if mask and (bare := sorted(both - there["mask"])):
+        masked = both & there["mask"]
+        sentence = f"{mask}: {_frames(bare)} missing, " + (
+            "so these pairs are left out" if masked else "so that no pair has a mask"
+        )
+        match.problems.append(Problem("warning" if masked else "error", sentence, str(mask)))
+
+
+def _frames(frames: Sequence[int], owner: str = "") -> str:
+    """``frame 7 of the Input is``, ``frames 7-9 are``."""
+    one = len(frames) == 1
+    words = [f"frame {frames[0]}" if one else f"frames {format_frames(frames)}", owner, "is" if one else "are"]
+    return " ".join(word for word in words if word)
