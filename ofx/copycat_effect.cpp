@@ -140,12 +140,10 @@ class CopyCatEffect final : public Effect {
   static void draw(const char* what, Instance& instance, const HostImage& output,
                    const RenderArguments& arguments) {
     const PixelView& to = output.view();
-    Buffer buffer(worker(), packed_bytes(to.bounds, to.format));
-    const PixelView shared = top_down_view(buffer.data(), to.bounds, to.format);
-    Json request = about_run(what, instance.parameters, arguments.time);
-    request.set("picture", describe_picture(shared));
-    const Json answer = worker()->ask(std::move(request), &buffer, instance.aborted());
-    copy_or_clear(shared, to, arguments.window, arguments.rows);
+    const Json answer = ask_for_picture(
+        instance, about_run(what, instance.parameters, arguments.time), to.bounds, to.format,
+        [](const PixelView&) {},
+        [&](const PixelView& shared) { copy_or_clear(shared, to, arguments.window, arguments.rows); });
     post_status(instance, answer);
   }
 };

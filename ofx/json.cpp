@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <locale>
 #include <sstream>
 #include <stdexcept>
@@ -218,6 +219,12 @@ class JsonParser {
 };
 
 Json Json::parse(std::string_view text) { return JsonParser(text).whole(); }
+
+std::optional<int> Json::integer() const {
+  const bool fits = type_ == Type::number && number_ >= std::numeric_limits<int>::min() &&
+                    number_ <= std::numeric_limits<int>::max() && number_ == std::floor(number_);
+  return fits ? std::optional<int>(static_cast<int>(number_)) : std::nullopt;
+}
 
 const Json* Json::find(std::string_view name) const {
   for (const auto& member : members_)

@@ -1,6 +1,7 @@
 // JSON values: what control messages to and from the worker are made of.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,6 +34,8 @@ class Json {
   // The value, or the fallback when it has another type.
   bool boolean(bool fallback = false) const { return type_ == Type::boolean ? boolean_ : fallback; }
   double number(double fallback = 0) const { return type_ == Type::number ? number_ : fallback; }
+  // None for anything but a whole number that an int holds.
+  std::optional<int> integer() const;
   std::string text(std::string fallback = {}) const { return type_ == Type::text ? text_ : fallback; }
 
   // Elements of an array; empty for anything else.

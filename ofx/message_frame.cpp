@@ -32,7 +32,7 @@ std::string frame_message(const std::string& json, std::size_t descriptors) {
 std::optional<std::string> take_message(std::string& received) {
   if (received.size() < kFrameHeader) return std::nullopt;
   const std::size_t length = get_number(received, 0);
-  if (length > kLongestMessage) throw std::runtime_error("the worker sent something that is no message");
+  if (length > kLongestMessage) throw std::runtime_error("a message of " + std::to_string(length) + " bytes");
   if (received.size() < kFrameHeader + length) return std::nullopt;
   std::string json = received.substr(kFrameHeader, length);
   received.erase(0, kFrameHeader + length);

@@ -76,9 +76,9 @@ void check_picture(const HostImage& picture, const char* name, const Edit& edit)
 }
 
 void hand_over(const HostImage& picture, const OfxRectI& region, Json request, const Aborted& aborted) {
-  Buffer buffer(worker(), packed_bytes(region, picture.view().format));
+  Buffer buffer(worker()->pool(), packed_bytes(region, picture.view().format));
   const PixelView shared = top_down_view(buffer.data(), region, picture.view().format);
-  if (!write_pixels(picture.view(), buffer.memory().descriptor(), region))
+  if (!write_pixels(picture.view(), buffer.memory()->descriptor(), region))
     copy_pixels(picture.view(), shared, region);
   request.set("do", "hand_over").set("picture", describe_picture(shared));
   buffer.discard();  // the worker keeps it until it is written

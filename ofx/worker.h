@@ -1,110 +1,88 @@
-// The client's side of the worker: one process per host, started by the first request, shared by all
-// instances.
-//
-// The protocol is written down in python/copycat/worker/protocol.py. No thread is kept here: of the threads
-// that wait for an answer, one reads the socket for all of them.
+// The process's worker, shared by all instances of both effects and started by the first request.
 #pragma once
 
-#include <chrono>
-#include <condition_variable>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
-#include "json.h"
-#include "shared_memory.h"
-#include "worker_process.h"
+#include "buffer_pool.h"
+#include "connection.h"
 
 namespace copycat {
 
-constexpr int kProtocolVersion = 1;
-
-// The worker refused the request or failed; what() is a sentence for the user.
-class WorkerError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-// The host asked to stop; nobody is to be told.
+// The user or the host asked to stop; nobody needs a message.
 class Cancelled : public std::exception {};
 
 using Aborted = std::function<bool()>;
 using Progress = std::function<void(double)>;  // called with the worker's progress, 0 to 1
 
-class Worker;
-
-// Shared memory on loan from the worker's pool, given back on destruction.
-class Buffer {
+// A request under way; destroying it forgets the answer, and the worker goes on. One thread at a time, but
+// another one than it was sent on is fine.
+class Request {
  public:
-  Buffer(std::shared_ptr<Worker> worker, std::size_t bytes);
-  ~Buffer();
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
+  Request(std::shared_ptr<Connection> connection, int id, Json message, const Buffer* buffer);
+  ~Request();
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
 
-  void* data() const { return memory_->data(); }
-  SharedMemory& memory() const { return *memory_; }
-  void discard() { discarded_ = true; }  // the worker may still be writing to it
+  // True when it is answered, or the worker is lost.
+  bool wait(std::chrono::milliseconds at_most);
+  double progress();
+  // Gives it up, and waits a moment for the worker to do so. True where it was fulfilled all the same.
+  bool cancel();
+  // Whether the worker may be using the buffer.
+  bool holds_buffer();
+  // Throws WorkerError.
+  Json result();
 
  private:
-  std::shared_ptr<Worker> worker_;
-  std::unique_ptr<SharedMemory> memory_;
-  bool discarded_ = false;
+  std::shared_ptr<Connection> connection_;
+  const int id_;
+  Connection::Reply reply_;
 };
 
+// Any thread may call any member.
 class Worker {
  public:
-  Worker() = default;
+  Worker() : pool_(std::make_shared<BufferPool>()) {}
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Sends a request and waits for its answer, starting the worker if need be. `buffer` may be null. Any
-  // thread. Throws WorkerError, or Cancelled once `aborted` returns true.
-  Json ask(Json request, Buffer* buffer, const Aborted& aborted, const Progress& progress = {});
+  const std::shared_ptr<BufferPool>& pool() const { return pool_; }
 
-  // Whether a request would be sent at once: nobody has to wait for a worker that starts.
+  // Sends a request and starts the worker if there is none. Waits for nothing. `buffer` may be null. Throws
+  // WorkerError.
+  std::unique_ptr<Request> send(Json message, const Buffer* buffer = nullptr);
+
+  // Sends a request and waits for its answer. Throws WorkerError, or Cancelled once `aborted`, which is
+  // called every 10 ms, returns true. The buffer is discarded where the worker may still use it.
+  Json ask(Json message, Buffer* buffer, const Aborted& aborted, const Progress& progress = {});
+
+  // Whether a request is sent at once: nobody has to wait for a worker that starts.
   bool is_ready();
-
-  // How many worker processes there have been: what one was told, the next does not know.
+  // How many worker processes there have been: each knows only what it was told itself.
   int count();
-
-  // Gives memory back: idle buffers, and the models that the worker has read. Waits for nothing.
+  // Frees idle buffers, and the models in the worker. Waits for nothing.
   void purge();
 
  private:
-  friend class Buffer;
-  struct Pending;
-  struct Connection;
+  static void leave_to_parent(std::shared_ptr<Connection> connection);
 
-  static bool has_died_idle(const Connection& connection);
-  std::shared_ptr<Connection> connect();
-  void send(Connection& connection, Json& request, Buffer* buffer);
-  static void forget(Connection& connection, const SharedMemory& piece);
-  void read_once(Connection& connection, std::unique_lock<std::mutex>& lock);
-  void receive(Connection& connection, const Json& message);
-
-  std::unique_ptr<SharedMemory> borrow(std::size_t bytes);
-  void give_back(std::unique_ptr<SharedMemory> memory, bool discarded);
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  const std::shared_ptr<BufferPool> pool_;
+  std::mutex mutex_;  // of what follows
   std::shared_ptr<Connection> connection_;
   int next_request_ = 1;
   int count_ = 0;
-  std::vector<std::unique_ptr<SharedMemory>> idle_;  // the pool, the latest used last
 };
 
-// The process's worker; made on first use.
+// The process's worker; made on first use. Any thread.
 std::shared_ptr<Worker> worker();
 
-// Lets go of what the process and its worker keep for later, if there is a worker.
+// Frees what the process and its worker keep for later, if there is a worker. Any thread.
 void purge_worker();
 
-// Ends the worker if there is one, when nobody uses it any more.
+// Ends the worker if there is one, when nobody uses it any more. Any thread.
 void end_worker();
 
 }  // namespace copycat

@@ -5,19 +5,18 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
 #include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 extern char** environ;
@@ -25,8 +24,10 @@ extern char** environ;
 namespace copycat {
 namespace {
 
-constexpr int kWorkerSocket = 3;             // the descriptor under which the worker finds its end
-constexpr int kPatienceMilliseconds = 2000;  // from the closed socket to the kill
+constexpr int kWorkerSocket = 3;  // the descriptor under which the worker finds its end
+constexpr std::chrono::seconds kPatience{
+    4};  // from the shut socket to the kill; the worker needs 1.5 at most
+constexpr std::chrono::milliseconds kReapInterval{5};
 
 // The host's own libraries and its own Python must not reach the worker.
 bool is_passed_on(std::string_view entry) {
@@ -47,49 +48,19 @@ std::vector<char*> cleaned_environment() {
   return kept;
 }
 
-// Above the standard descriptors, so that moving it to its place in the worker never meets itself.
-int moved_up(int descriptor) {
-  const int moved = fcntl(descriptor, F_DUPFD_CLOEXEC, 10);
-  close(descriptor);
-  return moved;
-}
-
-void open_socket_pair(int ends[2]) {
-#ifdef SOCK_CLOEXEC
-  constexpr int kKind = SOCK_STREAM | SOCK_CLOEXEC;
-#else
-  constexpr int kKind = SOCK_STREAM;
-#endif
-  if (socketpair(AF_UNIX, kKind, 0, ends) != 0)
-    throw std::runtime_error(std::string("no socket for the worker: ") + std::strerror(errno));
-  for (int i = 0; i < 2; ++i) ends[i] = moved_up(ends[i]);
-#ifdef SO_NOSIGPIPE
-  const int on = 1;
-  setsockopt(ends[0], SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
-#endif
-}
-
-int open_error_output() {
-#ifdef __linux__
-  const int descriptor = memfd_create("copycat-worker-errors", MFD_CLOEXEC);
-  if (descriptor >= 0) {
-    const int moved = moved_up(descriptor);
-    fcntl(moved, F_SETFL, O_APPEND);
-    return moved;
+// Attributes and actions of a spawn; freed on destruction.
+struct Spawn {
+  Spawn() {
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
   }
-#endif
-  return -1;
-}
-
-// Waits for the child without ever blocking for good; true when it is gone (or was never ours to wait for).
-bool reap(pid_t pid, int milliseconds) {
-  for (int waited = 0;; waited += 10) {
-    const pid_t gone = waitpid(pid, nullptr, WNOHANG);
-    if (gone == pid || (gone < 0 && errno != EINTR)) return true;
-    if (waited >= milliseconds) return false;
-    usleep(10000);
+  ~Spawn() {
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
   }
-}
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+};
 
 }  // namespace
 
@@ -116,12 +87,12 @@ std::string find_interpreter() {
   } else {
     origin = resources_directory() + "/python.txt";
     std::ifstream file(origin);
+    if (!file && errno != ENOENT) throw std::runtime_error(with_reason(origin + " cannot be read", errno));
     std::getline(file, path);
     if (path.empty())
       throw std::runtime_error(
           "copycat does not know its Python: run \"copycat ofx install\", or set COPYCAT_PYTHON to the "
-          "interpreter that "
-          "has copycat");
+          "interpreter that has copycat");
   }
   if (access(path.c_str(), X_OK) != 0)
     throw std::runtime_error("copycat's Python \"" + path + "\" (from " + origin + ") cannot be run: " +
@@ -131,77 +102,75 @@ std::string find_interpreter() {
 
 WorkerProcess::WorkerProcess() : owner_(getpid()) {
   const std::string interpreter = find_interpreter();
-  int ends[2];
-  open_socket_pair(ends);
-  socket_ = ends[0];
-  error_output_ = open_error_output();
+  DescriptorPair sockets = open_socket_pair();
+  DescriptorPair pipe = open_pipe();
+  fcntl(pipe.first.number(), F_SETFL, O_NONBLOCK);
 
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], kWorkerSocket);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  if (error_output_ >= 0) posix_spawn_file_actions_adddup2(&actions, error_output_, 2);
-  posix_spawn_file_actions_adddup2(&actions, 2, 1);  // a host's standard output may carry a picture
+  Spawn spawn;
+  posix_spawn_file_actions_adddup2(&spawn.actions, sockets.second.number(), kWorkerSocket);
+  posix_spawn_file_actions_addopen(&spawn.actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&spawn.actions, pipe.second.number(), 2);
+  posix_spawn_file_actions_adddup2(&spawn.actions, 2, 1);  // a host's standard output may carry a picture
 
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
   sigset_t none, all;
   sigemptyset(&none);
   sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &all);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes,
+  posix_spawnattr_setsigmask(&spawn.attributes, &none);
+  posix_spawnattr_setsigdefault(&spawn.attributes, &all);
+  posix_spawnattr_setpgroup(&spawn.attributes, 0);
+  posix_spawnattr_setflags(&spawn.attributes,
                            POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
 
   std::string arguments[] = {interpreter, "-P", "-m", "copycat.worker", std::to_string(kWorkerSocket)};
   std::vector<char*> argv;
   for (auto& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
-  const int failed = posix_spawn(&pid_, interpreter.c_str(), &actions, &attributes, argv.data(),
+  const int failed = posix_spawn(&pid_, interpreter.c_str(), &spawn.actions, &spawn.attributes, argv.data(),
                                  cleaned_environment().data());
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  close(ends[1]);
   if (failed) {
-    close(socket_);
-    if (error_output_ >= 0) close(error_output_);
-    throw std::runtime_error("copycat's Python \"" + interpreter +
-                             "\" cannot be started: " + std::strerror(failed));
+    pid_ = -1;
+    throw std::runtime_error(
+        with_reason("copycat's Python \"" + interpreter + "\" cannot be started", failed));
   }
+  socket_ = std::move(sockets.first);
+  errors_ = std::move(pipe.first);
 }
 
 WorkerProcess::~WorkerProcess() {
-  close(socket_);
-  if (is_ours() && !reap(pid_, kPatienceMilliseconds)) {
-    ::kill(pid_, SIGKILL);
-    reap(pid_, kPatienceMilliseconds);
-  }
-  if (error_output_ >= 0) close(error_output_);
+  if (!is_ours()) return;
+  shutdown(socket_.number(), SHUT_RDWR);  // a process that the host forked may hold the socket open
+  if (reap_within(kPatience)) return;
+  kill();
+  reap_within(kPatience);
 }
-
-bool WorkerProcess::has_ended() const { return waitpid(pid_, nullptr, WNOHANG) != 0; }
 
 bool WorkerProcess::is_ours() const { return owner_ == getpid(); }
 
-void WorkerProcess::kill() const {
-  // Only while it is our child and not yet waited for: else the number may be another process by now.
-  if (is_ours() && waitpid(pid_, nullptr, WNOHANG) == 0) ::kill(pid_, SIGKILL);
+bool WorkerProcess::has_ended() {
+  std::lock_guard lock(mutex_);
+  return reap();
 }
 
-std::string WorkerProcess::last_words() const {
-  if (error_output_ < 0) return {};
-  struct stat status{};
-  if (fstat(error_output_, &status) != 0 || status.st_size == 0) return {};
-  char tail[2048];
-  const off_t start =
-      status.st_size > static_cast<off_t>(sizeof tail) ? status.st_size - static_cast<off_t>(sizeof tail) : 0;
-  const ssize_t got = pread(error_output_, tail, sizeof tail, start);
-  if (got <= 0) return {};
-  std::string text(tail, static_cast<std::size_t>(got));
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  const auto line = text.rfind('\n');
-  return line == std::string::npos ? text : text.substr(line + 1);
+void WorkerProcess::kill() {
+  std::lock_guard lock(mutex_);
+  if (is_ours() && !reap()) ::kill(pid_, SIGKILL);
+}
+
+// Under the mutex. Whether the process has ended; it is waited for once, and a host may have done so.
+bool WorkerProcess::reap() {
+  if (pid_ < 0) return true;
+  const pid_t ended = waitpid(pid_, nullptr, WNOHANG);
+  if (ended == pid_ || (ended < 0 && errno != EINTR)) pid_ = -1;
+  return pid_ < 0;
+}
+
+bool WorkerProcess::reap_within(std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (!has_ended()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(kReapInterval);
+  }
+  return true;
 }
 
 }  // namespace copycat

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from copycat.worker import protocol
-from copycat.worker.server import serve
 
 
 class StandInModel:
@@ -62,6 +61,8 @@ def main() -> None:
     if how:
         misbehave(descriptor, how)
     else:
+        from copycat.worker.server import serve  # takes a second
+
         serve(descriptor, load)
 
 
