@@ -1,1 +1,1 @@
-"""One file per question; each prints a table, and the command line that makes it again."""
+"""One file per question; each prints a table and writes a result (``benchmarks.record``)."""

@@ -1,12 +1,11 @@
-"""How fast are our 3x3 convolutions on the CPU? Forward and both gradients against torch's, and against multiplying.
+"""How fast are our 3x3 convolutions on the CPU? Forward and both gradients, against torch's and a matrix product.
 
     python -m benchmarks.bench_conv3x3 [--dtypes bfloat16,float32] [--sizes Small,Medium,Large] [--threads 1]
         [--json FILE]
 
-The convolutions of a training step of five crops of 128 pixels. `of matrix rate` is what the definition would have to
-multiply, over the time, in relation to what torch's matrix product of 1024 x 1024 does in the same run: above 100 %, no
-convolution that multiplies as often as the definition could be as fast. Medians; with one thread, of CPU time, ours and
-torch's by turns.
+The convolutions of a training step of five crops of 128 pixels. `of matrix rate` relates the multiplications of the
+definition per second to those of torch's matrix product of 1024 x 1024 in the same run: above 100 %, no direct
+convolution could be as fast. Medians, ours and torch's in turns; CPU time if there is one thread.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ def medians(clock: Callable[[], float], *calls: Callable[[], object]) -> list[fl
     """Milliseconds of each call."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(ROUNDS + 2):
-        for call, seen in zip(calls, times, strict=True):
+        for call, samples in zip(calls, times, strict=True):
             before = clock()
             call()
-            seen.append((clock() - before) * 1e3)
-    return [statistics.median(seen[2:]) for seen in times]
+            samples.append((clock() - before) * 1e3)
+    return [statistics.median(samples[2:]) for samples in times]
 
 
 def noise(dtype: torch.dtype, *shape: int) -> Tensor:
@@ -43,14 +42,14 @@ def noise(dtype: torch.dtype, *shape: int) -> Tensor:
 
 
 def row(dtype: torch.dtype, channels: int, side: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Milliseconds, ours and torch's, of the convolution of a gated block: C -> 2C."""
+    """Milliseconds of a gated block's convolution C -> 2C, ours and torch's."""
     wide = 2 * channels
     x, flow = noise(dtype, BATCH, channels, side, side), noise(dtype, BATCH, wide, side, side)
     weight, bias = noise(dtype, wide, channels, 3, 3), torch.randn(wide).to(dtype)
 
-    def gradients(*wanted: bool) -> object:
+    def gradients(*mask: bool) -> object:
         return torch.ops.aten.convolution_backward(
-            flow, x, weight, [wide], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, list(wanted)
+            flow, x, weight, [wide], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, list(mask)
         )
 
     names = ("forward", "forward, torch", "input", "input, torch", "weight", "weight, torch")
@@ -90,13 +89,13 @@ def main() -> None:
         for size in asked.sizes.split(","):
             for level, channels in enumerate(ROWS[size].widths):
                 side = CROP // 2 >> level
-                made = row(dtype, channels, side, clock)
+                times_of = row(dtype, channels, side, clock)
                 flops = 2 * BATCH * side**2 * 9 * channels * 2 * channels / 1e6
                 ours, theirs = (
-                    sum(t for n, t in made.items() if ("torch" in n) == is_torch) for is_torch in (False, True)
+                    sum(t for n, t in times_of.items() if ("torch" in n) == is_torch) for is_torch in (False, True)
                 )
                 parts = [
-                    f"{made[n]:6.2f} / {made[f'{n}, torch']:6.2f} ({made[f'{n}, torch'] / made[n]:.2f})"
+                    f"{times_of[n]:6.2f} / {times_of[f'{n}, torch']:6.2f} ({times_of[f'{n}, torch'] / times_of[n]:.2f})"
                     for n in ("forward", "input", "weight")
                 ]
                 print(
@@ -105,7 +104,7 @@ def main() -> None:
                     flush=True,
                 )
                 case = {"dtype": str(dtype)[6:], "size": size, "channels": channels, "side": side}
-                rows.append({**case, "threads": asked.threads, **made, "ratio": theirs / ours})
+                rows.append({**case, "threads": asked.threads, **times_of, "ratio": theirs / ours})
                 rows[-1]["of_matrix_rate"] = 3 * flops / ours / rate
                 record.write("bench_conv3x3", rows, asked.json)
 

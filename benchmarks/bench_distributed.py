@@ -1,11 +1,11 @@
-"""What do several processes bring? The time of a training step, alone and together, on this machine.
+"""What do several processes gain? The time of a training step, alone and together, on this machine.
 
     python -m benchmarks.bench_distributed [--sizes Small,Medium] [--crops 128] [--processes 1x2,1x1,2x1] [--steps 40]
         [--json FILE]
 
-``2x1`` are two processes of one thread each. T1 through the real command line, a step of five crops; the median time
-between two steps that the run's summary has, without the first quarter. Where the processes share a processor, as
-here, what is measured is what the parts cost besides the arithmetic; more machines are what it is made for.
+``2x1`` are two processes of one thread each. T1 through the real command line, five crops in a step; the median time
+between the steps of the ``.summary`` without its first quarter. Processes that share a processor show the cost of
+working together, not the gain of more machines.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ CHANNELS = ("R", "G", "B")
 
 
 def random_model(folder: Path, size: str) -> Path:
-    """A .cat whose every weight counts."""
+    """A .cat without zero weights."""
     encoding = ops.Encoding((0.0,) * 3, (0.5,) * 3, (0.29,) * 3)
     header = cat.ModelHeader(
         row=ROWS[size],
@@ -66,7 +66,7 @@ def picture(resolution: str, seed: int = 0) -> np.ndarray:
 
 
 def median_seconds(call: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Median seconds of a call by the wall and of the CPU (all threads), after one call that warms up."""
+    """Median wall and CPU seconds (all threads) of a call, after a warm-up call."""
     times = []
     for _ in range(rounds + 1):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -77,7 +77,7 @@ def median_seconds(call: Callable[[], object], rounds: int) -> tuple[float, floa
 
 
 def compute(model: Model, resolution: str, tile_size: int, rounds: int) -> dict[str, float]:
-    """One frame, from where the device wants it to where it leaves it."""
+    """One frame, from memory of the device to memory of the device."""
     on_device = torch.from_numpy(picture(resolution)).movedim(-1, 0).to(model.device)
 
     def frame() -> None:
@@ -133,7 +133,7 @@ _PRECISION = {True: "half", False: "float32"}
 
 
 def one_row(asked: dict[str, object]) -> dict[str, float]:
-    """What the process of a row does."""
+    """The work of a row's process."""
     torch.set_num_threads(int(str(asked["threads"])))
     torch.backends.cudnn.benchmark = bool(asked["autotune"])
     with tempfile.TemporaryDirectory() as name:

@@ -1,14 +1,14 @@
-"""How fast are the kernels? Time, bytes moved against copying, and ratios to what one would use without them.
+"""How fast are the kernels? Time, bandwidth against copying, and ratios to the alternatives.
 
     python -m benchmarks.bench_kernels [--device cpu|cuda] [--only crops,downsize] [--no-compile] [--threads N]
         [--json FILE]
 
 Each row is the median over calls on rotating buffers that together exceed the caches. `copy` is the share of the
 bandwidth that a plain copy reaches in the same run (bytes read and written, both counted; for banks in pinned host
-memory: of a copy from there to the GPU, bytes read). The others are our time against theirs: above 1, ours is faster.
+memory: of a copy from there to the GPU, bytes read). The other columns are ratios: above 1, ours is faster.
 On a GPU several calls are recorded as a CUDA graph and its replays are timed with events, ours and theirs alike, so
-that no launch from Python counts. On the CPU it is the process's CPU time (all threads), which other programs on the
-machine disturb less than the wall.
+that no launch from Python counts. On the CPU it is the process's CPU time (all threads), which other programs disturb
+less than wall time.
 """
 
 import argparse
@@ -102,7 +102,7 @@ class Bench:
             yield len(times)
 
     def row(self, name: str, moved: int, ours: Call, *, rate: float = 0.0, **others: Call | None) -> None:
-        """Adds and prints a row; `moved` is in bytes, `rate` the GB/s to compare with where it is not the copy's."""
+        """Adds and prints a row; `moved` is in bytes, `rate` the GB/s to compare with instead of the copy's."""
         torch.compiler.reset()  # the functions of other rows do not count towards the compiler's limit
         mine = self.time(ours)
         speed = moved / mine / 1e6
@@ -160,9 +160,9 @@ def crops(bench: Bench, batch: int) -> None:
             return ((x - mean) / std).to(torch.bfloat16, memory_format=torch.channels_last)
 
         def cut(i: int) -> list[Tensor]:
-            places = [((i + b) * 97 % (height - size), (i + b) * 131 % (width - size)) for b in range(batch)]
+            corners = [((i + b) * 97 % (height - size), (i + b) * 131 % (width - size)) for b in range(batch)]
             return [
-                torch.stack([bank[b % frames, y : y + size, x : x + size] for b, (y, x) in enumerate(places)])
+                torch.stack([bank[b % frames, y : y + size, x : x + size] for b, (y, x) in enumerate(corners)])
                 for bank in banks
             ]
 
@@ -219,7 +219,7 @@ def downsizing(bench: Bench, dtype: torch.dtype) -> None:
     banks = list(pictures(bench, dtype))
     for factor in (2, 4):
         moved = banks[0].nbytes + banks[0].nbytes // factor**2
-        # Ours and OpenCV's results go to memory of an earlier call: fresh pages would cost more than the averages.
+        # Ours and OpenCV's results go into memory of an earlier call: fresh pages would cost more than averaging.
         out = ops.downsize(banks[0], factor)
         opencv = openimageio = None
         if bench.device.type == "cpu" and dtype != torch.float16:
@@ -231,10 +231,10 @@ def downsizing(bench: Bench, dtype: torch.dtype) -> None:
             arrays = [bank[0].numpy() for bank in banks]
             buffers = [OpenImageIO.ImageBuf(array) for array in arrays]
             size = (UHD[1] // factor, UHD[0] // factor)
-            place = out[0].clone().numpy()
+            target = out[0].clone().numpy()
 
-            def opencv(i: int, arrays: list = arrays, size: tuple = size, place: object = place) -> None:
-                cv2.resize(arrays[i % 4], size, dst=place, interpolation=cv2.INTER_AREA)
+            def opencv(i: int, arrays: list = arrays, size: tuple = size, target: object = target) -> None:
+                cv2.resize(arrays[i % 4], size, dst=target, interpolation=cv2.INTER_AREA)
 
             def openimageio(i: int, buffers: list = buffers, size: tuple = size) -> None:
                 OpenImageIO.ImageBufAlgo.resize(
@@ -304,7 +304,7 @@ def moments(bench: Bench, dtype: torch.dtype) -> None:
 
 
 def blocks(bench: Bench, pixels: int, channels: int) -> None:
-    """What lies between the convolutions of a gated block: a Medium step of 16 crops of 256 has these sizes."""
+    """The operators between the convolutions of a gated block, in the sizes of a step of 16 crops of 256."""
 
     def noise(*shape: int) -> Tensor:
         return torch.randn(shape, device=bench.device).to(torch.bfloat16)
@@ -358,25 +358,25 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     bench = Bench(arguments.device, arguments.seconds, arguments.compile)
-    wanted = arguments.only.split(",")
+    rows = arguments.only.split(",")
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
     print(f"{name}; copying moves {bench.copy:.1f} GB/s; {ops.build_info()}")
     with torch.inference_mode():
         for pixels, channels in ((262144, 48), (65536, 96), (16384, 192), (4096, 384)):
-            if "blocks" in wanted:
+            if "blocks" in rows:
                 blocks(bench, pixels, channels)
         for batch in (16,) if arguments.device == "cpu" else (16, 512):
-            if "crops" in wanted:
+            if "crops" in rows:
                 crops(bench, batch)
-            if "crops" in wanted and arguments.device == "cuda":
+            if "crops" in rows and arguments.device == "cuda":
                 crops_of_pinned_banks(bench, batch)
         for dtype in (torch.float32, torch.float16, torch.uint8):
-            if "downsize" in wanted:
+            if "downsize" in rows:
                 downsizing(bench, dtype)
-        if "encoding" in wanted:
+        if "encoding" in rows:
             encoding(bench)
         for dtype in (torch.float32, torch.float16):
-            if "statistics" in wanted:
+            if "statistics" in rows:
                 moments(bench, dtype)
     copying = Row("copying", 0.0, bench.copy, 1.0)
     rows = [asdict(row) | {"threads": arguments.threads} for row in (copying, *bench.rows)]

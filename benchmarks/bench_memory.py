@@ -1,9 +1,9 @@
-"""What a process gains, and what it costs, when it keeps freed memory (``copycat.data.memory.keep_memory``).
+"""Gain and cost of keeping freed memory in the process (``copycat.data.memory.keep_memory``).
 
     python -m benchmarks.bench_memory [--rounds N] [--threads N] [--json FILE]
 
-Each case runs in processes of its own, by turns with and without, on the CPU: training steps of five crops, and the
-inference of an HD frame in one piece. CPU time, page faults and the process's peak memory; medians over the rounds.
+Each case runs in processes of its own, with and without in turns, on the CPU: training steps of five crops, and the
+inference of a whole HD frame. CPU time, page faults and the process's peak memory; medians over the rounds.
 """
 
 import argparse
@@ -36,7 +36,7 @@ CASES = {
 
 
 def work(size: str, crop: int) -> Callable[[], object]:
-    """A training step, or the inference of a frame where there is no crop."""
+    """A training step, or the inference of a frame if ``crop`` is 0."""
     if crop:
         return Ours(size, crop, 5, synthetic(CPU), CPU).step
     network, frame = Network(ROWS[size], 3, (0, 1, 2)).bfloat16(), torch.rand(3, 1080, 1920)

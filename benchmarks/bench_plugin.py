@@ -1,7 +1,7 @@
-"""What does the way through plugin and worker cost, beyond the network's own time, and how fast are pairs handed over?
+"""How much time do plugin and worker add to the network's own, and how fast are pairs handed over?
 
-Runs the real plugin and the real worker in the test host. The model is a stand-in that does next to nothing, or the one
-of ``--model``; its own time is measured around the call inside the worker and taken off.
+Runs the real plugin and the real worker in the test host. The model is a stand-in that does next to nothing, or
+``--model``; its own time is measured around the call inside the worker and subtracted.
 
     python -m benchmarks.bench_plugin [--model FILE.cat] [--renders 20] [--json FILE]
 """
@@ -39,10 +39,10 @@ class Timed:
         self.model, self.channels_in, self.channels_out = model, model.channels_in, model.channels_out
     def __call__(self, planes, **options):
         started = time.perf_counter()
-        made = self.model(planes, **options)
+        result = self.model(planes, **options)
         with open({times!r}, "a") as stream:
             print(time.perf_counter() - started, file=stream)
-        return made
+        return result
 
 class Nothing:
     channels_in = channels_out = ("R", "G", "B")
@@ -143,7 +143,7 @@ def main() -> None:
             print(f"  {name:10} {what:20} {value:10.2f}")
     beyond, rate = found["render"]["beyond ms"], found["hand over"]["median GB/s"]
     print(f"  beyond the network: {beyond / LIMIT_MILLISECONDS:.2f} of the {LIMIT_MILLISECONDS:.0f} ms allowed")
-    print(f"  handing over: {rate / LIMIT_GIGABYTES:.2f} times the {LIMIT_GIGABYTES:.0f} GB/s wanted")
+    print(f"  handing over: {rate / LIMIT_GIGABYTES:.2f} times the {LIMIT_GIGABYTES:.0f} GB/s required")
     record.write("bench_plugin", [{"part": name, **found[name]} for name in ("render", "hand over")], options.json)
 
 

@@ -4,13 +4,13 @@
         [--batches 5] [--threads 1,2] [--steps N] [--autotune] [--products]
         [--json FILE]
 
-The other loop is what a user would write: ordinary parameters under torch.autocast in bfloat16, torch.optim.AdamW as it
-comes, an average per parameter, crops cut with numpy in a torch DataLoader; the loss and the network's weights are the
-same. The two take turns, a round of steps each, and medians over the rounds are compared. On the CPU the ratio
-is that of the process's CPU time, which other programs on the machine disturb less than the wall; on a GPU that of the
-wall time between two waits for the device. There, two shares are added: how much of our loop's time the GPU is busy
-(from a profile; losses are read back each second, as in a training), and the network's arithmetic, forward and
-backward, against the rate of a large bfloat16 matrix product in the same run; and the kernels that take the most time.
+The other loop is what a user would write: ordinary parameters under torch.autocast in bfloat16, torch.optim.AdamW, an
+average per parameter, crops cut with numpy in a torch DataLoader; loss and initial weights are the same. The two take
+turns, a round of steps each; medians over the rounds are compared. On the CPU the ratio is that of the process's CPU
+time, which other programs disturb less than wall time; on a GPU that of the wall time between two synchronisations. A
+GPU adds two shares: how much of our loop's time the GPU is busy (from a profile; losses are read back each second, as
+in a training), and the network's arithmetic, forward and backward, against the rate of a large bfloat16 matrix product
+in the same run; and the kernels that take the most time.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def synthetic(device: torch.device) -> Dataset:
 
 
 def with_products(network: nn.Module) -> None:
-    """Makes matrix products of a network's 1x1 convolutions: cuBLAS adds the bias on the way, cuDNN in another pass."""
+    """Turns 1x1 convolutions into matrix products: cuBLAS adds the bias in the same pass, cuDNN in another."""
 
     def product(convolution: nn.Conv2d, x: Tensor) -> Tensor:
         return linear(x.permute(0, 2, 3, 1), convolution.weight.flatten(1), convolution.bias).permute(0, 3, 1, 2)
@@ -242,11 +242,10 @@ def timed(step: Callable[[], None], steps: int, device: torch.device) -> tuple[f
 
 
 def profiled(step: Callable[[], None], steps: int, device: torch.device) -> tuple[float, dict[str, float]]:
-    """What the GPU does in some steps.
+    """How a GPU spends some steps.
 
     Returns:
-        The share of the time from the first to the last thing that it does in which it does something, and the kernels
-        that take the most time, in milliseconds of a step.
+        The busy share of the time from its first to its last operation, and the slowest kernels, in ms a step.
     """
     torch.cuda.synchronize(device)
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -260,7 +259,7 @@ def profiled(step: Callable[[], None], steps: int, device: torch.device) -> tupl
             spans.append((start, end))
             kernels[event.name] += (end - start) / 1e3 / steps
     if not spans:
-        return float("nan"), {}  # the driver lets nobody but root look
+        return float("nan"), {}  # the driver lets only root profile
     spans.sort()
     busy, until = 0.0, spans[0][0]
     for start, end in spans:
@@ -306,7 +305,7 @@ def measure(
     torch.set_num_threads(threads)
     steps = 20 if device.type == "cuda" else 1
     loops: list[Ours | Plain] = []
-    for kind in (partial(Ours, products=products), Plain):  # ours is recorded before the other's workers are there
+    for kind in (partial(Ours, products=products), Plain):  # ours is recorded before the other's workers start
         loops.append(kind(size, crop, batch, data, device))
         timed(loops[-1].step, max(2, steps // 2), device)  # warm up
     times: list[list[tuple[float, float]]] = [[], []]

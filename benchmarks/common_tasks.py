@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.common_tasks t1`` (or t2, or ``paintout --shots DIR``) trains with each seed in two threads,
 renders the held-out frames with ``copycat infer``, and prints the scores, those of doing nothing, the CPU time of the
-training's whole process tree and the exact commands. What no option names is the default. ``flicker`` is that of five
-consecutive frames (``benchmarks.flicker``), of a real shot that of all held-out frames.
-``--seconds`` limits the wall time of the training instead, for a GPU; ``benchmarks.peers`` runs other tools like this.
+training's whole process tree and the exact commands. Options that are not named have their defaults. ``flicker`` is
+that of five consecutive frames (``benchmarks.flicker``), on a real shot of all held-out frames. ``--seconds`` limits
+the wall time of the training instead, for a GPU. ``benchmarks.peers`` runs other tools in the same way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmarks.tasks import NEIGHBOURS, build, build_frames
 
 # The tasks, and the CPU-seconds of their training.
 BUDGET = {"t1": 600.0, "t2": 300.0, "paintout": 300.0}
-# Start-up counts too, so a little less than the budget is asked for.
+# Start-up counts too, so the training gets a little less than the budget.
 RESERVE = 14.0
 KNOBS = "--model-size Small --crop-size 128 --image-interval 1000 --checkpoint-interval 100000"
 
@@ -38,9 +38,9 @@ def run(task: Path, minutes: float, seed: int, knobs: str, out: Path) -> dict[st
     """Trains and renders once; returns the scores, the steps and the seconds that the training took.
 
     Args:
-        task: what ``build`` made.
-        minutes: of wall time for the training, without its start.
-        seed: of the training.
+        task: the folder that ``build`` returns.
+        minutes: wall time of the training, without its start.
+        seed: the knob Seed.
         knobs: options of copycat train.
         out: an empty directory.
     """
@@ -53,28 +53,28 @@ def run(task: Path, minutes: float, seed: int, knobs: str, out: Path) -> dict[st
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     model = max(out.glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
 
-    def render(frames: Path, made: Path) -> None:
-        _call([sys.executable, "-m", "copycat", "infer", str(model), str(frames), str(made / "%04d.png")])
+    def render(frames: Path, rendered: Path) -> None:
+        _call([sys.executable, "-m", "copycat", "infer", str(model), str(frames), str(rendered / "%04d.png")])
 
     steps = float(model.stem.split("_")[-1])
     return {**scores(task, out, render), "steps": steps, "cpu_seconds": cpu, "wall_seconds": wall}
 
 
 def scores(task: Path, out: Path, render: Callable[[Path, Path], None]) -> dict[str, float]:
-    """Renders the held-out frames and, where there are none among these, neighbours; scores them.
+    """Renders and scores the held-out frames, and neighbouring frames for the flicker if these have none.
 
     Args:
-        task: what ``build`` made.
-        out: where to render to.
-        render: is given a directory of frames and one for its results, which get the frames' names.
+        task: the folder that ``build`` returns.
+        out: folder for the results.
+        render: called with a directory of frames and one for the results, which get the frames' names.
     """
-    run, made = task / "test", out / "made"
-    render(run / "src", made)
-    found = score(made, run)
+    run, rendered = task / "test", out / "rendered"
+    render(run / "src", rendered)
+    found = score(rendered, run)
     if task.name in NEIGHBOURS:
-        run, made = build_frames(task.name, NEIGHBOURS[task.name], task / "neighbours"), out / "run"
-        render(run / "src", made)
-    return found | {"flicker": flicker8(made, run)}
+        run, rendered = build_frames(task.name, NEIGHBOURS[task.name], task / "neighbours"), out / "run"
+        render(run / "src", rendered)
+    return found | {"flicker": flicker8(rendered, run)}
 
 
 def _call(command: list[str]) -> None:
@@ -83,17 +83,17 @@ def _call(command: list[str]) -> None:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What every tool is asked."""
+    """Options of every tool."""
     parser.add_argument("task", choices=list(BUDGET))
     parser.add_argument("--shots", type=Path, help="directory with the real shots")
     parser.add_argument("--budget", type=float, help=f"CPU-seconds of the training ({BUDGET})")
     parser.add_argument("--seconds", type=float, help="wall seconds of the training instead")
     record.add_option(parser)
-    parser.add_argument("--frames", type=Path, default=Path("build/tasks"), help="where the task is built")
+    parser.add_argument("--frames", type=Path, default=Path("build/tasks"), help="folder of the built tasks")
 
 
 def main() -> None:
-    """Prints a row for doing nothing, one per seed and the mean."""
+    """Prints and records a row for doing nothing, one per seed, and the mean."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

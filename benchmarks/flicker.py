@@ -1,9 +1,8 @@
 """Flicker: how much a result's error changes from frame to frame where the picture stands still.
 
 The warping error of Lai et al. (Learning Blind Video Temporal Consistency, ECCV 2018) compares a frame with its
-neighbour after optical flow. Here only those pixels count where the shot does not move, so that the flow is zero and
-cannot be wrong, and the *error* against the truth is compared and not the result, so that the grain and the light that
-the truth itself changes are no flicker.
+neighbour after optical flow. Here only still pixels count, where the flow is zero and cannot be wrong, and the *error*
+against the truth is compared, not the result, so that changes of grain and light in the truth are no flicker.
 """
 
 from __future__ import annotations
@@ -14,33 +13,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Neighbouring frames are still where the means of 5 x 5 pixels differ by less than this in every channel, peak 255:
-# the means of ordinary grain do, those of an edge that moves by half a pixel do not.
+# Pixels are still if the means of 5 x 5 pixels differ by less than this in every channel, peak 255: those of ordinary
+# grain do, those of an edge that moves by half a pixel do not.
 STILL = 2.0
 _WINDOW = 5
 
 
 class Frame(NamedTuple):
-    """A frame of the Input, its result and the truth, each [H, W, C] with peak 255, channels in any but one order."""
+    """A frame of the Input, its result and the truth, each [H, W, C] with peak 255 and channels in the same order."""
 
     plate: np.ndarray
-    made: np.ndarray
+    result: np.ndarray
     truth: np.ndarray
 
 
 def neighbours(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Frame numbers that follow each other, of ascending ones with gaps."""
+    """Pairs of consecutive frame numbers, from ascending numbers with gaps."""
     return [(a, b) for a, b in pairwise(numbers) if b == a + 1]
 
 
 def flicker(pairs: Iterable[tuple[Frame, Frame]]) -> float:
-    """Mean over neighbours t, t + 1, still pixels and channels of ``|(made - truth)(t + 1) - (made - truth)(t)|``.
+    """Mean over neighbours t, t + 1, still pixels and channels of ``|(result - truth)(t + 1) - (result - truth)(t)|``.
 
     Args:
         pairs: consecutive frames. A pixel counts where both the plate and the truth are still.
 
     Returns:
-        In 8-bit code values, peak 255; NaN where nothing is still.
+        In 8-bit code values, peak 255; NaN if nothing is still.
     """
     total, count = 0.0, 0
     for before, after in pairs:
@@ -62,4 +61,4 @@ def _still(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _error(frame: Frame) -> np.ndarray:
-    return frame.made.astype(np.float32) - frame.truth.astype(np.float32)
+    return frame.result.astype(np.float32) - frame.truth.astype(np.float32)

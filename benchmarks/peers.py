@@ -1,4 +1,4 @@
-"""The open peers on the common tasks, each trained and rendered by its own command line and scored as copycat is.
+"""The open peers on the common tasks: trained and rendered by their own command lines, scored as copycat is.
 
 ``python -m benchmarks.peers t1 --tool emlcpfx --sources DIR --python THEIRS`` trains with the peer's ``train.py`` until
 the budget is used up (CPU-seconds of its processes; ``--seconds`` of wall time on a GPU), then stops it as Ctrl-C does,
@@ -8,9 +8,8 @@ renders with its ``inference.py``, and prints what ``benchmarks.common_tasks`` p
 - emlcpfx-paintout: the same with its preset Paintout / Cleanup (changed pixels weigh more, L1 + L2, thrice the rate);
 - tpc2233: github.com/tpc2233/tunet.
 
-THEIRS is a Python that has what they import: torch, torchvision, lpips, albumentations, PyYAML. Crops of 256,
-4 a batch, width 16 on a CPU and 64 (their default) on a GPU; what is not named here is the peer's default. They have no
-seed.
+THEIRS is a Python with torch, torchvision, lpips, albumentations and PyYAML. Crops of 256, batches of 4, width 16 on a
+CPU and 64 (their default) on a GPU; everything else is the peer's default. They have no seed.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ TOOLS = ("emlcpfx", "emlcpfx-paintout", "tpc2233")
 # Sections of a peer's configuration file.
 Settings = dict[str, dict[str, Any]]
 
-# Without previews, all of the time goes into the training.
+# No previews: all time goes into the training.
 _SHARED: Settings = {
     "data": {"resolution": 256},
     "training": {"batch_size": 4},
@@ -53,7 +52,7 @@ _GENERAL: Settings = {
     "data": {"overlap_factor": 0.5},
     "model": {"model_type": "msrn"},
     "training": {"predict_residual": True},
-    # It keeps decoded frames and would start its loaders anew for each pass.
+    # It caches decoded frames, and would restart its loaders for each pass.
     "dataloader": {"num_workers": 0},
 }
 _PAINTOUT: Settings = {
@@ -61,7 +60,7 @@ _PAINTOUT: Settings = {
     "mask": {"use_auto_mask": True, "auto_mask_gamma": 0.5, "skip_empty_patches": True},
     "training": {"loss": "weighted", "l1_weight": 0.5, "l2_weight": 0.5, "lpips_weight": 0.0, "lr": 3e-4},
 }
-# It decodes both frames for every crop, which holds up a GPU.
+# It decodes both frames for every crop; a GPU needs loaders beside it.
 _LOADERS: dict[str, Settings] = {"cpu": {"dataloader": {"num_workers": 0}}, "cuda": {"dataloader": {"num_workers": 8}}}
 # Compiling takes emlcpfx one to three minutes, more than a run of two minutes could earn back.
 _ENVIRONMENT = {"TUNET_DISABLE_COMPILE": "1"}
@@ -74,7 +73,7 @@ def settings(tool: str, device: str, frames: Path, out: Path) -> Settings:
         tool: one of ``TOOLS``.
         device: cpu or cuda.
         frames: directory with ``src`` and ``dst``.
-        out: where its model goes.
+        out: folder for its model.
     """
     paths: Settings = {"data": {"src_dir": str(frames / "src"), "dst_dir": str(frames / "dst"), "output_dir": str(out)}}
     own = {"emlcpfx": [_GENERAL], "emlcpfx-paintout": [_GENERAL, _PAINTOUT], "tpc2233": [_LOADERS[device]]}
@@ -86,17 +85,16 @@ def settings(tool: str, device: str, frames: Path, out: Path) -> Settings:
 
 
 def train(command: list[str], sources: Path, log: Path, limit: float, wall: bool) -> dict[str, float]:
-    """Runs a peer's training until the limit is used up; returns its steps and what it took.
+    """Runs a peer's training until the limit is used up; returns its steps, CPU-seconds and wall seconds.
 
     Args:
         command: the command line, run in ``sources``.
         sources: the clone of the repository.
-        log: gets what it prints.
-        limit: CPU-seconds of it and all its children.
-        wall: the limit is wall seconds instead.
+        log: file for its output.
+        limit: CPU-seconds of the process and all its children, or wall seconds if ``wall``.
 
     Raises:
-        RuntimeError: it ended by itself or failed.
+        RuntimeError: the training ended early or failed.
     """
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with log.open("w") as stream:
@@ -118,7 +116,7 @@ def train(command: list[str], sources: Path, log: Path, limit: float, wall: bool
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """CPU time of a living process and of all its children, those that have ended too."""
+    """CPU time of a living process and all its children, ended ones included."""
     total = 0.0
     for member in (process, *process.children(recursive=True)):
         try:
@@ -129,29 +127,29 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def rename_weights(model: Path) -> None:
-    """Gives the weights the names that the peer's inference expects: its training says d_block where that says d."""
+    """Renames the weights as the peer's inference expects them: its training writes d_block where that reads d."""
     checkpoint = torch.load(model, map_location="cpu")
     weights = checkpoint["model_state_dict"]
     checkpoint["model_state_dict"] = {name.replace("_block", ""): value for name, value in weights.items()}
     torch.save(checkpoint, model)
 
 
-def infer(command: list[str], sources: Path, frames: Path, made: Path) -> None:
-    """Renders frames with a peer's own inference, and gives the results the frames' names.
+def infer(command: list[str], sources: Path, frames: Path, rendered: Path) -> None:
+    """Renders frames with a peer's own inference and gives the results the frames' names.
 
     Raises:
-        RuntimeError: there are not as many results as frames.
+        RuntimeError: results are missing.
     """
-    log = made.with_suffix(".log")
+    log = rendered.with_suffix(".log")
     with log.open("w") as stream:
-        words = ["--input_dir", str(frames), "--output_dir", str(made)]
+        words = ["--input_dir", str(frames), "--output_dir", str(rendered)]
         subprocess.run([*command, *words], cwd=sources, stdout=stream, stderr=stream, check=True)
-    # A result's name is the frame's with something put in, the same for all: the order stays.
-    names, results = sorted(frames.glob("*.png")), sorted(made.glob("*.png"))
+    # Every result's name is the frame's with the same insertion, so the order is the same.
+    names, results = sorted(frames.glob("*.png")), sorted(rendered.glob("*.png"))
     if len(results) != len(names):
-        raise RuntimeError(f"{made}: {len(results)} frames instead of {len(names)}; see {log}")
+        raise RuntimeError(f"{rendered}: {len(results)} frames instead of {len(names)}; see {log}")
     for name, result in zip(names, results, strict=True):
-        result.rename(made / name.name)
+        result.rename(rendered / name.name)
 
 
 def main() -> None:
@@ -181,7 +179,7 @@ def main() -> None:
     if asked.tool == "tpc2233":
         rename_weights(model)
     command = [asked.python, "inference.py", "--checkpoint", str(model), "--device", asked.device]
-    figures = scores(task, out, lambda frames, made: infer(command, sources, frames, made)) | figures
+    figures = scores(task, out, lambda frames, rendered: infer(command, sources, frames, rendered)) | figures
 
     head = ["git", "-C", str(sources), "rev-parse", "HEAD"]
     commit = subprocess.run(head, capture_output=True, text=True, check=False).stdout.strip() or "unknown"

@@ -5,12 +5,12 @@ trains and renders the shots of ``benchmarks.shots`` through the real command li
 scores beside doing nothing:
 
 - deblur: PSNR as displayed.
-- repair, paintout: PSNR inside and outside of what was to be repaired, as displayed.
-- highlights: relative error of what is above 1, and the extremes.
+- repair, paintout: PSNR inside and outside the repaired area, as displayed.
+- highlights: relative error of values above 1, and the extremes.
 - matte: mean absolute error beside copying the nearest training frame's alpha.
 
-Each line ends with the flicker (``benchmarks.flicker``) of the held-out frames that are neighbours, in 8-bit values as
-displayed, beside that of the Input (of copying the nearest training frame, for the matte).
+The flicker (``benchmarks.flicker``) is that of neighbouring held-out frames, in 8-bit values as displayed, beside that
+of the Input; for the matte, of copying the nearest training frame.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _everywhere(frame: int) -> slice:
 
 
 def bright(shot: Shot, result: ImageSequence) -> Scores:
-    """Relative error of what is above white (``error_median``, ``error_99``), and the extremes of result and truth."""
+    """Relative error of values above 1 (``error_median``, ``error_99``), and the extremes of result and truth."""
     errors, extremes = [], []
     for frame in shot.held_out:
         ours, truth = (read_frame(s.path(frame), RGB).pixels.astype(np.float64) for s in (result, shot.truth))
@@ -132,16 +132,16 @@ def mean_flicker(shot: Shot, frame: Callable[[int], Frame]) -> float:
 
 
 def work(out: Path, shot: Shot, knobs: Sequence[str]) -> tuple[ImageSequence, float]:
-    """Trains and renders through the command line; returns the result and the CPU seconds of the training."""
+    """Trains and renders through the command line; returns the result and the training's CPU-seconds."""
     train = ["train", shot.plate, shot.truth, "--frames", format_frames(list(shot.training)), "--run-name", "run"]
     train += ["--ground-truth-channels", ",".join(shot.target_channels), "--data-directory", out / "runs"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     copycat([*train, *knobs])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     model = max((out / "runs").glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
-    copycat(["infer", model, shot.plate, out / "made/made.%04d.exr", "--frames", format_frames(shot.held_out)])
+    copycat(["infer", model, shot.plate, out / "result/result.%04d.exr", "--frames", format_frames(shot.held_out)])
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return ImageSequence.parse(out / "made/made.%04d.exr"), cpu
+    return ImageSequence.parse(out / "result/result.%04d.exr"), cpu
 
 
 def copycat(words: Sequence[object]) -> None:
@@ -156,9 +156,9 @@ def shown(path: Path) -> np.ndarray:
     return np.clip(srgb(read_frame(path, RGB).pixels), 0, 1).astype(np.float32)
 
 
-def psnr(made: np.ndarray, truth: np.ndarray) -> float:
+def psnr(result: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, peak 1."""
-    return float(-10 * np.log10(max(np.mean((made.astype(np.float64) - truth) ** 2), 1e-10)))
+    return float(-10 * np.log10(max(np.mean((result.astype(np.float64) - truth) ** 2), 1e-10)))
 
 
 def draw(pictures: Path | None, name: str, images: Sequence[np.ndarray]) -> None:

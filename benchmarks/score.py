@@ -11,19 +11,19 @@ from skimage.metrics import structural_similarity
 from benchmarks.flicker import Frame, flicker, neighbours
 
 
-def psnr8(made: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
+def psnr8(rendered: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
     """PSNR of 8-bit images in dB, peak 255, optionally only where a mask is true."""
-    error = (made.astype(np.float64) - truth) ** 2
+    error = (rendered.astype(np.float64) - truth) ** 2
     mean = error.mean() if where is None else error[where].mean()
     return float(10 * np.log10(255**2 / max(mean, 1e-9)))
 
 
-def score(made: Path, test: Path) -> dict[str, float]:
+def score(rendered: Path, test: Path) -> dict[str, float]:
     """Mean scores over the held-out frames.
 
     Args:
-        made: directory with ``%04d.png``.
-        test: directory with ``dst`` and, where the work is in one place, ``mask``.
+        rendered: directory with the rendered ``%04d.png``.
+        test: directory with ``dst`` and, if the work is local, ``mask``.
 
     Returns:
         ``psnr``, ``psnr_in8`` (without an 8-pixel frame), ``ssim`` and, with masks, ``inside`` and ``outside``.
@@ -34,9 +34,9 @@ def score(made: Path, test: Path) -> dict[str, float]:
         rows.setdefault(name, []).append(value)
 
     for path in sorted((test / "dst").glob("*.png")):
-        truth, image = cv2.imread(str(path)), cv2.imread(str(made / path.name))
+        truth, image = cv2.imread(str(path)), cv2.imread(str(rendered / path.name))
         if image is None or image.shape != truth.shape:
-            raise RuntimeError(f"{made / path.name}: missing, or not of the truth's size")
+            raise RuntimeError(f"{rendered / path.name}: missing, or of another size than the truth")
         note("psnr", psnr8(image, truth))
         note("psnr_in8", psnr8(image[8:-8, 8:-8], truth[8:-8, 8:-8]))
         settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
@@ -52,16 +52,18 @@ def score(made: Path, test: Path) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in rows.items()}
 
 
-def flicker8(made: Path, run: Path) -> float:
-    """Flicker of those frames that are neighbours, in 8-bit code values.
+def flicker8(rendered: Path, run: Path) -> float:
+    """Flicker of the neighbouring frames, in 8-bit code values.
 
     Args:
-        made: directory with ``%04d.png``; ``run / "src"`` itself tells what doing nothing flickers.
-        run: directory with the ``src`` and ``dst`` of nothing but these frames.
+        rendered: directory with the rendered ``%04d.png``; ``run / "src"`` gives the flicker of doing nothing.
+        run: directory with ``src`` and ``dst`` of these frames only.
     """
 
     def frame(number: int) -> Frame:
-        return Frame(*(cv2.imread(str(folder / f"{number:04d}.png")) for folder in (run / "src", made, run / "dst")))
+        return Frame(
+            *(cv2.imread(str(folder / f"{number:04d}.png")) for folder in (run / "src", rendered, run / "dst"))
+        )
 
     numbers = sorted(int(path.stem) for path in (run / "dst").glob("*.png"))
     return flicker((frame(a), frame(b)) for a, b in neighbours(numbers))

@@ -1,7 +1,7 @@
-"""Five kinds of work on real shots: what is trained on, what is scored, and where it is to be looked at.
+"""Five kinds of work on real shots: training frames, scored frames, and masks of the work.
 
-The shots are a directory with ``tos_captain``, ``dancer_alpha`` and ``paintout_table``; Inputs that do not exist are
-made of the plates.
+The shots are a directory with ``tos_captain``, ``dancer_alpha`` and ``paintout_table``. Inputs that do not exist are
+computed from the plates.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ RGB = ("R", "G", "B")
 
 @dataclass(frozen=True)
 class Shot:
-    """A pair of sequences, the frames that are trained on, and those that are not.
+    """A pair of sequences and its training frames; all others are held out.
 
     Attributes:
-        mask: pictures whose white is where the work is to be done, or None.
-        target_channels: of the truth; of the plate R, G, B.
+        mask: pictures that are white where the work is, or None.
+        target_channels: of the truth; the plate has R, G, B.
     """
 
     plate: ImageSequence
@@ -35,11 +35,11 @@ class Shot:
 
     @property
     def held_out(self) -> list[int]:
-        """Every frame that is not trained on."""
+        """Every frame without training."""
         return [frame for frame in self.plate.frames() if frame not in self.training]
 
     def inside(self, frame: int) -> np.ndarray:
-        """[H, W] bool, the mask of a frame."""
+        """The mask of a frame, [H, W] bool."""
         assert self.mask
         path = self.mask.path(frame)
         inside: np.ndarray = read_frame(path, read_info(path).channels[:1]).pixels[..., 0] > 0.5
@@ -106,7 +106,7 @@ def paintout(shots: Path, out: Path) -> Shot:
     return Shot(plate, clean, training, ImageSequence.parse(shots / "paintout_table/patch.%04d.png"))
 
 
-# Each writes what it needs below its second argument.
+# Each writes its files below its second argument.
 SHOTS: dict[str, Callable[[Path, Path], Shot]] = {
     "deblur": deblur,
     "repair": repair,

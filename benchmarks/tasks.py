@@ -3,7 +3,7 @@
 T1 (960x540, Big Buck Bunny): the Input is the clip under a content-keyed defocus, a grade and 24 drifting tracking
 crosses; the Ground Truth is the clean frame. T2 (1280x544, a street): the Ground Truth is a keyed look with a defocus.
 Both are 8-bit display-referred PNGs; ``build`` checks their SHA-256, so that scores can be compared between machines.
-A real shot (``benchmarks.shots``) becomes the same: what a display shows of it, which tools without EXR can read too.
+A real shot (``benchmarks.shots``) becomes 8-bit PNGs too, as displayed, so that tools without EXR can read it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from copycat.sequence.colour import srgb
 
 from benchmarks.shots import RGB, SHOTS
 
-# OpenCV blurs a little differently without AVX-512 (the second) and without AVX2 (the third): of 12 million values of
-# T1, 28 differ by one between those two.
+# OpenCV's blur differs slightly without AVX-512 (the second hash) and without AVX2 (the third): 28 of T1's 12 million
+# values differ by one.
 SHA256 = {
     "t1": (
         "9c50ec64c0c9732c073763e33cb6ea94ab69733f945177f7b25690811294870f",
@@ -34,22 +34,22 @@ SHA256 = {
 }
 TRAINING = {"t1": (0, 33, 66, 98, 131), "t2": (0, 12, 24, 36, 49)}
 HELD_OUT = {"t1": (9, 20, 48, 57, 80, 90, 110, 122), "t2": (4, 8, 16, 20, 30, 33, 42, 46)}
-# Consecutive frames that were not trained on, to measure flicker with.
+# Consecutive held-out frames, for the flicker.
 NEIGHBOURS = {"t1": (46, 47, 48, 49, 50), "t2": (28, 29, 30, 31, 32)}
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 def build(task: str, directory: Path, shots: Path | None = None) -> Path:
-    """Builds a task below ``directory`` unless it is there: ``{train,test}/{src,dst,mask}/%04d.png``.
+    """Builds a task below ``directory`` if it is missing: ``{train,test}/{src,dst,mask}/%04d.png``.
 
     Args:
         task: t1, t2 or a colour shot of ``SHOTS``.
-        directory: where to build.
-        shots: where the real shots lie.
+        directory: folder of the tasks.
+        shots: folder of the real shots.
 
     Raises:
         ValueError: a real shot without ``shots``.
-        RuntimeError: the frames are not those that the published scores were made on.
+        RuntimeError: the frames differ from those of the published scores.
     """
     root = directory / task
     done = root / "complete"
@@ -84,7 +84,7 @@ def _build_shot(task: str, shots: Path, root: Path) -> None:
 
 
 def build_frames(task: str, frames: Sequence[int], directory: Path) -> Path:
-    """Writes other frames of a task's clip, with their own numbers, as ``directory/{src,dst,mask}/%04d.png``."""
+    """Writes further frames of a task's clip, under their own numbers, as ``directory/{src,dst,mask}/%04d.png``."""
     missing = [frame for frame in frames if not (directory / "dst" / f"{frame:04d}.png").exists()]
     for sample in _samples(task, missing) if missing else ():
         _write_sample(directory, *sample)

@@ -1,1 +1,1 @@
-"""Measurements behind what no knob names; their tables are in docs/benchmarks.md."""
+"""Measurements behind the recipe; docs/benchmarks.md says what each decided."""

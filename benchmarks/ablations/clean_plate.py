@@ -1,9 +1,9 @@
-"""How much steadiness does a Clean Plate need?
+"""How steady must a shot be for a Clean Plate?
 
 ``python -m benchmarks.ablations.clean_plate SHOTS`` trains the paint-out of ``benchmarks.shots`` with Clean Plate Auto
 and Off for ``--budget`` CPU-seconds of one thread each: the shot as it is, with grain that differs between Input and
 Ground Truth inside the patch, with frames that weave by half a pixel, and with an exposure that changes by a tenth of a
-stop from frame to frame. The frames that are scored are changed in the same way.
+stop from frame to frame. The scored frames are changed in the same way.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CHANGES = ("as it is", "grain", "weave", "exposure")
 
 
 def changed(pixels: np.ndarray, change: str, frame: int, side: str, inside: np.ndarray) -> np.ndarray:
-    """A frame [H, W, 3] as an unsteadier shot would have it; ``side`` is input or truth, ``inside`` the patch."""
+    """A frame [H, W, 3] of a less steady shot; ``side`` is input or truth, ``inside`` [H, W] the patch."""
     random = np.random.default_rng(frame)
     if change == "grain":
         grain = random.normal(0, GRAIN, pixels.shape)
         own = np.random.default_rng((frame, 1)).normal(0, GRAIN, pixels.shape)
         grain = np.where(inside[..., None] & (side == "truth"), own, grain)
-        # As much everywhere as a display shows it.
+        # Equally strong at every brightness, as displayed.
         return (pixels + grain * 2.2 * np.maximum(pixels, 0.002) ** (1.2 / 2.2)).astype(np.float32)
     if change == "weave":
         matrix = np.concatenate([np.eye(2), random.uniform(-WEAVE, WEAVE, (2, 1))], axis=1)
@@ -44,7 +44,7 @@ def changed(pixels: np.ndarray, change: str, frame: int, side: str, inside: np.n
 
 
 def prepare(change: str, shots: Path, out: Path) -> Task:
-    """Writes the frames that are trained on and scored."""
+    """Writes the training frames and the scored frames."""
     shot, task = SHOTS["paintout"](shots, out), Task.real("paintout", shots, out)
     for side, sequence in (("input", shot.plate), ("truth", shot.truth)):
         for frame in sorted({*shot.training, *task.held_out}):

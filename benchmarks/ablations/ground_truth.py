@@ -1,8 +1,8 @@
-"""What does a Ground Truth that is shifted or noisy cost, and which options win it back?
+"""What does a shifted or noisy Ground Truth cost, and which options win it back?
 
 ``python -m benchmarks.ablations.ground_truth`` trains T1 at half its size, with all five frames, for a fixed number of
-steps: with its own Ground Truth, with one that is moved by 0.7 pixels to the right (cubic, OpenCV), with and without
-``align_ground_truth``, and with one under Gaussian noise of sigma 0.03, with each loss. Scored on the held-out frames
+steps: with its own Ground Truth, with one shifted by 0.7 pixels to the right (cubic, OpenCV), with and without
+``align_ground_truth``, and with one under Gaussian noise of sigma 0.03, with each loss. Held-out frames are scored
 against the true ones.
 """
 

@@ -1,9 +1,9 @@
 """Which loss, rate, schedule and sampling give the best picture for the same CPU time?
 
 ``python -m benchmarks.ablations.recipe t1 --budget 120`` trains every variant of the table below with the package's
-own parts for so many CPU-seconds of one thread (CPU time, so that a busy machine changes nothing but the waiting) and
+own parts for this many CPU-seconds of one thread (CPU time, so that a busy machine does not change the result much) and
 prints PSNR on the held-out frames. ``--only NAME`` picks variants, ``--seeds`` repeats them. The other tasks are the
-real shots of ``benchmarks.shots`` (``--shots SHOTS``). ``inside`` is inside of what is to be repaired.
+real shots of ``benchmarks.shots`` (``--shots SHOTS``). ``inside`` is the PSNR inside the repaired area.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from benchmarks.tasks import build
 
 @dataclass(frozen=True)
 class Variant:
-    """One recipe: knobs, and what no knob names.
+    """One recipe: knobs, and numbers that no knob sets.
 
     Attributes:
         knobs: fields of Settings.
-        row: of the network; None for that of the Model Size.
-        rate: learning rate; decay: share of the time at the end in which it falls to zero.
+        row: the network's row; None for that of the Model Size.
+        rate: learning rate; decay: share of the time, at the end, in which it falls to zero.
         average: decay of the weights' moving average.
-        betas: of AdamW; momentum, step_size: of Muon; muon: whether the inner matrices are its, or AdamW's as well.
-        log: whether the logarithm of a crop's error is trained on, or the error itself.
+        betas: of AdamW; momentum, step_size: of Muon; muon: Muon for the inner matrices, else AdamW for all weights.
+        log: train on the logarithm of a crop's error, else on the error itself.
         floor: of the logarithm.
         stages: shares of the time at the levels 4, 2 and 1.
-        planned: how many times the budget the schedule is made for; above 1 the training is stopped early by hand.
-        finish: whether the last fifth of a training that is stopped early is spent on finishing it.
+        planned: length of the schedule in budgets; above 1 the training is stopped early.
+        finish: spend the last fifth of a training that is stopped early on finishing it.
     """
 
     knobs: dict[str, object]
@@ -140,7 +140,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained on and scored: a pair of sequences with its frames, and held-out frames with their masks."""
+    """A pair of sequences with its training frames, and held-out frames with their masks."""
 
     pair: Pair
     frames: str
@@ -190,9 +190,9 @@ Model = tuple[cat.ModelHeader, dict[str, Tensor]]
 def fit(
     task: Task, variant: Variant, budget: float, seed: int, start: Model | None = None, by_steps: bool = False
 ) -> Model:
-    """Trains one variant, from the weights of ``start`` if there are; returns the model, weights averaged.
+    """Trains one variant, from the weights of ``start`` if given; returns the model with averaged weights.
 
-    ``budget`` is in CPU-seconds of one thread, or the number of steps.
+    ``budget`` is in CPU-seconds of one thread, or with ``by_steps`` in steps.
     """
     torch.set_num_threads(1)
     knobs = {**variant.knobs, **task.knobs}
@@ -235,20 +235,20 @@ def fit(
 
 
 def scores(network: Network, header: cat.ModelHeader, task: Task) -> dict[str, float]:
-    """Mean PSNR over the held-out frames, in 8 bits as displayed; with masks also inside and outside of them."""
+    """Mean PSNR over the held-out frames, in 8 bits as displayed; with masks also inside and outside these."""
     rows: dict[str, list[float]] = {}
     for frame in task.held_out:
         image = torch.from_numpy(read_frame(task.source.path(frame), header.channels_in).pixels).movedim(-1, 0)
-        made = tiles.render(network, image, (header.input_encoding, header.target_encoding)).movedim(0, -1).numpy()
+        result = tiles.render(network, image, (header.input_encoding, header.target_encoding)).movedim(0, -1).numpy()
         truth = read_frame(task.truth.path(frame), header.channels_out)
         colour = truth.info.linear and len(header.channels_out) >= 3
-        shown = [srgb(x) if colour else x for x in (made, truth.pixels)]
-        made8, truth8 = ((x.clip(0, 1) * 255).round() for x in shown)
-        found = {"psnr": psnr8(made8, truth8)}
+        shown = [srgb(x) if colour else x for x in (result, truth.pixels)]
+        result8, truth8 = ((x.clip(0, 1) * 255).round() for x in shown)
+        found = {"psnr": psnr8(result8, truth8)}
         if task.mask:
             path = task.mask.path(frame)
             mask = read_frame(path, read_info(path).channels[:1]).pixels[..., 0] > 0.5
-            found |= {"inside": psnr8(made8, truth8, mask), "outside": psnr8(made8, truth8, ~mask)}
+            found |= {"inside": psnr8(result8, truth8, mask), "outside": psnr8(result8, truth8, ~mask)}
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
     return {name: float(np.mean(values)) for name, values in rows.items()}

@@ -1,9 +1,9 @@
 """What are Small, Medium and Large good for? PSNR over time, and over steps.
 
 ``python -m benchmarks.ablations.sizes SHOTS`` trains each size on five frames of each shot of
-``benchmarks.ablations.suggest`` for each of ``--budgets`` CPU-seconds of one thread, a whole training each, and scores
-frames between. The frames are made smaller and crops are 64, so that a training is as far in a quarter of the time.
-``--sizes`` takes other rows of the network too, among which Medium and Large were chosen.
+``benchmarks.ablations.suggest``, one whole training for each of ``--budgets`` CPU-seconds of one thread, and scores
+frames in between. Frames are reduced and crops are 64, so that a training is as far in a quarter of the time.
+``--sizes`` also takes the other rows that Medium and Large were chosen from.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Does the frame that ``copycat suggest`` names beat uniform spacing and a random choice?
 
 ``python -m benchmarks.ablations.suggest SHOTS`` trains a model of each shot on its first and last frame. For each of
-five candidates it then goes on from that model with this frame as well, for a fixed number of steps, and scores frames
-that are neither. Every way to choose is looked up in the same table: *random* is the mean over the candidates,
-*uniform* the one in the middle of the gap, *best* what nobody can know. Frames are made smaller and crops are 64, so
-that it costs minutes. Models and scores stay in ``--keep DIRECTORY``: another measure costs no training.
+five candidates it continues from that model with this frame added, for a fixed number of steps, and scores other
+frames. Every way to choose is looked up in the same table: *random* is the mean over the candidates, *uniform* the one
+in the middle of the gap, *best* the best by hindsight. Frames are reduced and crops are 64, so that it takes minutes.
+Models and scores stay in ``--keep DIRECTORY``: another measure costs no training.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ RGB = ("R", "G", "B")
 
 @dataclass(frozen=True)
 class Shot:
-    """A shot of which few frames are painted.
+    """A shot with a few painted frames.
 
     Attributes:
         source, truth: patterns below the directory of the shots; empty for T1 and T2.
         first, count: its frames.
-        scale: what frames are made smaller by.
-        defocus: radius in pixels of a disc that the truth is put under to make the Input; 0 reads the Input.
-        matte: whether rgb -> alpha is learned.
+        scale: factor by which frames are reduced.
+        defocus: radius in pixels of the disc that blurs the truth into the Input; 0 reads the Input from a file.
+        matte: learn rgb -> alpha.
     """
 
     source: str
@@ -54,23 +54,23 @@ class Shot:
     defocus: int = 0
     matte: bool = False
 
-    def at(self, *places: float) -> list[int]:
-        """Frames at places from 0, the first, to 1, the last."""
-        return [self.first + round(place * (self.count - 1)) for place in places]
+    def at(self, *fractions: float) -> list[int]:
+        """Frames at fractions of the shot, from 0, the first, to 1, the last."""
+        return [self.first + round(fraction * (self.count - 1)) for fraction in fractions]
 
     @property
     def candidates(self) -> list[int]:
-        """What may be painted next; the third is the middle of the gap."""
+        """Frames that may be painted next; the third is the middle of the gap."""
         return self.at(*((i + 1) / (CANDIDATES + 1) for i in range(CANDIDATES)))
 
     @property
     def held_out(self) -> list[int]:
-        """What is scored; none of them is a candidate."""
+        """The scored frames; none of them is a candidate."""
         return self.at(*((i + 0.5) / HELD_OUT for i in range(HELD_OUT)))
 
     @property
     def variant(self) -> Variant:
-        """How it is trained."""
+        """The recipe of its trainings."""
         channels = {"input_channels": "R,G,B", "ground_truth_channels": "A"} if self.matte else {}
         return replace(BASE, knobs={"model_size": "Small", "crop_size": 64, **channels})
 
@@ -85,18 +85,18 @@ SHOTS = {
 
 
 def prepare(name: str, shots: Path, out: Path, trained: Sequence[int], held_out: Sequence[int]) -> Task:
-    """Writes the frames that may be trained on and those that are scored, made smaller."""
+    """Writes the possible training frames and the scored frames, reduced."""
     shot = SHOTS[name]
-    wanted = sorted({*trained, *held_out})
+    numbers = sorted({*trained, *held_out})
     if shot.truth:
         extension, patterns = "exr", [shots / (shot.source or shot.truth), shots / shot.truth]
     else:
-        full = build_frames(name, wanted, out / "full")
+        full = build_frames(name, numbers, out / "full")
         extension, patterns = "png", [full / "src/%04d.png", full / "dst/%04d.png"]
     pair = Pair(str(out / f"input/%04d.{extension}"), str(out / f"truth/%04d.{extension}"))
     for side, pattern in zip(("input", "truth"), patterns, strict=True):
         channels = ("A",) if shot.matte and side == "truth" else RGB
-        for frame in wanted:
+        for frame in numbers:
             path = out / f"{side}/{frame:04d}.{extension}"
             if not path.exists():
                 pixels = read_frame(ImageSequence.parse(pattern).path(frame), channels).pixels
@@ -115,7 +115,7 @@ def _defocused(pixels: np.ndarray, radius: int) -> np.ndarray:
 
 
 def trained(path: Path, task: Task, variant: Variant, steps: int, seed: int, start: Path | None = None) -> Path:
-    """A model, made unless it is there; its held-out PSNR lies beside it."""
+    """The path of a model, trained if missing; its held-out PSNR lies beside it."""
     if not path.with_suffix(".json").exists():
         header, weights = fit(task, variant, steps, seed, cat.load(start) if start else None, by_steps=True)
         cat.save(path, header, weights)
@@ -129,7 +129,7 @@ Measures = dict[str, dict[int, float]]
 
 
 def measures(model: Model, task: Task, painted: Sequence[int], frames: Sequence[int]) -> Measures:
-    """How badly the model is likely to do on each frame, by several measures; "true error" is what nobody can know.
+    """The likely error of the model on each frame, by several measures, and the "true error".
 
     "mirror" and "one pixel" are the mean difference between the result and that for the frame mirrored, or moved by a
     pixel in both directions.
@@ -141,17 +141,17 @@ def measures(model: Model, task: Task, painted: Sequence[int], frames: Sequence[
     names = ("true error", "suggest", "nearest cell, percentile", "nearest cell, mean", "mirror", "one pixel")
     found: Measures = {name: {} for name in names}
     means = {frame: one.mean(0) / scale for frame, one in cells.items()}
-    known = torch.stack([means[frame] for frame in painted])
-    # Only what is left to paint is ranked, but all frames are to be brought near.
-    order = coverage_order(torch.stack([means[frame] for frame in frames]), known)
-    place = {frames[index]: rank for rank, (index, _) in enumerate(order)}
+    painted_means = torch.stack([means[frame] for frame in painted])
+    # Ranks unpainted frames by how near they bring all frames to a painted one.
+    order = coverage_order(torch.stack([means[frame] for frame in frames]), painted_means)
+    ranks = {frames[index]: rank for rank, (index, _) in enumerate(order)}
     for frame in frames:
         image = pixels[frame]
         result, mirrored, moved = (
             encode(model(one), model.header.target_encoding)
             for one in (image, image[:, ::-1], np.roll(image, (1, 1), (0, 1)))
         )
-        found["suggest"][frame] = -float(place[frame])
+        found["suggest"][frame] = -float(ranks[frame])
         nearest = torch.cdist(cells[frame] / scale, painted_cells / scale).amin(dim=1)
         found["nearest cell, percentile"][frame] = float(nearest.quantile(0.95))
         found["nearest cell, mean"][frame] = float(nearest.mean())
@@ -217,8 +217,8 @@ def trainings(
     for frame in shot.candidates:
         with_it = _on(task, [*ends, frame])
         paths = [folder / f"with_{frame}_seed{first_seed}_{seed}.cat" for seed in seeds]
-        made = [trained(p, with_it, going_on, more, s, first) for p, s in zip(paths, seeds, strict=True)]
-        worth[frame] = float(np.mean([_psnr(path) for path in made]))
+        paths_with = [trained(p, with_it, going_on, more, s, first) for p, s in zip(paths, seeds, strict=True)]
+        worth[frame] = float(np.mean([_psnr(path) for path in paths_with]))
     return first, worth
 
 

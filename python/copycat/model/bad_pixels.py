@@ -16,7 +16,7 @@ from torch import Tensor
 from copycat import ops
 
 _LARGEST = 1e38  # leaves float32 room for the arithmetic that follows
-_MOST_STDS = 1e16  # of an unencoded channel: the square must still be a float32
+_LARGEST_UNENCODED = 1e12  # divided by a small std, its square must still be a float32
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,7 @@ class BadPixels:
     @classmethod
     def find(cls, image: Tensor, encoding: ops.Encoding) -> BadPixels | None:
         """Finds the bad values of an image [C, H, W]; None if there are none, which costs one pass."""
-        limits = [
-            _LARGEST / max(scale, 1.0) if scale else min(abs(mean) + _MOST_STDS * std, _LARGEST)
-            for scale, mean, std in zip(encoding.log_scale, encoding.mean, encoding.std, strict=True)
-        ]
+        limits = [_LARGEST / max(scale, 1.0) if scale else _LARGEST_UNENCODED for scale in encoding.log_scale]
         # NaN fails every comparison.
         if all(_within(*torch.aminmax(plane), limit) for plane, limit in zip(image, limits, strict=True)):
             return None
