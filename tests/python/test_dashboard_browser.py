@@ -1,7 +1,4 @@
-"""The Progress page in a real browser: Chromium, driven from outside, against a server process of its own.
-
-Over 400 lines: all tests share one server and one browser, which take seconds to start.
-"""
+"""The Progress page in a real browser: Chromium, driven from outside, against a server process of its own."""
 
 from __future__ import annotations
 

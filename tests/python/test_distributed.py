@@ -1,7 +1,4 @@
-"""Several processes make one training: the same model as one makes alone, and an honest end when one is lost.
-
-Over 400 lines: groups of processes share the rendezvous and the comparison with one process.
-"""
+"""Several processes make one training: the same model as one makes alone, and an honest end when one is lost."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Applying a model: tiles equal the whole, files keep what they had, memory stays bounded.
-
-Over 400 lines: Model, its tiles and the sequence around it share their model and pictures.
-"""
+"""Applying a model: tiles equal the whole, files keep what they had, memory stays bounded."""
 
 from __future__ import annotations
 

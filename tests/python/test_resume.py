@@ -1,7 +1,4 @@
-"""Stopping, killing and resuming real processes: exact to the bit, whole files, honest exit statuses.
-
-Over 400 lines: every way to stop a training shares the processes started here.
-"""
+"""Stopping, killing and resuming real processes: exact to the bit, whole files, honest exit statuses."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import FRAMES, Shot, graded, picture, summary
 from copycat import sequence
 from copycat.checks.dataset import inspect_dataset
-from copycat.sequence import SequenceError, write_frame
+from copycat.sequence import write_frame
 from copycat.sequence.pairs import DatasetError, Pair
 from copycat.settings.tables import Settings
 from copycat.training.start import Result
@@ -80,7 +80,6 @@ def test_without_it_nothing_is_looked_at_and_with_it_no_frame_is_read_twice(
         return real(path, *arguments, **more)
 
     monkeypatch.setattr(sequence, "read_frame", noted)
-    monkeypatch.setattr("copycat.checks.dataset.read_frame", noted)
     for frame in FRAMES:  # the same as the Input, pixel for pixel
         write_frame(shot.folder / f"clean.{frame}.exr", picture(frame), RGB)
     run = train(epochs=1).run
@@ -92,10 +91,10 @@ def test_without_it_nothing_is_looked_at_and_with_it_no_frame_is_read_twice(
 
 def test_an_error_stops_it_with_its_sentence_before_a_run_is_made(train: Train, shot: Shot, tmp_path: Path) -> None:
     write_frame(shot.folder / "clean.1002.exr", picture(1002, (64, 32)), RGB)
-    with pytest.raises(SequenceError, match=r"clean\.1002\.exr is 64 x 32, but .*plate\.1002\.exr is 64 x 64$"):
+    with pytest.raises(DatasetError, match=r"clean\.1002\.exr: the Ground Truth is 64x32, its Input .* is 64x64$"):
         train(verify_inputs=True)
     write_frame(shot.folder / "clean.1003.exr", picture(1002, (64, 32)), RGB)
-    with pytest.raises(SequenceError, match=r"\(and 1 more, which copycat check lists\)"):
+    with pytest.raises(DatasetError, match=r"\(and 1 more, which copycat check lists\)"):
         train(verify_inputs=True)
     assert not (tmp_path / "runs").exists()
 

@@ -1,129 +1,130 @@
-"""Looks over a data set before a training and says what is wrong with it, or looks unintended.
-
-An *error* is what a training would stop at, a *warning* what most likely is a mistake, a *note* what is good to know.
-"""
+"""Checks a data set before a training: names, headers, and the pixels of its pairs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-
-from copycat.checks.findings import Finding, Report, Severity
+from copycat.checks.findings import CheckReport, Finding, Severity
 from copycat.checks.pixels import Look, Pixels, check_looks, frames_are, look, some_of
-from copycat.sequence import (
-    FrameInfo,
-    ImageSequence,
-    SequenceError,
-    describe_size,
-    parse_frames,
-    read_frame,
-    read_info,
-    resolve_channels,
+from copycat.data.frames import (
+    PairChannels,
+    PairHeaders,
+    check_headers,
+    choose_channels,
+    common_window,
+    leave_out_unusable,
+    read_headers,
+    read_pair,
+    valid_window,
 )
-from copycat.sequence.non_finite import without_non_finite
+from copycat.errors import CopycatError
+from copycat.sequence import ImageSequence
+from copycat.sequence.pairs import DatasetError, FramePair, Patterns, asked_frames, match_frames
 from copycat.settings.tables import Settings
 
-_SMALLEST = 16
 _MANY_PAIRS = 100
-
-
-class PairOfSequences(Protocol):
-    """What is looked at of a ``copycat.sequence.pairs.Pair``: patterns, and an optional ``mask``."""
-
-    @property
-    def input(self) -> str:
-        """Pattern of the Input."""
-
-    @property
-    def ground_truth(self) -> str:
-        """Pattern of the Ground Truth."""
+_MOST_OF_A_FRAME = 0.9
 
 
 @dataclass
 class _Shot:
-    """A pair of sequences and those of its frames that can be read."""
+    """A pair of sequences, and its frames with the headers of their files."""
 
     input: ImageSequence
     target: ImageSequence
     mask: ImageSequence | None
-    frames: list[_FramePair] = field(default_factory=list)
-    sizes: set[tuple[int, int]] = field(default_factory=set)
-
-
-@dataclass
-class _FramePair:
-    number: int
-    input: Path
-    target: Path
-    mask: Path | None
-
-    @property
-    def files(self) -> tuple[Path, Path]:
-        return self.input, self.target
-
-
-@dataclass
-class _Wanted:
-    """What the training would read of each file."""
-
-    input: tuple[str, ...]
-    target: tuple[str, ...]
-    mask_channel: str
+    pairs: list[FramePair]
+    headers: list[PairHeaders] = field(default_factory=list)
 
 
 class Inspection:
-    """A look over a data set: at names and headers first, then at the pixels of its pairs, whoever reads them.
+    """A check of a data set: names and headers first, then the pixels of its pairs, whoever reads them.
+
+    :meth:`look` may be called by several threads; everything else by one.
 
     Attributes:
-        report: what was found so far.
+        report: the findings so far.
     """
 
-    def __init__(self, pairs: Sequence[PairOfSequences], settings: Settings) -> None:
-        """Looks at names and headers; nothing is raised for what is wrong with them.
+    def __init__(self, pairs: Sequence[Patterns], settings: Settings) -> None:
+        """Checks names and headers; what is wrong with them becomes a finding and raises nothing.
 
         Args:
             pairs: pairs of sequences.
-            settings: of the training: frames, channels, what non-finite pixels do.
+            settings: of the training.
         """
-        self.report = Report()
+        self.report = CheckReport()
+        self.shots: list[_Shot] = []
         self._settings = settings
-        self._channels: _Wanted | None = None
-        self._shots: list[_Shot] = []
+        self._channels: PairChannels | None = None
         self._looks: dict[tuple[Path, Path], Look] = {}
         self._compared: set[tuple[Path, Path]] = set()
-        asked = settings.training_frames.strip()
         try:
-            wanted = None if asked.lower() in ("", "all") else parse_frames(asked)
-        except SequenceError as error:
+            frames = asked_frames(settings.training_frames)
+        except CopycatError as error:
             self.report.findings.append(Finding("error", str(error)))
             return
-        self._shots = [shot for pair in pairs for shot in _match(pair, wanted, self.report)]
-        self.report.pairs = sum(len(shot.frames) for shot in self._shots)
-        channels = (settings.input_channels, settings.ground_truth_channels, settings.mask_channel)
+        for pair in pairs:
+            match = match_frames(pair, frames)
+            self.report.findings += [Finding(one.severity, one.sentence, one.file) for one in match.problems]
+            if match.input and match.ground_truth and match.pairs:
+                self.shots.append(_Shot(match.input, match.ground_truth, match.mask, match.pairs))
+        self.report.pairs = sum(len(shot.pairs) for shot in self.shots)
         with _readers() as pool:
-            self._channels = _check_headers(self._shots, channels, self.report, pool)
-        for shot in self._shots:
-            self._compared |= {shot.frames[i].files for i in some_of(len(shot.frames))}
+            for shot in self.shots:
+                self._check_headers(shot, pool)
+        for shot in self.shots:
+            self._compared |= {_files(shot.pairs[i]) for i in some_of(len(shot.pairs))}
+
+    def _check_headers(self, shot: _Shot, pool: ThreadPoolExecutor) -> None:
+        """Reads the headers of a shot, and leaves out the pairs that cannot be trained on."""
+        pairs, cropped = [], []
+        for pair, headers in zip(shot.pairs, pool.map(_headers_or_error, shot.pairs), strict=True):
+            try:
+                if isinstance(headers, CopycatError):
+                    raise headers
+                self._channels = self._channels or choose_channels(self._settings, headers)
+                check_headers(pair, headers, self._channels)
+                window = common_window(pair, headers, self._channels, self._settings.matte)
+            except CopycatError as error:
+                self.report.findings.append(Finding("error", str(error), str(pair.ground_truth)))
+                continue
+            pairs.append(pair)
+            shot.headers.append(headers)
+            if _area(window) < _MOST_OF_A_FRAME * _area(valid_window(headers.input, self._channels.input)):
+                cropped.append(pair.frame)
+        shot.pairs = pairs
+        if cropped:
+            sentence = f"{frames_are(cropped)} trained on inside the data window only; outside of it there is no colour"
+            self.report.add("note", str(shot.target), sentence)
+        for pair, headers in zip(pairs[:1], shot.headers[:1], strict=True):
+            source, target = headers.input, headers.target
+            if source.linear != target.linear:
+                state = {True: "scene-linear", False: "not scene-linear"}
+                self.report.add(
+                    "warning",
+                    pair.ground_truth,
+                    f"is {state[target.linear]} ({target.dtype} {target.format}), while its Input is"
+                    f" {state[source.linear]} ({source.dtype} {source.format})",
+                )
 
     def refuse_errors(self) -> None:
-        """Raises SequenceError with the first error's sentence, where there is an error."""
+        """Raises DatasetError with the sentence of the first error, if there is one."""
         errors = self.report.errors
         if errors:
             more = f" (and {len(errors) - 1} more, which copycat check lists)" if len(errors) > 1 else ""
-            raise SequenceError(errors[0].sentence + more)
+            raise DatasetError(errors[0].sentence + more)
 
     def look(self, source: Path, target: Path, source_part: Pixels, target_part: Pixels, empty_mask: bool) -> None:
-        """Looks at the pixels of a pair; may be called by several threads.
+        """Looks at the pixels of a pair.
 
         Args:
             source, target: its Input and its Ground Truth file.
-            source_part, target_part: [H, W, C] what both files have data for, finite.
+            source_part, target_part: [H, W, C] the valid pixels of both, finite.
             empty_mask: whether there is a mask, and it is 0 all over.
         """
         assert self._channels is not None
@@ -134,48 +135,48 @@ class Inspection:
 
     def read(self) -> None:
         """Reads all pairs and looks at their pixels."""
-        pairs = [pair for shot in self._shots for pair in shot.frames] if self._channels else []
-        severity: Severity = "error" if self._settings.non_finite == "Error" else "warning"
+        pairs = [one for shot in self.shots for one in zip(shot.pairs, shot.headers, strict=True)]
         with _readers() as pool:
-            for pair, task in zip(pairs, [pool.submit(self._read, pair) for pair in pairs], strict=True):
+            tasks = [pool.submit(self._read, *one) for one in pairs]
+            for (pair, _), task in zip(pairs, tasks, strict=True):
                 try:
-                    for path, sentence in task.result():
-                        self.report.add(severity, path, sentence)
-                except SequenceError as error:
-                    self.report.findings.append(Finding("error", str(error), str(pair.target)))
+                    self.report.findings += task.result()
+                except CopycatError as error:
+                    self.report.findings.append(Finding("error", str(error), str(pair.ground_truth)))
 
-    def _read(self, pair: _FramePair) -> list[tuple[Path, str]]:
-        """Looks at a pair; what is said of non-finite pixels. Every array of a frame's size is let go of on return."""
+    def _read(self, pair: FramePair, headers: PairHeaders) -> list[Finding]:
+        """Looks at a pair; what is wrong with its values. Every array of a frame's size is freed on return."""
         assert self._channels is not None
-        source, target = read_frame(pair.input, self._channels.input), read_frame(pair.target, self._channels.target)
-        x0, y0 = map(int, np.maximum(source.valid[:2], target.valid[:2]))
-        x1, y1 = map(int, np.minimum(source.valid[2:], target.valid[2:]))
-        if min(x1 - x0, y1 - y0) < _SMALLEST:
-            raise SequenceError(f"{pair.target}: its data window hardly meets that of its Input {pair.input}")
-        parts = source.pixels[y0:y1, x0:x1], target.pixels[y0:y1, x0:x1]
-        said = [(path, without_non_finite(part, x0, y0)) for path, part in zip(pair.files, parts, strict=True)]
-        self.look(*pair.files, *parts, empty_mask=_mask_is_empty(pair, self._channels))
-        return [(path, sentence) for path, sentence in said if sentence]
+        x0, y0, x1, y1 = valid = common_window(pair, headers, self._channels, self._settings.matte)
+        pixels = read_pair(pair, self._channels)
+        bad, clamped = leave_out_unusable(pair, pixels, valid)
+        parts = pixels.input[y0:y1, x0:x1], pixels.target[y0:y1, x0:x1]
+        self.look(*_files(pair), *parts, empty_mask=pixels.mask is not None and not pixels.mask.any())
+        severity: Severity = "error" if self._settings.non_finite == "Error" else "warning"
+        findings = [Finding(severity, one.sentence, str(one.file)) for one in bad]
+        return findings + [Finding("warning", sentence, sentence.partition(": ")[0]) for sentence in clamped]
 
-    def finish(self) -> Report:
-        """The report with what the pixels told, the gravest first."""
-        for shot in self._shots:
-            looks = [(pair.number, self._looks[pair.files]) for pair in shot.frames if pair.files in self._looks]
+    def finish(self) -> CheckReport:
+        """The report with the findings about pixels, the most severe first."""
+        for shot in self.shots:
+            looks = [(pair.frame, self._looks[_files(pair)]) for pair in shot.pairs if _files(pair) in self._looks]
             check_looks(looks, shot.input, shot.target, shot.mask, self.report)
+        if self._looks and all(seen.empty_mask for seen in self._looks.values()):
+            self.report.add("error", "", "the mask is 0 in all frames: there is nothing to train on")
         self.report.findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.severity))
         return self.report
 
 
-def inspect_dataset(pairs: Sequence[PairOfSequences], settings: Settings, *, pixels: bool = True) -> Report:
-    """Looks over a data set; nothing is raised for what is wrong with it.
+def inspect_dataset(pairs: Sequence[Patterns], settings: Settings, *, pixels: bool = True) -> CheckReport:
+    """Checks a data set; what is wrong with it becomes a finding and raises nothing.
 
     Args:
         pairs: pairs of sequences.
         settings: of the training.
-        pixels: whether pixels are read too; without them only names and headers are looked at.
+        pixels: whether to read pixels too; else only names and headers.
     """
     inspection = Inspection(pairs, settings)
-    _check_amounts(inspection._shots, settings.crop_size, settings.use_multi_resolution_training, inspection.report)
+    _check_amounts(inspection.shots, settings.crop_size, settings.use_multi_resolution_training, inspection.report)
     if pixels:
         inspection.read()
     return inspection.finish()
@@ -185,99 +186,24 @@ def _readers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(4, os.cpu_count() or 2), "copycat-check")
 
 
-def _match(pair: PairOfSequences, wanted: list[int] | None, report: Report) -> Iterator[_Shot]:
-    """Finds the frames that both sequences have; nothing when they cannot be found at all."""
-    mask_pattern = getattr(pair, "mask", "")
+def _files(pair: FramePair) -> tuple[Path, Path]:
+    return pair.input, pair.ground_truth
+
+
+def _area(window: tuple[int, int, int, int]) -> int:
+    return (window[2] - window[0]) * (window[3] - window[1])
+
+
+def _headers_or_error(pair: FramePair) -> PairHeaders | CopycatError:
     try:
-        sequences = [ImageSequence.parse(p) for p in (pair.input, pair.ground_truth, mask_pattern) if p]
-        there = [one.frames() for one in sequences]
-    except SequenceError as error:
-        report.findings.append(Finding("error", str(error), pair.ground_truth))
-        return
-    source, target, *mask = sequences
-    shot = _Shot(source, target, mask[0] if mask else None)
-    if len(there[0]) == len(there[1]) == 1:
-        # Two single files are a pair, whatever their numbers are.
-        files = [one.path(frames[0]) for one, frames in zip(sequences, there, strict=True)]
-        shot.frames.append(_FramePair(there[0][0], files[0], files[1], files[2] if mask else None))
-        yield shot
-        return
-    common = sorted(set.intersection(*map(set, there)))
-    if wanted is not None:
-        for one, frames in zip(sequences, there, strict=True):
-            if missing := sorted(set(wanted) - set(frames)):
-                report.add("error", str(one), f"{frames_are(missing)} missing")
-        common = sorted(set(common) & set(wanted))
-    else:
-        if alone := sorted(set(there[1]) - set(there[0])):
-            report.add("warning", str(target), f"{frames_are(alone)} without an Input in {source} and left out")
-        if mask and (bare := sorted(set(there[0]) & set(there[1]) - set(there[2]))):
-            report.add("warning", str(mask[0]), f"{frames_are(bare)} missing, so these pairs are left out")
-    if not common:
-        report.add("error", str(target), f"has no frame in common with {source}")
-        return
-    shot.frames += [
-        _FramePair(f, source.path(f), target.path(f), shot.mask.path(f) if shot.mask else None) for f in common
-    ]
-    yield shot
-
-
-def _check_headers(
-    shots: Sequence[_Shot], asked: tuple[str, str, str], report: Report, pool: ThreadPoolExecutor
-) -> _Wanted | None:
-    """Reads all headers, drops the pairs that do not fit, and finds the channels in the first that does."""
-    channels: _Wanted | None = None
-    for shot in shots:
-        fine = []
-        for pair, infos in zip(shot.frames, pool.map(_read_headers, shot.frames), strict=True):
-            try:
-                if isinstance(infos, SequenceError):
-                    raise infos
-                channels = channels or _Wanted(
-                    resolve_channels(asked[0], infos[0]), resolve_channels(asked[1], infos[1]), asked[2]
-                )
-                _check_header(pair, infos, channels)
-                fine.append((pair, infos))
-            except SequenceError as error:
-                report.findings.append(Finding("error", str(error), str(pair.target)))
-        shot.frames = [pair for pair, _ in fine]
-        shot.sizes = {(infos[0].width, infos[0].height) for _, infos in fine}
-        for pair, infos in fine[:1]:
-            if infos[0].linear != infos[1].linear:
-                state = {True: "scene-linear", False: "not scene-linear"}
-                report.add(
-                    "warning",
-                    pair.target,
-                    f"is {state[infos[1].linear]} ({infos[1].dtype} {infos[1].format}), while its Input is"
-                    f" {state[infos[0].linear]} ({infos[0].dtype} {infos[0].format})",
-                )
-    return channels
-
-
-def _read_headers(pair: _FramePair) -> list[FrameInfo] | SequenceError:
-    try:
-        return [read_info(path) for path in (pair.input, pair.target, pair.mask) if path is not None]
-    except SequenceError as error:
+        return read_headers(pair)
+    except CopycatError as error:
         return error
 
 
-def _check_header(pair: _FramePair, infos: Sequence[FrameInfo], channels: _Wanted) -> None:
-    first = infos[0]
-    for info in infos[1:]:
-        if (info.width, info.height) != (first.width, first.height):
-            raise SequenceError(f"{describe_size(info)}, but {describe_size(first)}")
-    if min(first.width, first.height) < _SMALLEST:
-        raise SequenceError(f"{describe_size(first)}, too small to train on; {_SMALLEST} x {_SMALLEST} is the least")
-    masked = [(infos[-1], [channels.mask_channel])] if channels.mask_channel else []
-    for info, names in [(first, channels.input), (infos[1], channels.target), *masked]:
-        for name in names:
-            if name not in info.channels:
-                raise SequenceError(f"{info.path} has no channel {name!r}; it has {', '.join(info.channels)}")
-
-
-def _check_amounts(shots: Sequence[_Shot], crop_size: int, multi_resolution: bool, report: Report) -> None:
+def _check_amounts(shots: Sequence[_Shot], crop_size: int, multi_resolution: bool, report: CheckReport) -> None:
     """Compares sizes and number of the pairs with the settings."""
-    sizes = sorted({size for shot in shots for size in shot.sizes})
+    sizes = sorted({(headers.input.width, headers.input.height) for shot in shots for headers in shot.headers})
     if not sizes:
         return
     smallest = min(min(size) for size in sizes)
@@ -294,18 +220,10 @@ def _check_amounts(shots: Sequence[_Shot], crop_size: int, multi_resolution: boo
             f"at a quarter of the resolution frames of {width} x {height} are smaller than the crop size {crop_size},"
             " so the first stage sees them whole",
         )
-    count = sum(len(shot.frames) for shot in shots)
+    count = sum(len(shot.pairs) for shot in shots)
     if multi_resolution and count > _MANY_PAIRS:
         report.add(
             "note",
             "",
             f"{count} pairs are more than {_MANY_PAIRS}: Multi-Resolution Training is better off with so many",
         )
-
-
-def _mask_is_empty(pair: _FramePair, channels: _Wanted) -> bool:
-    if pair.mask is None and not channels.mask_channel:
-        return False
-    path = pair.mask or pair.target
-    name = channels.mask_channel or read_info(path).channels[0]
-    return not read_frame(path, [name]).pixels.any()

@@ -1,6 +1,6 @@
-"""What a look over a data set found.
+"""The findings of a check of a data set.
 
-An *error* is what a training would stop at, a *warning* what most likely is a mistake, a *note* what is good to know.
+An *error* stops a training, a *warning* is most likely a mistake, a *note* is good to know.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found.
+    """One finding.
 
     Attributes:
         severity: "error", "warning" or "note".
-        sentence: what it is, with the file and the value.
-        file: the file or pattern it is about, "" for the whole data set.
+        sentence: names the file and the value.
+        file: the file or pattern, "" for the whole data set.
     """
 
     severity: Severity
@@ -28,20 +28,20 @@ class Finding:
 
 
 @dataclass
-class Report:
-    """All that was found, the gravest first, and how many pairs of frames were looked at."""
+class CheckReport:
+    """All findings, the most severe first, and the number of frame pairs that were checked."""
 
     findings: list[Finding] = field(default_factory=list)
     pairs: int = 0
 
     @property
     def errors(self) -> list[Finding]:
-        """What a training would stop at."""
+        """The findings that stop a training."""
         return [finding for finding in self.findings if finding.severity == "error"]
 
     @property
     def warnings(self) -> list[Finding]:
-        """What most likely is a mistake."""
+        """The findings that most likely are mistakes."""
         return [finding for finding in self.findings if finding.severity == "warning"]
 
     def add(self, severity: Severity, file: str | Path, sentence: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from copycat.checks.compare import colour_cells, common_colour, grain
-from copycat.checks.findings import Report, Severity
+from copycat.checks.findings import CheckReport, Severity
 from copycat.data.alignment import Array, BlockShift, agreed_shift, block_shifts, luminance
 from copycat.sequence import ImageSequence, format_frames
 
@@ -66,7 +66,7 @@ def check_looks(
     source: ImageSequence,
     target: ImageSequence,
     mask: ImageSequence | None,
-    report: Report,
+    report: CheckReport,
 ) -> None:
     """Adds to the report what the numbered frames of a shot tell."""
 
@@ -87,7 +87,7 @@ def frames_are(frames: Sequence[int]) -> str:
     return f"frame {frames[0]} is" if len(frames) == 1 else f"frames {format_frames(frames)} are"
 
 
-def _check_differences(numbered: Sequence[tuple[int, Look]], file: ImageSequence, report: Report) -> None:
+def _check_differences(numbered: Sequence[tuple[int, Look]], file: ImageSequence, report: CheckReport) -> None:
     """What the frames of a shot differ in: place, colour, grain."""
     looks = [look for _, look in numbered]
     shift = agreed_shift([block for look in looks for block in look.shifts])

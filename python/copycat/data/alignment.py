@@ -23,6 +23,7 @@ _LEAST_AGREEMENT = 0.6
 _LEAST_SHIFT = 0.2
 _LARGEST_LEFTOVER = 0.9
 _LOBES = 3
+_NO_FACTOR = 1e-6  # what is left of a zero of the filter
 
 
 @dataclass(frozen=True)
@@ -117,21 +118,38 @@ def picture_shift(source: Array, target: Array) -> BlockShift | None:
 def moved(pixels: Array, dx: float, dy: float) -> Array:
     """A picture ``[H, W, C]`` moved to the right and down by fractions of a pixel, its edges repeated.
 
-    Separable Lanczos filter of three lobes (Turkowski 1990), held between the least and the greatest of the pixels it
-    looks at, so that a highlight does not ring.
+    Separable Lanczos filter of three lobes (Turkowski 1990), clamped to the range of the pixels that it weights, so
+    that a highlight does not ring. OpenImageIO's ``warp`` with the same filter has no such clamp: a square of 50 on 0.1
+    comes out between -6.4 and 62, and to clamp it afterwards takes two more passes.
     """
     for axis, shift in ((0, dy), (1, dx)):
-        whole = int(np.floor(shift))
-        places = np.arange(-_LOBES + 1, _LOBES + 1)
-        distance = places - (shift - whole)
-        weights = np.sinc(distance) * np.sinc(distance / _LOBES)
-        margin = [(0, 0)] * 3
-        margin[axis] = (_LOBES + abs(whole),) * 2
-        padded = np.pad(pixels, margin, mode="edge")
-        taps = [np.take(padded, np.arange(pixels.shape[axis]) + margin[axis][0] - whole - p, axis) for p in places]
-        mean = sum(float(w) * tap for w, tap in zip(weights / weights.sum(), taps, strict=True))
+        weights, taps = _taps(pixels, axis, shift)
+        mean = sum(float(w) * tap for w, tap in zip(weights, taps, strict=True))
         pixels = np.clip(mean, np.minimum.reduce(taps), np.maximum.reduce(taps)).astype(np.float32)
     return pixels
+
+
+def moved_weights(weights: Array, dx: float, dy: float) -> Array:
+    """Weights ``[H, W, 1]`` moved as :func:`moved` moves a picture; 0 where the filter reaches a pixel of weight 0."""
+    counts = weights > 0
+    for axis, shift in ((0, dy), (1, dx)):
+        factors, taps = _taps(counts, axis, shift)
+        counts = np.logical_and.reduce([tap for f, tap in zip(factors, taps, strict=True) if abs(f) > _NO_FACTOR])
+    result: Array = moved(weights, dx, dy) * counts
+    return result
+
+
+def _taps(pixels: NDArray[Any], axis: int, shift: float) -> tuple[NDArray[np.float64], list[NDArray[Any]]]:
+    """The factors of the filter along an axis, and for each the pixels that it applies to."""
+    whole = int(np.floor(shift))
+    offsets = np.arange(-_LOBES + 1, _LOBES + 1)
+    distance = offsets - (shift - whole)
+    factors = np.sinc(distance) * np.sinc(distance / _LOBES)
+    margin = [(0, 0)] * 3
+    margin[axis] = (_LOBES + abs(whole),) * 2
+    padded = np.pad(pixels, margin, mode="edge")
+    first = np.arange(pixels.shape[axis]) + margin[axis][0] - whole
+    return factors / factors.sum(), [np.take(padded, first - offset, axis) for offset in offsets]
 
 
 def _gradient(block: Array) -> float:

@@ -1,7 +1,7 @@
-"""Frame pairs read into banks, in threads, each frame straight into its place.
+"""The banks of a training: the frames of all pairs in one array per kind, read in threads.
 
-A bank is one array ``[N, H, W, C]`` with the frames of all pairs, float16, or float32 where half cannot hold the files'
-values, origin top left. Frames smaller than the largest lie in the top left corner.
+A bank is ``[N, H, W, C]``, origin top left; frames smaller than the largest lie in the top left corner. It is 8 bits
+where all files are, half where that holds what the files hold, else float32.
 """
 
 from __future__ import annotations
@@ -12,23 +12,37 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from copycat import sequence
-from copycat.data.alignment import moved, picture_shift
+from copycat.data.alignment import moved, moved_weights, picture_shift
 from copycat.data.devices import free_memory
-from copycat.sequence.non_finite import without_non_finite
+from copycat.data.frames import (
+    SMALLEST_FRAME,
+    BadPixels,
+    PairChannels,
+    PairHeaders,
+    PairPixels,
+    Pixels,
+    as_float,
+    check_headers,
+    choose_channels,
+    common_window,
+    leave_out_unusable,
+    read_headers,
+    read_pair,
+)
+from copycat.sequence import FrameInfo, format_frames
 from copycat.sequence.pairs import DatasetError, FramePair
 from copycat.settings.tables import Settings
 
 _READERS = max(2, min(8, os.cpu_count() or 2))
-_SMALLEST_FRAME = 16
 
-Bank = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
-PairObserver = Callable[[Path, Path, Bank, Bank, bool], None]
+Bank = np.ndarray[tuple[int, ...], np.dtype[Any]]
+PairObserver = Callable[[Path, Path, Pixels, Pixels, bool], None]
 """Called with the files of Input and Ground Truth, their valid pixels, and whether the mask is empty."""
 
 
@@ -37,8 +51,8 @@ class FrameBanks:
     """The frames of a training as they were read.
 
     Attributes:
-        input, target: [N, H, W, C].
-        mask: [N, H, W, 1] weights, or None.
+        input, target: [N, H, W, C]; uint8 where 255 stands for 1, float16 or float32.
+        mask: [N, H, W, 1] float16 weights of the loss, or None.
         valid: [N, 4] int32: x0, y0, x1, y1 (half open) of each frame's pixels.
         sizes: width and height of each frame.
         input_channels, target_channels: full names.
@@ -72,148 +86,190 @@ def read_banks(
 
     Args:
         pairs: what to read.
-        settings: channels, bank, mask, non-finite, alignment.
+        settings: channels, bank, mask, matte, non-finite pixels, alignment.
         directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
-        progress: called with frames read and their number.
-        observe: called with each pair.
+        progress: called with the number of pairs read and of all pairs.
+        observe: called with each pair, from several threads.
 
     Raises:
-        DatasetError: sizes or channels do not fit, or there are pixels that are not finite.
+        DatasetError: sizes or channels do not fit, there are pixels that are not finite, or masks exclude everything.
         sequence.SequenceError: a file cannot be read or lacks a channel.
     """
-    reader = _Reader(pairs, settings, directory, observe)
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(_READERS, "copycat-read") as pool:
         try:
+            headers = list(pool.map(read_headers, pairs))
+            channels = choose_channels(settings, headers[0])
+            for pair, header in zip(pairs, headers, strict=True):
+                check_headers(pair, header, channels)
+            reader = _Reader(pairs, headers, channels, settings, directory, observe)
             for done, _ in enumerate(pool.map(reader.read, range(len(pairs))), 1):
                 if progress:
                     progress(done, len(pairs))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # whoever stops, or fails, does not wait for the frames not yet begun
+            pool.shutdown(cancel_futures=True)  # a stop, or a failure, does not wait for the frames not yet begun
             raise
     return reader.banks()
 
 
+@dataclass
+class _PairNotes:
+    """What there is to say of a pair once all are read."""
+
+    digest: bytes = b""
+    bad: list[BadPixels] = field(default_factory=list)
+    clamped: list[str] = field(default_factory=list)
+    moved: str = ""
+
+
 class _Reader:
-    """Reads one pair after another, or many at a time: each has places of its own in the arrays and lists."""
+    """Reads pairs into the banks. Several threads may call :meth:`read`, each with another index."""
 
     def __init__(
-        self, pairs: Sequence[FramePair], settings: Settings, directory: Path | None, observe: PairObserver | None
+        self,
+        pairs: Sequence[FramePair],
+        headers: Sequence[PairHeaders],
+        channels: PairChannels,
+        settings: Settings,
+        directory: Path | None,
+        observe: PairObserver | None,
     ) -> None:
-        """Reads the headers, and makes room."""
-        self._pairs = pairs
-        self._settings = settings
-        self._observe = observe
-        infos = [sequence.read_info(pair.input) for pair in pairs]
-        target_infos = [sequence.read_info(pair.ground_truth) for pair in pairs]
-        _check_sizes(pairs, infos, target_infos)
-        self._infos = infos
-        self._linear = infos[0].linear, target_infos[0].linear
-        self._channels = (
-            sequence.resolve_channels(settings.input_channels, infos[0]),
-            sequence.resolve_channels(settings.ground_truth_channels, target_infos[0]),
-        )
-        if settings.align_ground_truth and self._channels[0] != self._channels[1]:
-            names = " and ".join(",".join(channels) for channels in self._channels)
+        """Allocates the banks."""
+        if settings.align_ground_truth and channels.input != channels.target:
+            names = " and ".join(",".join(names) for names in (channels.input, channels.target))
             raise DatasetError(
                 f"{pairs[0].ground_truth}: Align Ground Truth compares it with the Input, so both need the same "
                 f"channels, not {names}"
             )
-        shape = len(pairs), max(info.height for info in infos), max(info.width for info in infos)
-        wanted = {
-            "input": ((*shape, len(self._channels[0])), _bank_dtype(infos)),
-            "target": ((*shape, len(self._channels[1])), _bank_dtype(target_infos)),
+        self._pairs, self._headers, self._channels = pairs, headers, channels
+        self._settings = settings
+        self._observe = observe
+        self._masked = bool(channels.mask or any(pair.mask for pair in pairs))
+        inputs, targets = [header.input for header in headers], [header.target for header in headers]
+        shape = len(pairs), max(info.height for info in inputs), max(info.width for info in inputs)
+        kinds = {
+            "input": ((*shape, len(channels.input)), _bank_dtype(inputs)),
+            # A moved Ground Truth has values between those of 8 bits.
+            "target": ((*shape, len(channels.target)), _bank_dtype(targets, settings.align_ground_truth)),
         }
-        if settings.mask_channel or any(pair.mask for pair in pairs) or settings.non_finite == "Mask":
-            wanted["mask"] = ((*shape, 1), np.dtype(np.float16))
-        on_disk = _on_disk(settings.bank, sum(math.prod(shape) * dtype.itemsize for shape, dtype in wanted.values()))
-        self._banks = {name: _allocate(*kind, on_disk, directory) for name, kind in wanted.items()}
+        if self._masked or settings.non_finite == "Mask":
+            kinds["mask"] = ((*shape, 1), np.dtype(np.float16))
+        on_disk = _on_disk(settings.bank, sum(math.prod(size) * dtype.itemsize for size, dtype in kinds.values()))
+        self._banks = {name: _allocate(*kind, on_disk, directory) for name, kind in kinds.items()}
         self._valid = np.zeros((len(pairs), 4), np.int32)
-        self._digests = [b""] * len(pairs)
-        self._bad = [""] * len(pairs)
-        self._moves = [""] * len(pairs)
+        self._notes = [_PairNotes() for _ in pairs]
 
     def read(self, index: int) -> None:
-        """Reads a pair into its place."""
-        pair, info = self._pairs[index], self._infos[index]
-        place = {name: bank[index, : info.height, : info.width] for name, bank in self._banks.items()}
-        source = sequence.read_frame(pair.input, self._channels[0], out=place["input"])
-        target = sequence.read_frame(pair.ground_truth, self._channels[1], out=place["target"])
-        x0, y0 = np.maximum(source.valid[:2], target.valid[:2])
-        x1, y1 = np.minimum(source.valid[2:], target.valid[2:])
-        if min(x1 - x0, y1 - y0) < _SMALLEST_FRAME:
-            raise DatasetError(f"{pair.ground_truth}: its data window hardly meets that of the Input {pair.input.name}")
-        self._valid[index] = x0, y0, x1, y1
-        digest = hashlib.sha256()
-        for name in ("input", "target"):
-            digest.update(np.ascontiguousarray(place[name]).view(np.uint8).data)
-        self._digests[index] = digest.digest()
-        if "mask" in place:
-            finite = [np.isfinite(place[name]).all(axis=-1, keepdims=True) for name in ("input", "target")]
-            place["mask"][...] = _mask(pair, self._settings, info) * finite[0] * finite[1]
-        for name, file in (("input", pair.input), ("target", pair.ground_truth)):
-            if said := without_non_finite(place[name], 0, 0):
-                self._bad[index] = f"{file}: {said}"
+        """Reads a pair into the banks; raises DatasetError where it has pixels that are not finite and must be."""
+        pair, header, notes = self._pairs[index], self._headers[index], self._notes[index]
+        size = header.input.height, header.input.width
+        views = {name: bank[index, : size[0], : size[1]] for name, bank in self._banks.items()}
+        valid = common_window(pair, header, self._channels, self._settings.matte)
+        pixels = read_pair(pair, self._channels, out=(views["input"], views["target"]))
+        notes.digest = _digest(views["input"], views["target"])
+        notes.bad, notes.clamped = leave_out_unusable(pair, pixels, valid)
+        if notes.bad and self._settings.non_finite == "Error":
+            raise DatasetError(
+                f"{notes.bad[0].sentence}; repair the frame, or set Non-Finite Pixels to Mask to leave them out"
+            )
         if self._settings.align_ground_truth:
-            self._align(index, place)
+            valid, notes.moved = _align(pair, pixels, valid)
+        self._valid[index] = valid
+        x0, y0, x1, y1 = valid
+        if "mask" in views:
+            views["mask"][...] = 1 if pixels.weights is None else pixels.weights
         if self._observe:
-            x0, y0, x1, y1 = self._valid[index]
-            source_part, target_part = (place[name][y0:y1, x0:x1] for name in ("input", "target"))
-            empty_mask = bool(pair.mask or self._settings.mask_channel) and not place["mask"].any()
-            self._observe(pair.input, pair.ground_truth, source_part, target_part, empty_mask)
-
-    def _align(self, index: int, place: dict[str, Bank]) -> None:
-        """Moves a Ground Truth back that lies beside its Input."""
-        x0, y0, x1, y1 = self._valid[index]
-        source, target = (place[name][y0:y1, x0:x1] for name in ("input", "target"))
-        wanted = target.astype(np.float32)
-        shift = picture_shift(source.astype(np.float32), wanted)
-        if not shift:
-            return
-        target[...] = moved(wanted, -shift.dx, -shift.dy)
-        name = self._pairs[index].ground_truth
-        self._moves[index] = f"{name}: moved back by {shift.dx:+.2f} pixels in x, {shift.dy:+.2f} in y"
-        # What came in over the edge is not data.
-        edge = math.ceil(max(abs(shift.dx), abs(shift.dy)))
-        if min(x1 - x0, y1 - y0) - 2 * edge >= _SMALLEST_FRAME:
-            self._valid[index] = x0 + edge, y0 + edge, x1 - edge, y1 - edge
+            parts = (as_float(view) if view.dtype == np.uint8 else view for view in (views["input"], views["target"]))
+            source, target = (part[y0:y1, x0:x1] for part in parts)
+            self._observe(pair.input, pair.ground_truth, source, target, self._masked and not views["mask"].any())
 
     def banks(self) -> FrameBanks:
-        """What was read, when all pairs are; raises DatasetError where pixels are not finite and must be."""
-        bad = [sentence for sentence in self._bad if sentence]
-        if bad and self._settings.non_finite == "Error":
-            raise DatasetError(f"{bad[0]}; repair the frame, or set Non-Finite Pixels to Mask to leave them out")
+        """The banks of all pairs, once each is read; raises DatasetError where the masks exclude everything."""
+        mask = self._banks.get("mask")
+        if mask is not None and not any(
+            frame[y0:y1, x0:x1].any() for frame, (x0, y0, x1, y1) in zip(mask, self._valid, strict=True)
+        ):
+            raise DatasetError(
+                f"{self._pairs[0].mask or self._pairs[0].ground_truth}: the mask is 0 in all frames, or no pixel is "
+                "finite where it is not: there is nothing to train on"
+            )
         return FrameBanks(
             input=self._banks["input"],
             target=self._banks["target"],
-            mask=self._banks.get("mask"),
+            mask=mask,
             valid=self._valid,
-            sizes=tuple((info.width, info.height) for info in self._infos),
-            input_channels=self._channels[0],
-            target_channels=self._channels[1],
-            input_linear=self._linear[0],
-            target_linear=self._linear[1],
-            data_hash=hashlib.sha256(b"".join(self._digests)).hexdigest(),
-            warnings=(*bad, *filter(None, self._moves)),
+            sizes=tuple((header.input.width, header.input.height) for header in self._headers),
+            input_channels=self._channels.input,
+            target_channels=self._channels.target,
+            input_linear=self._headers[0].input.linear,
+            target_linear=self._headers[0].target.linear,
+            data_hash=hashlib.sha256(b"".join(notes.digest for notes in self._notes)).hexdigest(),
+            warnings=(*self._bad_pixels(), *self._clamped_masks(), *filter(None, (n.moved for n in self._notes))),
         )
 
+    def _bad_pixels(self) -> list[str]:
+        """One sentence about the Input's pixels that are not finite, one about the Ground Truth's, one about masks'."""
+        found: dict[str, list[tuple[int, BadPixels]]] = {}
+        for pair, notes in zip(self._pairs, self._notes, strict=True):
+            for bad in notes.bad:
+                kinds = {pair.input: "Input", pair.ground_truth: "Ground Truth"}
+                found.setdefault(kinds.get(bad.file, "mask"), []).append((pair.frame, bad))
+        sentences = []
+        for kind, (first, *more) in found.items():
+            text = first[1].sentence
+            if more:
+                frames = format_frames([frame for frame, _ in more])
+                total = sum(bad.count for _, bad in (first, *more))
+                text += f"; the {kind} has more in {'frame' if len(more) == 1 else 'frames'} {frames}, {total} in all"
+            sentences.append(f"{text}; they are left out of the training")
+        return sentences
 
-def _check_sizes(
-    pairs: Sequence[FramePair], infos: Sequence[sequence.FrameInfo], target_infos: Sequence[sequence.FrameInfo]
-) -> None:
-    for pair, a, b in zip(pairs, infos, target_infos, strict=True):
-        if (a.width, a.height) != (b.width, b.height):
-            raise DatasetError(
-                f"{pair.ground_truth}: the Ground Truth is {b.width}x{b.height}, "
-                f"its Input {pair.input.name} is {a.width}x{a.height}"
-            )
-        if min(a.width, a.height) < _SMALLEST_FRAME:
-            raise DatasetError(f"{pair.input}: {a.width}x{a.height} is too small to train on; 16x16 is the least")
+    def _clamped_masks(self) -> list[str]:
+        """One sentence about masks with weights that cannot be."""
+        clamped = [sentence for notes in self._notes for sentence in notes.clamped]
+        more = len(clamped) - 1
+        return [clamped[0] + (f"; so it is in {more} more of the masks" if more > 0 else "")] if clamped else []
 
 
-def _bank_dtype(infos: Sequence[sequence.FrameInfo]) -> np.dtype[np.floating]:
-    """Half where it holds what the files hold: 8 bits and half itself."""
-    narrow = all(info.dtype in ("half", "uint8") for info in infos)
-    return np.dtype(np.float16 if narrow else np.float32)
+def _align(
+    pair: FramePair, pixels: PairPixels, valid: tuple[int, int, int, int]
+) -> tuple[tuple[int, int, int, int], str]:
+    """Moves a Ground Truth back that lies beside its Input, and its mask with it.
+
+    Returns:
+        What is valid then, and a sentence where it was moved.
+    """
+    x0, y0, x1, y1 = valid
+    target = as_float(pixels.target[y0:y1, x0:x1])
+    shift = picture_shift(as_float(pixels.input[y0:y1, x0:x1]), target)
+    if not shift:
+        return valid, ""
+    pixels.target[y0:y1, x0:x1] = moved(target, -shift.dx, -shift.dy)
+    if pixels.target_weights is not None:
+        weights = pixels.target_weights.copy()
+        weights[y0:y1, x0:x1] = moved_weights(weights[y0:y1, x0:x1], -shift.dx, -shift.dy)
+        pixels.target_weights = weights
+    # What came in over the edge is not data.
+    edge = math.ceil(max(abs(shift.dx), abs(shift.dy)))
+    if min(x1 - x0, y1 - y0) - 2 * edge >= SMALLEST_FRAME:
+        valid = x0 + edge, y0 + edge, x1 - edge, y1 - edge
+    return valid, f"{pair.ground_truth}: moved back by {shift.dx:+.2f} pixels in x, {shift.dy:+.2f} in y"
+
+
+def _digest(*parts: Pixels) -> bytes:
+    """SHA-256 of the pixels of a pair; 8-bit pixels count as the half values that they once were kept as."""
+    digest = hashlib.sha256()
+    for part in parts:
+        stored = as_float(part).astype(np.float16) if part.dtype == np.uint8 else np.ascontiguousarray(part)
+        digest.update(stored.view(np.uint8).data)
+    return digest.digest()
+
+
+def _bank_dtype(infos: Sequence[FrameInfo], fractions: bool = False) -> np.dtype[Any]:
+    """The smallest type that holds what the files hold; with ``fractions`` also what lies between 8-bit values."""
+    kinds = {info.dtype for info in infos}
+    if kinds == {"uint8"} and not fractions:
+        return np.dtype(np.uint8)
+    return np.dtype(np.float16 if kinds <= {"half", "uint8"} else np.float32)
 
 
 def _on_disk(bank: str, size: int) -> bool:
@@ -227,7 +283,7 @@ def _on_disk(bank: str, size: int) -> bool:
     return bank == "disk" or (bank != "host" and size > 0.6 * free)
 
 
-def _allocate(shape: tuple[int, ...], dtype: np.dtype[np.floating], on_disk: bool, directory: Path | None) -> Bank:
+def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], on_disk: bool, directory: Path | None) -> Bank:
     """Zeroed array in memory, or in a file that goes away with the process."""
     if not on_disk:
         return np.zeros(shape, dtype)
@@ -240,19 +296,3 @@ def _allocate(shape: tuple[int, ...], dtype: np.dtype[np.floating], on_disk: boo
         raise DatasetError(
             f"{directory or tempfile.gettempdir()}: no room for the data set of {size / 1e9:.1f} GB: {error.strerror}"
         ) from error
-
-
-def _mask(pair: FramePair, settings: Settings, info: sequence.FrameInfo) -> np.ndarray:
-    """[H, W, 1] loss weights of a frame: ones, the mask sequence's first channel, or the mask channel."""
-    if pair.mask is not None:
-        mask_info = sequence.read_info(pair.mask)
-        if (mask_info.width, mask_info.height) != (info.width, info.height):
-            raise DatasetError(
-                f"{pair.mask}: the mask is {mask_info.width}x{mask_info.height}, "
-                f"its Input {pair.input.name} is {info.width}x{info.height}"
-            )
-        channel = settings.mask_channel or mask_info.channels[0]
-        return sequence.read_frame(pair.mask, [channel], np.float32).pixels
-    if settings.mask_channel:
-        return sequence.read_frame(pair.ground_truth, [settings.mask_channel], np.float32).pixels
-    return np.ones((info.height, info.width, 1), np.float16)

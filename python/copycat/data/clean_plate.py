@@ -23,6 +23,7 @@ LEAST_FRAMES = 3  # the median of fewer frames is the Ground Truth itself
 _MOST_FRAMES = 24  # more cost time and change little
 _AGREEMENT = 0.05
 _LEAST_SPREAD = 0.03
+_UNKNOWN_SPREAD = 1.0  # of pixels that no frame shows: the spread of the picture's values
 _BLOCK = 1 << 22  # values per block of rows
 _PROXIES = (1, 2, 4)
 
@@ -51,32 +52,38 @@ def channels(count: int) -> int:
     return count + 1
 
 
-def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding) -> Tensor:
+def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding, mask: Tensor | None = None) -> Tensor:
     """Makes the clean plate of painted frames.
 
     Args:
         bank: [N, H, W, C] Ground Truth, finite.
         valid: [N, 4] int32, x0, y0, x1, y1 (half open) of each frame's pixels.
         encoding: of the channels.
+        mask: [N, H, W, 1] weights; a frame shows nothing where its weight is 0.
 
     Returns:
         [1, H, W, C + 1] half: the normalised medians, and the logarithm of the mean distance from them (the spread).
     """
     chosen = _chosen(len(bank))
     valid, height, width, depth = valid[chosen], *bank.shape[1:]
-    whole = bool((valid == torch.tensor([0, 0, width, height])).all())
+    gaps = mask is not None or not bool((valid == torch.tensor([0, 0, width, height])).all())
     plate = torch.empty((1, height, width, channels(depth)), dtype=torch.float16)
     step = max(1, _BLOCK // (len(chosen) * width * depth))
     for y in range(0, height, step):
         values = _normalised(bank[chosen, y : y + step], encoding)
-        if not whole:
+        nowhere = None
+        if gaps:
             rows, columns = np.arange(y, y + values.shape[1])[:, None], np.arange(width)
             for frame, (x0, y0, x1, y1) in zip(values, valid.tolist(), strict=True):
                 frame[(rows < y0) | (rows >= y1) | (columns < x0) | (columns >= x1)] = np.nan
-            # No crop covers a pixel at which no frame has data.
-            values[:, np.isnan(values).all(axis=(0, -1))] = 0
-        middle = _median(values, gaps=not whole)
-        spread = (np.mean if whole else np.nanmean)(np.abs(values - middle), axis=(0, -1))
+            if mask is not None:
+                values[mask[chosen, y : y + step, :, 0].numpy() == 0] = np.nan
+            nowhere = np.isnan(values).all(axis=(0, -1))
+            values[:, nowhere] = 0
+        middle = _median(values, gaps=gaps)
+        spread = (np.nanmean if gaps else np.mean)(np.abs(values - middle), axis=(0, -1))
+        if nowhere is not None:
+            spread[nowhere] = _UNKNOWN_SPREAD
         planes = np.concatenate([middle, np.log(spread + _LEAST_SPREAD)[..., None]], axis=-1)
         plate[0, y : y + step] = torch.from_numpy(planes)
     return plate
@@ -89,6 +96,7 @@ def is_shown(
     centre_offsets: Tensor,
     encodings: tuple[ops.Encoding, ops.Encoding],
     residual: Sequence[int],
+    mask: Tensor | None = None,
 ) -> bool:
     """Whether the other painted frames show, at the same pixels, what a painted frame shows.
 
@@ -97,6 +105,7 @@ def is_shown(
         centres: [M, 2] x, y of pixels at which the pairs differ, sorted by frame; centre_offsets: [N + 1].
         encodings: of inputs and targets.
         residual: for each target channel, the input channel it starts from, or -1.
+        mask: [N, H, W, 1] weights; a frame shows nothing where its weight is 0.
 
     Returns:
         True if, at the centres, the median of the other frames is far nearer to a Ground Truth than its Input is.
@@ -111,10 +120,14 @@ def is_shown(
         if not len(x):
             continue
         painted = _normalised(targets[frames, y, x], encodings[1])
-        others = _median(np.delete(painted, row, axis=0))
+        truth, others = painted[row], np.delete(painted, row, axis=0)
+        if mask is not None:
+            hidden = np.delete(mask[frames, y, x, 0].numpy() == 0, row, axis=0)
+            others[hidden] = np.nan
+            others[:, hidden.all(axis=0)] = 0  # no frame shows it, so no frame agrees
         source = _normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
-        edit += float(np.square(source - painted[row]).sum())
-        error += float(np.square(others - painted[row]).sum())
+        edit += float(np.square(source - truth).sum())
+        error += float(np.square(_median(others, gaps=mask is not None) - truth).sum())
     return edit > 0 and error <= _AGREEMENT * edit
 
 

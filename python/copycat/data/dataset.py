@@ -59,7 +59,10 @@ class Dataset:
         return len(self.pairs)
 
     def at_level(self, level: int) -> Dataset:
-        """The data set downsized from level 1 to ``level`` by area averages."""
+        """The data set downsized from level 1 to ``level`` by area averages.
+
+        The mask grows: a cell that holds a pixel of weight 0 has the weight 0, as its average is of that pixel too.
+        """
         if level == self.level:
             return self
         assert self.level == 1
@@ -70,9 +73,9 @@ class Dataset:
         high = torch.where(high == size, -(-high // level), high // level)
         return replace(
             self,
-            input_bank=ops.downsize(self.input_bank, level),
-            target_bank=ops.downsize(self.target_bank, level),
-            mask_bank=None if self.mask_bank is None else ops.downsize(self.mask_bank, level),
+            input_bank=_downsized(self.input_bank, level),
+            target_bank=_downsized(self.target_bank, level),
+            mask_bank=None if self.mask_bank is None else _downsized_mask(self.mask_bank, level),
             clean_plate=None if self.clean_plate is None else ops.downsize(self.clean_plate, level),
             valid=torch.cat([-(-low // level), high], dim=1).to(torch.int32),
             centres=(self.centres // level).to(torch.int32),
@@ -132,19 +135,21 @@ def load_dataset(
     input_bank, target_bank, valid = (torch.from_numpy(array) for array in (banks.input, banks.target, banks.valid))
     names = banks.input_channels, banks.target_channels
     residual = tuple(names[0].index(name) if name in names[0] else -1 for name in names[1])
+    mask = None if banks.mask is None else torch.from_numpy(banks.mask)
     if encodings is None:
-        source_encoding = choose_encoding(input_bank, valid, names[0], banks.input_linear)
-        own = choose_encoding(target_bank, valid, names[1], banks.target_linear)
+        source_encoding = choose_encoding(input_bank, valid, names[0], banks.input_linear, mask)
+        own = choose_encoding(target_bank, valid, names[1], banks.target_linear, mask)
         # A channel that starts from the Input's must be in the Input's units.
         target_encoding = _merge(own, source_encoding, residual)
-        target_encoding = replace(target_encoding, matte=mattes(target_bank, valid, target_encoding, settings.matte))
+        matte = mattes(target_bank, valid, target_encoding, settings.matte, mask)
+        target_encoding = replace(target_encoding, matte=matte)
         encodings = (source_encoding, target_encoding)
-    centres, offsets = difference_centres(banks.input, banks.target, banks.valid, encodings, settings.seed)
+    centres, offsets = difference_centres(banks.input, banks.target, banks.valid, encodings, settings.seed, banks.mask)
     data = Dataset(
         pairs=tuple(pairs),
         input_bank=input_bank,
         target_bank=target_bank,
-        mask_bank=None if banks.mask is None else torch.from_numpy(banks.mask),
+        mask_bank=mask,
         valid=valid,
         centres=torch.from_numpy(centres),
         centre_offsets=torch.from_numpy(offsets),
@@ -163,7 +168,7 @@ def load_dataset(
         if told_plate and settings.clean_plate == "Auto":
             data.warnings += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
     if told_plate:
-        data.clean_plate = clean_plate.of_frames(data.target_bank, data.valid, data.target_encoding)
+        data.clean_plate = clean_plate.of_frames(data.target_bank, data.valid, data.target_encoding, data.mask_bank)
     return data
 
 
@@ -192,7 +197,24 @@ def _wants_plate(data: Dataset, sizes: Sequence[tuple[int, int]], asked: str) ->
         data.centre_offsets,
         (data.input_encoding, data.target_encoding),
         data.residual,
+        data.mask_bank,
     )
+
+
+def _downsized(bank: Tensor, level: int) -> Tensor:
+    """A bank at a lower level; the averages of 8-bit values are kept in half."""
+    if bank.dtype != torch.uint8:
+        return ops.downsize(bank, level)
+    return torch.cat([ops.downsize(frame[None].float().div_(255).half(), level) for frame in bank])
+
+
+def _downsized_mask(mask: Tensor, level: int) -> Tensor:
+    """Weights at a lower level, 0 where any of a cell's pixels has the weight 0."""
+    levels = []
+    for frame in mask:
+        whole = ops.downsize((frame[None] > 0).to(mask.dtype), level) == 1
+        levels.append(ops.downsize(frame[None], level) * whole)
+    return torch.cat(levels)
 
 
 def _merge(own: ops.Encoding, source: ops.Encoding, residual: Sequence[int]) -> ops.Encoding:

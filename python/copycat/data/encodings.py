@@ -15,14 +15,19 @@ import torch
 from torch import Tensor
 
 from copycat import ops
+from copycat.data.frames import as_float, is_matte
 
 LOG_SCALE = 20.0
 _LEAST_STD = 1e-4
 # So near to 0 or 1 a matte means them: what 8 bits and lossy files make of them.
 _NEARLY = 1 / 255
+_OUTLIER = 100
+_HUGE = 1e30  # times LOG_SCALE it may not fit into float32
 
 
-def choose_encoding(bank: Tensor, valid: Tensor, channels: Sequence[str], linear: bool) -> ops.Encoding:
+def choose_encoding(
+    bank: Tensor, valid: Tensor, channels: Sequence[str], linear: bool, mask: Tensor | None = None
+) -> ops.Encoding:
     """Chooses the encoding of each channel and measures its mean and standard deviation.
 
     Args:
@@ -30,25 +35,21 @@ def choose_encoding(bank: Tensor, valid: Tensor, channels: Sequence[str], linear
         valid: [N, 4] int32 rectangles that hold data.
         channels: names of the channels.
         linear: whether the files are scene-linear.
+        mask: [N, H, W, 1] weights; pixels of weight 0 are left out.
     """
     scales = tuple(LOG_SCALE if linear and not is_matte(name) else 0.0 for name in channels)
-    plain = ops.Encoding(scales, (0.0,) * len(scales), (1.0,) * len(scales))
     means, stds = [], []
     for index, scale in enumerate(scales):
-        sample = _sample(bank, valid, index)
-        values = np.sign(sample) * np.log1p(scale * np.abs(sample)) if scale else sample
-        means.append(float(values.mean()))
-        stds.append(max(float(values.std()), _LEAST_STD))
-    return ops.Encoding(plain.log_scale, tuple(means), tuple(stds))
+        sample = _sample(bank, valid, index, mask)
+        values = _without_outliers(np.sign(sample) * np.log1p(scale * np.abs(sample)) if scale else sample)
+        means.append(float(values.mean()) if values.size else 0.0)
+        stds.append(max(float(values.std()), _LEAST_STD) if values.size else 1.0)
+    return ops.Encoding(scales, tuple(means), tuple(stds))
 
 
-def is_matte(channel: str) -> bool:
-    """Whether a channel's name says that it is coverage and not light."""
-    last = channel.rsplit(".", 1)[-1].lower()
-    return last in ("a", "alpha", "mask", "matte", "key", "coverage")
-
-
-def mattes(bank: Tensor, valid: Tensor, encoding: ops.Encoding, asked: str) -> tuple[bool, ...]:
+def mattes(
+    bank: Tensor, valid: Tensor, encoding: ops.Encoding, asked: str, mask: Tensor | None = None
+) -> tuple[bool, ...]:
     """Which channels of a Ground Truth are mattes, as :class:`copycat.ops.Encoding` has it.
 
     Args:
@@ -57,12 +58,15 @@ def mattes(bank: Tensor, valid: Tensor, encoding: ops.Encoding, asked: str) -> t
         encoding: of the channels.
         asked: On takes all, Off none; Auto those that no logarithm stands for, that lie within 0 and 1, and that are
             one or the other in at least half of the pixels.
+        mask: [N, H, W, 1] weights; pixels of weight 0 are left out.
     """
 
     def looks_like_one(channel: int) -> bool:
         if encoding.log_scale[channel]:
             return False
-        values = _sample(bank, valid, channel)
+        values = _sample(bank, valid, channel, mask)
+        if not values.size:
+            return False
         distance = np.minimum(np.abs(values), np.abs(values - 1))
         inside = (values > -_NEARLY) & (values < 1 + _NEARLY)
         return bool(inside.all()) and bool(np.mean(distance <= _NEARLY) >= 0.5)
@@ -89,7 +93,7 @@ def matte_limits(encoding: ops.Encoding) -> tuple[Tensor, Tensor] | None:
 def encode(pixels: np.ndarray, encoding: ops.Encoding) -> np.ndarray:
     """[..., C] float32 values -> display-like units: encoded, with 1.0 again at 1, not normalised."""
     scale = np.array(encoding.log_scale, np.float32)
-    safe = np.where(scale > 0, scale, 1)
+    safe = np.where(scale > 0, scale, 1).astype(np.float64 if np.abs(pixels).max(initial=0) > _HUGE else np.float32)
     logged = np.sign(pixels) * np.log1p(safe * np.abs(pixels)) / np.log1p(safe)
     return np.where(scale > 0, logged, pixels).astype(np.float32)
 
@@ -106,13 +110,23 @@ def loss_scale(encoding: ops.Encoding) -> Tensor:
     return torch.tensor([min(max(unit, 0.1), 0.5) for unit in units]).view(1, -1, 1, 1)
 
 
-def _sample(bank: Tensor, valid: Tensor, channel: int) -> np.ndarray:
-    """About a million valid values of a channel, float64."""
+def _sample(bank: Tensor, valid: Tensor, channel: int, mask: Tensor | None) -> np.ndarray:
+    """About a million values of a channel that are trained on, float64."""
     stride = max(1, math.isqrt(bank[..., 0].numel() // 1_000_000))
-    parts = [
-        frame[y0:y1:stride, x0:x1:stride, channel].numpy().astype(np.float64).ravel()
-        for frame, (x0, y0, x1, y1) in zip(bank, valid.tolist(), strict=True)
-    ]
+    parts = []
+    for index, (x0, y0, x1, y1) in enumerate(valid.tolist()):
+        window = (index, slice(y0, y1, stride), slice(x0, x1, stride))
+        values = as_float(bank[(*window, channel)].numpy()).astype(np.float64)
+        parts.append(values.ravel() if mask is None else values[mask[(*window, 0)].numpy() > 0])
     values = np.concatenate(parts)
     finite: np.ndarray = values[np.isfinite(values)]
     return finite
+
+
+def _without_outliers(values: np.ndarray) -> np.ndarray:
+    """Clamps values a hundred times as large as nearly all others, which would hide the picture."""
+    if not values.size:
+        return values
+    size = np.abs(values)
+    limit = _OUTLIER * np.quantile(size, 0.999)
+    return np.clip(values, -limit, limit) if 0 < limit < size.max() else values

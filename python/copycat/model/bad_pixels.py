@@ -13,10 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from copycat import ops
-
-_LARGEST = 1e38  # leaves float32 room for the arithmetic that follows
-_LARGEST_UNENCODED = 1e12  # divided by a small std, its square must still be a float32
+from copycat.sequence.non_finite import LARGEST
 
 
 @dataclass(frozen=True)
@@ -32,13 +29,12 @@ class BadPixels:
     values: tuple[Tensor, ...]
 
     @classmethod
-    def find(cls, image: Tensor, encoding: ops.Encoding) -> BadPixels | None:
-        """Finds the bad values of an image [C, H, W]; None if there are none, which costs one pass."""
-        limits = [_LARGEST / max(scale, 1.0) if scale else _LARGEST_UNENCODED for scale in encoding.log_scale]
+    def find(cls, image: Tensor) -> BadPixels | None:
+        """Finds the bad values of an image [C, H, W] as a training does; None, in one pass, if there are none."""
         # NaN fails every comparison.
-        if all(_within(*torch.aminmax(plane), limit) for plane, limit in zip(image, limits, strict=True)):
+        if all(_within(*torch.aminmax(plane), LARGEST) for plane in image):
             return None
-        mask = torch.stack([~(plane.abs() <= limit) for plane, limit in zip(image, limits, strict=True)])
+        mask = ~(image.abs() <= LARGEST)
         return cls(mask, tuple(plane[bad] for plane, bad in zip(image, mask, strict=True)))
 
     def filled(self, image: Tensor, zero: bool) -> Tensor:

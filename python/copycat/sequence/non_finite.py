@@ -1,23 +1,43 @@
-"""NaN and infinite pixels: counting them, and taking them out."""
+"""NaN and infinite pixels: finding them, counting them, and taking them out."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+# Renderers write 1e30 or the largest float for infinity; a network can compute with neither.
+LARGEST = 1e12
 
-def without_non_finite(part: NDArray[np.floating], x0: int, y0: int) -> str:
-    """Makes NaN and infinite pixels of [H, W, C] zero and says how many there were; "" where there were none.
+
+def usable_values(pixels: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Where values are finite and within :data:`LARGEST`, in the shape of ``pixels``."""
+    if pixels.dtype == np.float16:
+        finite: NDArray[np.bool_] = np.isfinite(pixels)
+        return finite
+    small: NDArray[np.bool_] = np.abs(pixels) <= LARGEST  # false for NaN
+    return small
+
+
+def leave_out(part: NDArray[np.floating], usable: NDArray[np.bool_], x0: int = 0, y0: int = 0) -> str:
+    """Sets values that are not usable to zero and says how many pixels have one; "" where none has.
 
     Args:
-        part: changed in place.
-        x0, y0: where in the frame it begins.
+        part: ``[H, W, C]``, changed in place.
+        usable: as :func:`usable_values` returns it.
+        x0, y0: where in the frame the part begins.
     """
-    fine = np.isfinite(part).all(axis=-1)
-    if fine.all():
+    if usable.all():
         return ""
-    y, x = np.argwhere(~fine)[0]
-    bad = int(fine.size - np.count_nonzero(fine))
-    np.nan_to_num(part, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    finite = bool(np.isfinite(part[~usable]).all())
+    part[~usable] = 0
+    bad = ~usable.all(axis=-1)
+    count = int(np.count_nonzero(bad))
+    y, x = np.unravel_index(np.argmax(bad), bad.shape)
+    what = f"beyond {LARGEST:g}" if finite else "NaN or infinite"
     where = f"the first at x {x + x0}, y {y + y0} from the top left"
-    return f"{bad} {'pixel is' if bad == 1 else 'pixels are'} NaN or infinite, {where}"
+    return f"{count} {'pixel is' if count == 1 else 'pixels are'} {what}, {where}"
+
+
+def without_non_finite(part: NDArray[np.floating], x0: int, y0: int) -> str:
+    """Sets NaN and infinite values of [H, W, C] to zero and says how many pixels have one; "" where none has."""
+    return leave_out(part, usable_values(part), x0, y0)

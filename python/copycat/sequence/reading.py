@@ -40,7 +40,8 @@ def read_frame(
     Args:
         path: the file.
         channels: full channel names, as ``resolve_channels`` returns them.
-        dtype: float32 or float16. Finite values beyond the range of float16 become the largest float16.
+        dtype: float32 or float16; uint8 for files of that depth, whose values then stay 0..255. Finite values beyond
+            the range of float16 become the largest float16.
         out: an array ``[H, W, C]`` to write to, for example one frame of a bank; its dtype replaces ``dtype``.
 
     Returns:
@@ -93,7 +94,7 @@ def read_rows(
         part: the part.
         rows: first and end row inside the data window, relative to the display window.
         channels: first and end channel within the part.
-        dtype: "half", "float" or "uint".
+        dtype: "half", "float", "uint" or "uint8".
 
     Returns:
         ``[rows, width of the data window, channels]``.
@@ -132,7 +133,7 @@ def _read_part(source: Any, path: Path, index: int, part: Part, channels: Sequen
     pick, to = _slice([i - begin for i, _ in here]), _slice([place for _, place in here])
     # float and 32 bit integers have values that half does not.
     clamp = out.dtype == np.float16 and part.dtype not in ("half", "uint8", "uint16", "int8", "int16")
-    dtype = "half" if out.dtype == np.float16 and not clamp else "float"
+    dtype = "uint8" if out.dtype == np.uint8 else "half" if out.dtype == np.float16 and not clamp else "float"
     left, top = part.data_window[:2]
     step = strip_rows(part.spec)
     # Strips start where the blocks of the file start, which count from the data window.
