@@ -61,9 +61,9 @@ def main() -> None:
     if how:
         misbehave(descriptor, how)
     else:
-        from copycat.worker.server import serve  # takes a second
+        from copycat.worker.server import serve_descriptor  # takes a second
 
-        serve(descriptor, load)
+        serve_descriptor(descriptor, load)
 
 
 if __name__ == "__main__":

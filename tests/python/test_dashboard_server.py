@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -17,22 +19,34 @@ import pytest
 from copycat.cli.progress import progress
 from copycat.dashboard.access import is_loopback
 from copycat.dashboard.dialogs import inference_texts
+from copycat.dashboard.new_training import start_training
 from copycat.dashboard.page import _reveal
 from copycat.dashboard.status import duration
-from copycat.dashboard.trainings import Trainings
 from copycat.errors import CopycatError
-from copycat.runs import Run, RunError, TrainerLock, write_whole
+from copycat.runs import (
+    Display,
+    Run,
+    RunError,
+    TrainerLock,
+    find_runs,
+    read_info,
+    take_request,
+    trainer_lives,
+    write_whole,
+)
+from copycat.runs.launch import Trainings, starting_runs, stop_training
 from copycat.settings.tables import Settings
 from fake_trainer import picture
 
 
 class Server:
-    def __init__(self, directory: Path, host: str, token: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-        options = ["--token", token] if token else []
+    def __init__(self, directory: Path, host: str, token: str, *options: str, **variables: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")} | variables
+        options = (*options, *(["--token", token] if token else []))
         began = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "copycat", "progress", str(directory), "--no-browser", "--host", host, *options],
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
@@ -53,10 +67,21 @@ class Server:
         assert self.address.port is not None
         return self.address.port
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None) -> http.client.HTTPResponse:
+    @property
+    def cookie(self) -> str:
+        """The cookie of a browser that opened the printed address."""
+        token = parse_qs(self.address.query)["token"][0]
+        return f"copycat_{self.port}={token}"
+
+    def get(
+        self, path: str, headers: Mapping[str, str] | None = None, stranger: bool = False
+    ) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        connection.putrequest("GET", path, skip_host="Host" in (headers or {}))
-        for name, value in (headers or {}).items():
+        headers = dict(headers or {})
+        connection.putrequest("GET", path, skip_host="Host" in headers)
+        if not stranger:
+            headers.setdefault("Cookie", self.cookie)
+        for name, value in headers.items():
             connection.putheader(name, value)
         connection.endheaders()
         return connection.getresponse()
@@ -137,7 +162,30 @@ def test_nothing_else_is_served(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8600", "127.0.0.1.evil.example", ""])
 def test_a_foreign_name_for_this_machine_is_refused(server: Server, host: str) -> None:
-    assert server.get("/", {"Host": host}).status == 403
+    assert server.get("/", {"Host": host}).status == 400
+    for name in ("localhost", "127.0.0.1", "[::1]"):
+        assert server.get("/", {"Host": f"{name}:{server.port}"}).status == 200
+
+
+@pytest.mark.parametrize("where", ["server", "open_server"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "[::1"},
+        {"Host": "[::1]]:80"},
+        {"Host": "[nonsense]:80"},
+        {"Host": "localhost:port"},
+        {"Host": "localhost:99999999"},
+        {"Origin": "http://[::1"},
+        {"Origin": "http://[nonsense]/"},
+    ],
+)
+def test_malformed_headers_are_bad_requests(
+    request: pytest.FixtureRequest, where: str, headers: dict[str, str]
+) -> None:
+    response = request.getfixturevalue(where).get("/", headers)
+    assert response.status == 400
+    assert b"Traceback" not in response.read()
 
 
 def test_pages_of_another_origin_are_refused(server: Server) -> None:
@@ -167,23 +215,52 @@ def test_the_page_cannot_be_framed_and_leaves_nothing_in_the_directory(server: S
 def test_another_host_needs_the_token(open_server: Server) -> None:
     assert open_server.address.query == "token=s3cret"
     for path in ("/", "/?token=wrong", "/pictures/r/sheet/5", "/copycat/progress.js", "/_nicegui_ws/socket.io/?EIO=4"):
-        assert open_server.get(path).status == 401, path
-    response = open_server.get("/?token=s3cret&theme=light")
+        assert open_server.get(path, stranger=True).status == 401, path
+    response = open_server.get("/?token=s3cret&theme=light", stranger=True)
     assert (response.status, response.headers["location"]) == (303, "/?theme=light")
     cookie = response.headers["set-cookie"]
     assert "httponly" in cookie.lower()
-    assert "samesite=strict" in cookie.lower()
+    assert "samesite=lax" in cookie.lower()  # a link on another site finds the cookie
     headers = {"Cookie": cookie.partition(";")[0]}
     assert open_server.get("/", headers).status == 200
     assert open_server.get("/pictures/r/sheet/5", headers).status == 200
     assert open_server.get("/", {"Cookie": headers["Cookie"] + "x"}).status == 401
 
 
-def test_a_token_is_made_where_none_is_given(directory: Path) -> None:
-    server = Server(directory, "0.0.0.0", "")
+def test_this_machine_s_other_users_need_the_token_too(server: Server) -> None:
+    token = parse_qs(server.address.query)["token"][0]
+    assert len(token) >= 32
+    for path in ("/", "/pictures/r/sheet/5", "/copycat/progress.js", "/_nicegui_ws/socket.io/?EIO=4"):
+        assert server.get(path, stranger=True).status == 401, path
+    response = server.get(f"//evil.example/?token={token}", stranger=True)
+    assert (response.status, response.headers["location"]) == (303, "/evil.example/")
+
+
+@pytest.mark.parametrize(
+    "others",
+    ['a="b', "=;;=", "é=1", 'grafana_session=x; {"a": 1}', "a=b, c=d", "a[b]=c; \xff=2", "x" * 3000, "a=" + '"' * 99],
+)
+def test_cookies_of_other_tools_do_not_lose_ours(server: Server, others: str) -> None:
+    for cookie in (f"{others}; {server.cookie}", f"{server.cookie}; {others}"):
+        assert server.get("/pictures/r/sheet/5", {"Cookie": cookie.encode().decode("latin-1")}).status == 200
+
+
+def test_the_browser_is_opened_with_a_ticket_that_is_good_once(directory: Path, tmp_path: Path) -> None:
+    opened, browser = tmp_path / "opened", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o755)
+    server = Server(directory, "127.0.0.1", "", "--browser", BROWSER=f"{browser} %s")
     try:
-        assert len(server.address.query.removeprefix("token=")) >= 32
-        assert server.get("/").status == 401
+        deadline = time.monotonic() + 30
+        while not opened.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        address = urlsplit(opened.read_text().strip())
+        assert parse_qs(address.query)["token"] != parse_qs(server.address.query)["token"]
+        first = server.get(f"{address.path}?{address.query}", stranger=True)
+        assert first.status == 303
+        assert first.headers["set-cookie"].startswith(f"{server.cookie};")
+        assert server.get(f"{address.path}?{address.query}", stranger=True).status == 401
     finally:
         server.stop()
 
@@ -212,39 +289,139 @@ def test_what_the_command_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         progress(tmp_path)
 
 
-def test_what_a_training_is_started_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainings = Trainings(tmp_path)
-    with pytest.raises(CopycatError, match="name the Input"):
-        trainings.start([("", " ")], Settings())
-    with pytest.raises(CopycatError, match=r"b\.exr: Input and Ground Truth belong together"):
-        trainings.start([("a.exr", "a.exr"), ("", "b.exr")], Settings())
-    with pytest.raises(CopycatError, match=r"--help: is no name"):
-        trainings.start([("--help", "b.exr")], Settings())
-    with pytest.raises(RunError, match="no run 'r'"):
-        trainings.resume(Run(tmp_path, "r"))
-    run = Run(tmp_path, "r")
-    run.summary.touch()
-    with pytest.raises(CopycatError, match=r"r\.ost is missing"):
-        trainings.resume(run)
-    lock = TrainerLock(run)
-    with pytest.raises(CopycatError, match="is being trained already"):
-        trainings.resume(run)
-    lock.release(run)
+class Python:
+    """An "interpreter" that stands for the training: it holds what it inherited until it is let go."""
 
-    stand_in = tmp_path / "python"
-    stand_in.write_text('#!/bin/sh\nfor last; do :; done\ntr -d "\\n" < "$last"\necho\necho "error: $*" >&2\nexit 1\n')
-    stand_in.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(stand_in))
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        folder.mkdir()
+        script = folder / "python"
+        script.write_text(
+            f'#!/bin/sh\ncd {folder}\necho "$*" > arguments.part\ncat > settings\nmv arguments.part arguments.$$\n'
+            'while [ ! -e go ]; do sleep 0.02; done\necho "error: it $(cat go)" >&2\nexit 1\n'
+        )
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+
+    def arguments(self) -> list[str]:
+        """The command line of each training that was started."""
+        return [path.read_text().strip() for path in self.folder.glob("arguments.*") if path.suffix != ".part"]
+
+    def wait(self, count: int = 1) -> None:
+        deadline = time.monotonic() + 20
+        while len(self.arguments()) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def end(self, how: str = "fails") -> None:
+        (self.folder / "go.part").write_text(how)
+        (self.folder / "go.part").rename(self.folder / "go")
+
+
+def test_what_a_training_is_started_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "data"
+    trainings = Trainings()
+    with pytest.raises(CopycatError, match="name the Input"):
+        start_training(trainings, directory, [("", " ")], Settings())
+    with pytest.raises(CopycatError, match=r"b\.exr: Input and Ground Truth belong together"):
+        start_training(trainings, directory, [("a.exr", "a.exr"), ("", "b.exr")], Settings())
+    with pytest.raises(CopycatError, match=r"--help is not the name of a sequence"):
+        start_training(trainings, directory, [("--help", "b.exr")], Settings())
+    python = Python(tmp_path / "python", monkeypatch)
     pairs = [("in 1.exr", "gt 1.exr"), ("in2.exr", "gt2.exr"), ("", "")]
-    trainings.start(pairs, Settings(epochs=7)).wait(20)
+    run = start_training(trainings, directory, pairs, Settings(epochs=7))
+    assert trainer_lives(run)
+    assert Display.read(directory).active == run.name
+    python.wait()
+    assert python.arguments() == [
+        "-P -m copycat train in 1.exr gt 1.exr --pair in2.exr gt2.exr "
+        f"--data-directory {directory} --run-name {run.name} --settings /dev/stdin"
+    ]
+    assert json.loads((python.folder / "settings").read_text())["epochs"] == 7
+    python.end()
     deadline = time.monotonic() + 20
     while not trainings.failures:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    given = "-m copycat train in 1.exr gt 1.exr --pair in2.exr gt2.exr --data-directory"
-    sentence, _, settings_file = trainings.failures[0].rpartition(" --settings ")
-    assert sentence == f"{given} {tmp_path}"
-    assert not Path(settings_file).exists()
+    assert trainings.failures == [f"{run.name} failed: it fails"]
+    assert trainings.failure(run) == "it fails"
+    assert run.files() == []
+
+
+def test_a_second_press_is_refused_from_the_first_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = Python(tmp_path / "python", monkeypatch)
+    directory = tmp_path / "data"
+    pages = Trainings(), Trainings()  # the page's server, and a host's worker
+
+    def press(trainings: Trainings) -> Run | str:
+        try:
+            return start_training(trainings, directory, [("a.exr", "b.exr")], Settings())
+        except RunError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(press, pages * 3))
+    (run,) = [answer for answer in answers if isinstance(answer, Run)]
+    assert set(answers) - {run} == {f"run {run.name} is starting already: wait until it trains, or stop it"}
+    python.wait()
+    assert len(python.arguments()) == 1
+    assert starting_runs(directory) == [run]
+    python.end()
+
+
+def test_resume_and_finish_twice_start_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = Python(tmp_path / "python", monkeypatch)
+    directory = tmp_path / "data"
+    directory.mkdir()
+    trainings, others = Trainings(), Trainings()
+    run = Run(directory, "r")
+    with pytest.raises(RunError, match="no run 'r'"):
+        trainings.resume(run)
+    run.summary.write_text('{"step": 1, "loss": 1}\n{"end": "stopped", "step": 1}\n')
+    with pytest.raises(RunError, match=r"r\.ost is missing"):
+        trainings.resume(run)
+    with pytest.raises(RunError, match="is not being trained"):
+        stop_training(run)
+    lock = TrainerLock(run)
+    run.resume_state.touch()
+    with pytest.raises(RunError, match="is being trained already"):
+        trainings.resume(run)
+    lock.release(run)
+    trainings.resume(run)
+    assert read_info(run).state == "starting"
+    for second in (trainings, others):
+        with pytest.raises(RunError, match="run r is starting already"):
+            second.resume(run)
+    others.finish(run)  # asks the trainer that starts
+    stop_training(run)
+    python.wait()
+    assert python.arguments() == [f"-P -m copycat resume {directory} --run r"]
+    # The trainer takes over the lock that it inherited, with what was asked meanwhile.
+    assert take_request(run) is not None
+    python.end()
+    deadline = time.monotonic() + 20
+    while trainer_lives(run):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert read_info(run).state == "stopped"
+
+
+def test_a_module_in_the_working_directory_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    ran = directory / "ran"
+    for name in ("typer", "copycat", "torch", "numpy"):
+        (directory / f"{name}.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    monkeypatch.chdir(directory)
+    trainings = Trainings()
+    start_training(trainings, directory, [("nowhere.exr", "nowhere.exr")], Settings())
+    deadline = time.monotonic() + 60
+    while not trainings.failures:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "nowhere.exr" in trainings.failures[0]
+    assert not ran.exists()
+    assert find_runs(directory) == []
 
 
 def test_files_are_shown_on_no_desktop_but_the_users_own(tmp_path: Path) -> None:
@@ -286,4 +463,6 @@ def test_the_knobs_of_the_command_become_options_of_the_address(directory: Path)
         address = urlsplit(server.stdout.readline().strip().rpartition(" ")[2])
         server.terminate()
     assert address.path == "/"
-    assert parse_qs(address.query) == {"logScale": ["true"], "smoothness": ["0.25"], "showOriginal": ["false"]}
+    options = parse_qs(address.query)
+    assert len(options.pop("token")[0]) >= 32
+    assert options == {"logScale": ["true"], "smoothness": ["0.25"], "showOriginal": ["false"]}

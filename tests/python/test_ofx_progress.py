@@ -20,12 +20,12 @@ import pytest
 from copycat.model.cat import ModelHeader, save
 from copycat.model.network import ROWS, Network
 from copycat.ops import Encoding
-from copycat.plots.canvas import rgb
 from copycat.plots.graph import draw_loss_curves, shown_run
 from copycat.plots.live import Watch
 from copycat.runs import Display, Run, SummaryWriter
 from copycat.settings.tables import ProgressSettings
 from fake_trainer import header, step_record
+from matplotlib.colors import to_rgb
 
 REAL = {"COPYCAT_PYTHON": sys.executable}
 SIZE = (180, 320)
@@ -88,7 +88,7 @@ def canvas(depth: str = "byte", components: int = 4) -> np.ndarray:
 
 def count(picture: np.ndarray, colour: str) -> int:
     """Picture elements of a run's own colour."""
-    return int((np.abs(picture[..., :3] / 255 - rgb(colour)).max(axis=2) < 0.05).sum())
+    return int((np.abs(picture[..., :3] / 255 - np.array(to_rgb(colour))).max(axis=2) < 0.05).sum())
 
 
 def test_the_loss_curves_in_every_depth(host: ofx_host.Host, directory: Path) -> None:

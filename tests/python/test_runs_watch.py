@@ -83,21 +83,22 @@ def test_only_shown_runs_are_read_whole_and_not_all_at_once(tmp_path: Path, monk
     assert [row.run.name for row in watch.rows() if row.active] == ["c"]
 
 
-def test_a_run_started_on_the_page_becomes_the_active_one(tmp_path: Path) -> None:
+def test_a_run_that_starts_shows_before_it_has_written_anything(tmp_path: Path) -> None:
     make(tmp_path, "old")
-    with Display.edit(tmp_path) as display:
-        display.active = "old"
+    lock = TrainerLock(Run(tmp_path, "new"))
     watch = Watch(tmp_path)
     watch.scan()
-    watch.activate_next()
+    assert [row.run.name for row in watch.rows()] == ["old"]
+    lock.inheritance()
     watch.scan()
-    assert watch.active == "old"
-    make(tmp_path, "new")
+    assert [(row.run.name, row.state) for row in watch.rows()] == [("new", "starting"), ("old", "killed")]
+    assert watch.rows()[0].updated > 0
+    version = watch.version
     watch.scan()
-    assert watch.active == "new"
-    make(tmp_path, "newer")
+    assert watch.version == version
+    lock.release(Run(tmp_path, "new"))
     watch.scan()
-    assert watch.active == "new"
+    assert [row.run.name for row in watch.rows()] == ["old"]
 
 
 def test_a_directory_that_goes_away_and_comes_back(tmp_path: Path) -> None:

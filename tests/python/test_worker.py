@@ -20,6 +20,7 @@ from copycat.settings.callbacks import CallbackError
 from copycat.settings.tables import InferenceSettings
 from copycat.worker import host_callbacks
 from copycat.worker.buffers import Buffers, picture
+from copycat.worker.greeting import greet
 from copycat.worker.protocol import PROTOCOL, Channel, ProtocolError, pack
 from copycat.worker.rendering import choose_model
 from copycat.worker.server import Server
@@ -48,7 +49,8 @@ class Plugin:
     def __init__(self, load: Callable[[str, str, bool], Any]) -> None:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
-        self.server = Server(Channel(theirs), load)
+        channel, self.heartbeat = greet(theirs.detach())
+        self.server = Server(channel, self.heartbeat, load)
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         self.stream = ours
@@ -60,6 +62,7 @@ class Plugin:
     def close(self) -> None:
         self.stream.shutdown(socket.SHUT_RDWR)
         self.thread.join(5)
+        self.heartbeat.end()
         assert not self.thread.is_alive()
 
     def answer(self) -> dict[str, Any]:
@@ -135,7 +138,7 @@ def test_a_path_that_is_no_unicode_comes_through() -> None:
 @pytest.mark.parametrize(
     "frame", [b"\xff" * 8, b"\x02\0\0\0\0\0\0\0[]", b"\x01\0\0\0\0\0\0\0{", b"\x02\0\0\0\x01\0\0\0{}"]
 )
-def test_nonsense_is_refused(frame: bytes) -> None:
+def test_messages_that_are_none_are_refused(frame: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.sendall(frame)

@@ -1,147 +1,26 @@
-"""The loss curves as a picture: strokes against a slow reference, axes and ticks, and what the knobs do."""
+"""The loss curves as a picture: where losses lie, what the knobs do, strange losses, many runs, many threads."""
 
 from __future__ import annotations
 
-import math
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from copycat.plots.canvas import Canvas, rgb, text_mask, text_width
-from copycat.plots.graph import ShownRun, draw_loss_curves, linear_axis, log_axis, short, shown_run
+from copycat.plots.graph import ShownRun, draw_loss_curves, shown_run
 from copycat.plots.live import Watch
 from copycat.runs import Run, SummaryWriter
 from copycat.settings.tables import ProgressSettings
-from copycat.worker.sheets import as_host_values
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
-BLACK, WHITE = "#000000", "#ffffff"
+from copycat.worker.sheets import as_host_values, fit_sheet
+from fake_trainer import picture as contact_sheet
+from matplotlib.colors import to_rgb
 
 
-def distance_to_polyline(x: np.ndarray, y: np.ndarray, points: list[tuple[float, float]]) -> np.ndarray:
-    distance = np.full(x.shape, np.inf)
-    for (x1, y1), (x2, y2) in zip(points, points[1:] or points, strict=False):
-        length = (x2 - x1) ** 2 + (y2 - y1) ** 2
-        along = np.clip(((x - x1) * (x2 - x1) + (y - y1) * (y2 - y1)) / length, 0, 1) if length else 0
-        distance = np.minimum(distance, np.hypot(x - x1 - along * (x2 - x1), y - y1 - along * (y2 - y1)))
-    return distance
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.tuples(st.floats(-8, 48), st.floats(-8, 38)), min_size=1, max_size=8),
-    st.floats(0.6, 7.0),
-    st.floats(0.1, 1.0),
-)
-def test_a_curve_covers_what_a_round_pen_covers(
-    points: list[tuple[float, float]], thickness: float, opacity: float
-) -> None:
-    points.sort()
-    canvas = Canvas(30, 40, BLACK)
-    canvas.curve([x for x, _ in points], [y for _, y in points], WHITE, thickness, opacity)
-    fine = 8
-    ys, xs = (np.mgrid[: 30 * fine, : 40 * fine] + 0.5) / fine
-    covered = distance_to_polyline(xs, ys, points) <= thickness / 2
-    expected = covered.reshape(30, fine, 40, fine).mean(axis=(1, 3)) * opacity
-    # Four slices to a column: an end of the pen may be off by a part of one.
-    np.testing.assert_allclose(canvas.pixels[..., 0], expected, atol=0.4 * opacity)
-    assert abs(canvas.pixels[..., 0] - expected).mean() < 0.02
-
-
-def test_a_million_points_leave_no_peak_out() -> None:
-    canvas = Canvas(50, 60, BLACK)
-    y = np.full(1_000_000, 40.0)
-    y[777_777] = 10.0
-    canvas.curve(np.linspace(0, 60, len(y)), y, WHITE, 1.0)
-    peak = canvas.pixels[12:39, :, 0]
-    assert peak[:, 45:48].sum(axis=1).min() > 0.3
-    assert peak.sum() == pytest.approx(peak[:, 45:48].sum())
-
-
-def test_dots_dashes_boxes_and_what_lies_outside() -> None:
-    canvas = Canvas(20, 40, BLACK)
-    canvas.dots([5.0, 30.0], [10.0, 10.0], WHITE, 6.0)
-    assert canvas.pixels[..., 0].sum() == pytest.approx(2 * math.pi * 9, rel=0.06)
-    assert (canvas.pixels[:, 10:25] == 0).all()
-    dashed = Canvas(20, 40, BLACK)
-    dashed.curve([0.0, 40.0], [10.0, 10.0], WHITE, 2.0, dash=5.0)
-    assert dashed.pixels[10, 2, 0] == 1
-    assert dashed.pixels[10, 7, 0] == 0
-    assert dashed.pixels[10, 12, 0] == 1
-    canvas.box(-5, -5, 3, 2, WHITE)
-    assert (canvas.pixels[:2, :3] == 1).all()
-    before = canvas.pixels.copy()
-    canvas.curve([-30.0, -20.0], [3.0, 5.0], WHITE, 2.0)
-    canvas.curve([50.0, 60.0], [3.0, 5.0], WHITE, 2.0)
-    canvas.curve([0.0, 40.0], [-30.0, -30.0], WHITE, 2.0)
-    canvas.curve([], [], WHITE, 2.0)
-    canvas.text(-200, 5, "outside", 12, WHITE)
-    canvas.text(10, 500, "outside", 12, WHITE, "center")
-    np.testing.assert_array_equal(canvas.pixels, before)
-
-
-def test_text_stands_where_it_is_put() -> None:
-    width = text_width("Loss 0.25", 20)
-    assert 60 < width < 120
-    assert text_mask("", 20).sum() == 0
-    for align, left in (("left", 100), ("center", 100 - width // 2), ("right", 100 - width)):
-        canvas = Canvas(60, 300, BLACK)
-        canvas.text(100, 30, "Loss 0.25", 20, WHITE, align)
-        rows, columns = np.nonzero(canvas.pixels[..., 0] > 0.5)
-        assert left - 1 <= columns.min() < left + 4
-        assert left + width - 4 < columns.max() <= left + width
-        assert abs((rows.min() + rows.max()) / 2 - 30) < 1.5
-    upright = Canvas(300, 60, BLACK)
-    upright.text(30, 150, "Loss 0.25", 20, WHITE, upright=True)
-    rows, columns = np.nonzero(upright.pixels[..., 0] > 0.5)
-    assert rows.max() - rows.min() > width - 8
-    assert abs((columns.min() + columns.max()) / 2 - 30) < 1.5
-
-
-@given(st.floats(-1e12, 1e12), st.floats(0, 1e12), st.integers(2, 12), st.booleans())
-@example(0.0, 5e-324, 2, False)
-@example(5e-324, 0.0, 2, True)
-def test_a_linear_axis_holds_its_values(low: float, span: float, ticks: int, tight: bool) -> None:
-    axis = linear_axis(low, low + span, ticks, tight)
-    slack = 1e-6 * (axis.high - axis.low)
-    assert axis.low <= low + slack
-    assert axis.high >= low + span - slack
-    assert axis.ticks == sorted(set(axis.ticks))
-    assert len(axis.ticks) <= ticks + 3
-    assert all(axis.low <= tick <= axis.high for tick in axis.ticks)
-    if not tight:
-        assert len(axis.ticks) >= 2
-    assert axis.place(np.array([axis.low, axis.high])).tolist() == pytest.approx([0, 1])
-
-
-@given(st.floats(-300, 300), st.floats(0, 300), st.integers(2, 14))
-def test_a_logarithmic_axis_holds_its_values(power: float, decades: float, ticks: int) -> None:
-    low, high = 10.0**power, 10.0 ** min(power + decades, 300)
-    axis = log_axis(low, high, ticks)
-    assert 0 < axis.low <= max(low, 1e-300) * 1.002
-    assert axis.high >= high * 0.998
-    assert axis.ticks == sorted(set(axis.ticks))
-    assert len(axis.ticks) <= ticks + 1
-    ends = axis.place(np.array([axis.low, axis.high]))
-    assert ends.tolist() == pytest.approx([0, 1])
-
-
-def test_the_ticks_of_a_loss() -> None:
-    assert linear_axis(0.013, 0.21, 4).ticks == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.25])
-    assert linear_axis(0, 10000, 5, tight=True).ticks == [0, 2000, 4000, 6000, 8000, 10000]
-    assert log_axis(0.012, 0.3, 8).ticks == pytest.approx([0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
-    assert log_axis(1e-7, 0.3, 8).ticks == pytest.approx([10.0**i for i in range(-7, 0)])
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (0.25, "0.25"), (0.30000000000000004, "0.3"), (2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (38, "38"),
-     (9500, "9500"), (15000, "15k"), (1_500_000, "1.5M"), (-0.5, "-0.5")],
-)  # fmt: skip
-def test_short_numbers(value: float, text: str) -> None:
-    assert short(value) == text
+def rgb(colour: str) -> np.ndarray:
+    return np.array(to_rgb(colour))
 
 
 def make(directory: Path, name: str, losses: list[float], *, psnr: dict[int, Any] | None = None) -> ShownRun:
@@ -182,7 +61,8 @@ def test_losses_lie_where_the_axis_says(tmp_path: Path) -> None:
     run = make(tmp_path, "powers", powers)
     picture = draw_loss_curves([run], ProgressSettings(smoothness=0, log_scale=True), 540, 960)
     columns = np.arange(150, 900, 50)
-    middles = np.array([rows_of(picture, run.info.colour, column).mean() for column in columns])
+    graph = picture[40:490]  # without legend and tick labels
+    middles = np.array([rows_of(graph, run.info.colour, column).mean() for column in columns])
     line = np.polyval(np.polyfit(columns, middles, 1), columns)
     assert np.abs(middles - line).max() < 1.0
 
@@ -249,3 +129,45 @@ def test_display_values_become_the_host_s() -> None:
     assert linear[0, 0].tolist() == pytest.approx([0.21404, 0.21404, 0.21404, 1.0], abs=1e-4)
     assert as_host_values(shown, np.dtype(np.uint8), ("R", "G", "B"))[1, 2].tolist() == [0.5] * 3
     assert as_host_values(shown, np.dtype(np.float16), ("A",)).tolist() == [[[1.0]] * 3] * 2
+
+
+def test_a_single_peak_among_many_steps_is_drawn(tmp_path: Path) -> None:
+    losses = np.full(200_000, 0.2)
+    losses[150_000] = 1.0
+    run = make(tmp_path, "r", losses.tolist())
+    picture = draw_loss_curves([run], ProgressSettings(smoothness=0), 540, 960)
+    flat = rows_of(picture, run.info.colour, 300)
+    peaks = [x for x in range(100, 940) if len(rows_of(picture, run.info.colour, x)) > 200]
+    assert len(flat) < 10
+    assert len(peaks) in (1, 2, 3)
+
+
+def test_threads_draw_the_same_picture(tmp_path: Path) -> None:
+    runs = [make(tmp_path, name, [1 / step for step in range(1, 300)], psnr={100: 30.0, 200: 31.0}) for name in "abc"]
+    alone = draw_loss_curves(runs, ProgressSettings(), 180, 320)
+    with ThreadPoolExecutor(4) as threads:
+        drawn = list(threads.map(lambda _: draw_loss_curves(runs, ProgressSettings(), 180, 320), range(8)))
+    for picture in drawn:
+        np.testing.assert_array_equal(picture, alone)
+
+
+def test_a_worker_that_draws_nothing_does_not_import_matplotlib() -> None:
+    program = "import sys, copycat.worker.server, copycat.plots.graph; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_sheet_is_fitted_into_the_middle(tmp_path: Path) -> None:
+    sheet = tmp_path / "r_1.png"
+    sheet.write_bytes(contact_sheet(90, 90, 5))
+    shown = np.array([[(60 * row + 30 * column + 5) % 256 for column in range(3)] for row in range(3)], np.float32)
+    for height, width in ((300, 500), (45, 200), (200, 45)):
+        fitted = fit_sheet(sheet, height, width)
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        assert (fitted[:top] == 0).all()
+        assert (fitted[:, :left] == 0).all()
+        inside = fitted[top : top + side, left : left + side]
+        middles = (np.array([1, 3, 5]) * side) // 6
+        np.testing.assert_allclose(inside[np.ix_(middles, middles)][..., 0] * 255, shown, atol=1.0)
+    assert (fit_sheet(None, 7, 9) == 0).all()

@@ -295,10 +295,10 @@ def progress(
     data_directory: Annotated[Path, typer.Argument(help="Data Directory to show.")],
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; any but this machine's own needs a token.")
-    ] = "127.0.0.1",
-    token: Annotated[str | None, typer.Option("--token", help="By default a random one.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    token: Annotated[
+        str | None, typer.Option("--token", help="What a browser needs to open the page; by default random.")
+    ] = None,
     **knobs: Any,
 ) -> None:
     """Serve the Progress page: runs, loss, contact sheets, live."""

@@ -31,12 +31,13 @@ def progress(
         data_directory: where the runs are.
         port: to listen on; 0 takes the first free one from 8600 on.
         browser: open the page in the browser.
-        host: address to listen on. Any but the loopback address needs a token.
-        token: asked of every browser where the host is not the loopback address; a random one when none is given.
+        host: address to listen on.
+        token: asked of every browser; a random one when none is given.
         display: fields of :class:`copycat.settings.tables.ProgressSettings` that the opened address sets.
 
     Raises:
-        CopycatError: a knob does not fit, the directory does not exist, the port is taken, or NiceGUI is not installed.
+        CopycatError: a knob's value is not allowed, there is no such directory, the port is taken, or NiceGUI is not
+            installed.
     """
     options = display_options(ProgressSettings(**display), display)
     data_directory = Path(data_directory).resolve()
@@ -46,11 +47,9 @@ def progress(
         raise CopycatError(
             "the Progress page needs NiceGUI, which is not installed: pip install 'copycat-vfx[progress]'"
         )
-    from copycat.dashboard.access import is_loopback
     from copycat.dashboard.server import serve
 
-    if not is_loopback(host):
-        token = token or secrets.token_urlsafe(24)
+    token = token or secrets.token_urlsafe(24)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
         serve(data_directory, host, _free_port(host, port), browser, token, options)
 

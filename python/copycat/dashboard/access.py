@@ -1,16 +1,19 @@
-"""Who may talk to the page: the browser of this machine's user, or one that knows the token."""
+"""Who may talk to the page: a browser that has the token, under a name that this machine is served by."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"[^\[\]/@?#\s]*(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?")
+_HEADERS = {"x-frame-options": "DENY", "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
 
 
 def is_loopback(host: str) -> bool:
@@ -23,18 +26,31 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def served_names(host: str) -> list[str]:
+    """The host names of requests that are answered, as Starlette's TrustedHostMiddleware takes them.
+
+    A page of the loopback address answers to no other name, so that a foreign web page cannot reach it through a domain
+    of its own (DNS rebinding). What other names a machine has in its network is not known here.
+    """
+    if not is_loopback(host):
+        return ["*"]
+    return ["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host]
+
+
 class Access:
     """An ASGI layer in front of everything, web sockets included.
 
-    Without a token only requests that name this machine itself as their host are let in, so that a foreign web page
-    cannot reach the server through a domain name of its own (DNS rebinding). A request that a page of another origin
-    makes is refused in any case. A token is given once in the address and then kept in a cookie.
+    Every browser needs the token, also on this machine: its other users could start trainings as this one. The token
+    comes once in the address and is then kept in a cookie, whose name holds the port, since the servers of a machine
+    share their cookies. It is Lax and not Strict, or a link on another site would open a page that asks for the token
+    again. A request from a page of another origin is refused in any case.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, port: int, token: str, ticket: str = "") -> None:
+        """``ticket`` stands for the token once: other users can read the command line that opens the browser."""
         self._app = app
-        self._names = _LOOPBACK_NAMES | {host.lower()}
         self._token = token
+        self._tickets = {ticket} - {""}
         self._cookie = f"copycat_{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,53 +58,49 @@ class Access:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        refusal = self._refusal(headers, scope)
+        try:
+            refusal = self._refusal(HTTPConnection(scope))
+        except ValueError as error:  # a header that urllib cannot take apart
+            refusal = PlainTextResponse(f"A header of the request is malformed: {error}", 400)
         if refusal is None:
             await self._app(scope, receive, _with_headers(send))
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 4403})
         else:
             await refusal(scope, receive, send)
 
-    def _refusal(self, headers: dict[str, str], scope: Scope) -> Response | None:
-        host = headers.get("host", "")
-        name = (urlsplit(f"//{host}").hostname or "").lower()
-        if self._token is None and name not in self._names:
-            return PlainTextResponse(f"This page is not served under the name {name!r}.", 403)
-        origin = headers.get("origin")
+    def _refusal(self, connection: HTTPConnection) -> Response | None:
+        host = connection.headers.get("host", "")
+        origin = connection.headers.get("origin")
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"Host {host!r}")
+        _ = urlsplit(f"//{host}").port  # raises ValueError where it is malformed
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             return PlainTextResponse("Requests from pages of another origin are refused.", 403)
-        if self._token is None or self._knows_token(headers):
+        given = connection.query_params.get("token", "")
+        if self._is_token(given) or given in self._tickets:
+            self._tickets.discard(given)
+            return self._welcome(connection)
+        if self._is_token(connection.cookies.get(self._cookie, "")):
             return None
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        given = query.pop("token", [""])[0]
-        if not secrets.compare_digest(given.encode(), self._token.encode()):
-            return PlainTextResponse("Open this page with the address that copycat progress printed.", 401)
-        rest = urlencode(query, doseq=True)
-        response = RedirectResponse(scope["path"] + (f"?{rest}" if rest else ""), 303)
-        response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+        return PlainTextResponse("Open this page with the address that copycat progress printed.", 401)
+
+    def _welcome(self, connection: HTTPConnection) -> Response:
+        """Moves the token from the address into the cookie."""
+        options = urlencode([(name, value) for name, value in connection.query_params.multi_items() if name != "token"])
+        path = "/" + connection.scope["path"].lstrip("/")  # never another host
+        response = RedirectResponse(path + (f"?{options}" if options else ""), 303)
+        response.set_cookie(self._cookie, self._token, httponly=True, samesite="lax")
         return response
 
-    def _knows_token(self, headers: dict[str, str]) -> bool:
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return False
-        return cookie is not None and secrets.compare_digest(cookie.value.encode(), (self._token or "").encode())
+    def _is_token(self, given: str) -> bool:
+        return secrets.compare_digest(given.encode(errors="replace"), self._token.encode())
 
 
 def _with_headers(send: Send) -> Send:
-    """Keeps other sites from framing the page, and browsers from guessing what a file is."""
+    """Keeps other sites from framing the page, and browsers from guessing a file's type."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [
-                *message.get("headers", []),
-                (b"x-frame-options", b"DENY"),
-                (b"x-content-type-options", b"nosniff"),
-                (b"referrer-policy", b"no-referrer"),
-            ]
+            MutableHeaders(scope=message).update(_HEADERS)
         await send(message)
 
     return send_with_headers

@@ -1,36 +1,53 @@
-"""What the page asks in a dialog: a training's knobs, whether to delete, and the text of an Inference node."""
+"""The page's dialogs: a training's knobs, a question before deleting, and the text of an Inference node."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nicegui import ui
 
-from copycat.dashboard.trainings import Trainings
 from copycat.errors import CopycatError
 from copycat.runs import Run
-from copycat.settings.knob import Knob, SettingsError
+from copycat.settings.knob import Knob
 from copycat.settings.tables import Settings
 
 _NOT_ON_THE_PAGE = "dataDirectory"
 
 
-class TrainingDialog:
-    """Asks for pairs and knobs and starts a training. What was entered stays for the next time."""
+Start = Callable[[Sequence[tuple[str, str]], Settings], Awaitable[None]]
 
-    def __init__(self, trainings: Trainings, started: Callable[[], None]) -> None:
-        self._trainings = trainings
-        self._started = started
+
+class TrainingDialog:
+    """Asks for pairs and knobs and starts a training. What was entered stays for the next time.
+
+    The knobs' controls are made when the dialog first opens: most pages are opened to look at.
+    """
+
+    def __init__(self, start: Start) -> None:
+        """``start`` starts a training; a CopycatError that it raises is shown."""
+        self._starts = start
         self._values: dict[str, Any] = {}
         self._pairs: list[list[str]] = [["", ""]]
+        self._dialog = ui.dialog()
+        self._problem: ui.label | None = None
+
+    def open(self) -> None:
+        """Shows the dialog."""
+        if self._problem is None:
+            with self._dialog:
+                self._problem = self._build()
+        self._problem.text = ""
+        self._dialog.open()
+
+    def _build(self) -> ui.label:
+        """Makes the controls; returns the label for what is wrong with them."""
         knobs = [knob for knob in Settings.knobs() if "page" in knob.shown_on and knob.name != _NOT_ON_THE_PAGE]
         pages = list(dict.fromkeys(knob.page for knob in knobs))
-        with ui.dialog() as self._dialog, ui.card().classes("training"):
+        with ui.card().classes("training"):
             ui.label("Start Training").classes("title")
             self._pair_rows()
             with ui.tabs().props("dense no-caps align=left inline-label") as tabs:
@@ -42,15 +59,11 @@ class TrainingDialog:
                         for knob in knobs:
                             if knob.page == page:
                                 self._knob(knob)
-            self._problem = ui.label().classes("reason")
+            problem = ui.label().classes("reason")
             with ui.element("div").classes("dialog-buttons"):
                 ui.button("Cancel", on_click=self._dialog.close).props("flat no-caps")
-                ui.button("Start Training", on_click=self._start).props("unelevated no-caps")
-
-    def open(self) -> None:
-        """Shows the dialog."""
-        self._problem.text = ""
-        self._dialog.open()
+                self._button = ui.button("Start Training", on_click=self._start).props("unelevated no-caps")
+        return problem
 
     @ui.refreshable_method
     def _pair_rows(self) -> None:
@@ -82,20 +95,22 @@ class TrainingDialog:
             ui.tooltip(knob.hint).props("delay=500 max-width=320px")
 
     async def _start(self) -> None:
+        assert self._problem is not None
         values = {name: value for name, value in self._values.items() if value is not None}
+        self._button.disable()
         try:
-            settings = Settings.from_dict(values)
-            await asyncio.to_thread(self._trainings.start, [(a, b) for a, b in self._pairs], settings)
-        except (SettingsError, CopycatError, OSError) as error:
+            await self._starts([(first, second) for first, second in self._pairs], Settings.from_dict(values))
+        except (CopycatError, OSError) as error:
             self._problem.text = str(error)
-            return
-        self._dialog.close()
-        self._started()
+        else:
+            self._dialog.close()
+        finally:
+            self._button.enable()
 
 
-def _put(where: Any, key: Any) -> Callable[[Any], None]:
+def _put(values: Any, key: Any) -> Callable[[Any], None]:
     def put(event: Any) -> None:
-        where[key] = event.value
+        values[key] = event.value
 
     return put
 
@@ -113,14 +128,14 @@ async def confirm(question: str, button: str) -> bool:
 
 
 def show_inference(run: Run) -> None:
-    """Shows the command and the node text that put a run's newest checkpoint to use, each with a Copy button.
+    """Shows the command and the node text that apply a run's newest checkpoint, each with a Copy button.
 
     Raises:
         CopycatError: the run has no checkpoint yet.
     """
     checkpoints = run.checkpoints()
     if not checkpoints:
-        raise CopycatError(f"run {run.name} has no checkpoint yet")
+        raise CopycatError(f"run {run.name} has not saved a model yet: wait for its first checkpoint, or stop it")
     with ui.dialog(value=True) as dialog, ui.card().classes("inference"):
         ui.label(f"Create Inference: {checkpoints[-1][1].name}").classes("title")
         for title, text in inference_texts(checkpoints[-1][1]).items():

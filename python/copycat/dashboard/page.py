@@ -7,23 +7,25 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nicegui import ui
 
 from copycat import runs
 from copycat.dashboard.dialogs import TrainingDialog, confirm, show_inference
+from copycat.dashboard.faults import Faults
 from copycat.dashboard.graph import Graph
+from copycat.dashboard.new_training import start_training
 from copycat.dashboard.status import Status
 from copycat.dashboard.table import RunTable
-from copycat.dashboard.trainings import Trainings
 from copycat.dashboard.viewer import Viewer
 from copycat.errors import CopycatError
 from copycat.plots.live import Watch
 from copycat.runs import Display, Run
+from copycat.runs.launch import Trainings, stop_training
 from copycat.settings.knob import SettingsError
-from copycat.settings.tables import COPYCAT_KNOBS, ProgressSettings
+from copycat.settings.tables import COPYCAT_KNOBS, ProgressSettings, Settings
 
 REFRESH_SECONDS = 0.5
 _KNOBS = {knob.name: knob for knob in COPYCAT_KNOBS}
@@ -36,24 +38,28 @@ class Page:
     _graph: Graph
     _table: RunTable
 
-    def __init__(self, watch: Watch, trainings: Trainings, local: bool, options: Mapping[str, str]) -> None:
+    def __init__(
+        self, watch: Watch, trainings: Trainings, faults: Faults, *, local: bool, options: Mapping[str, str]
+    ) -> None:
         """Builds the page.
 
         Args:
-            watch: what is known of the runs.
+            watch: the runs, live.
             trainings: starts trainings.
+            faults: unexpected exceptions to show.
             local: whether only this machine's user can open the page; else nothing is opened on its desktop.
-            options: of the address; those named after a knob say what it stands at to begin with.
+            options: of the address; those named after a knob are its initial value.
         """
         self._display = _display(options)
         if "liveUpdates" in options:
             watch.live_updates = self._display.live_updates
         self._watch = watch
         self._trainings = trainings
+        self._faults = faults
         self._local = local
         self._version = -1
-        self._told = len(trainings.failures)
-        self._new_run = TrainingDialog(trainings, self._training_started)
+        self._notified = {id(sentences): len(sentences) for sentences in (trainings.failures, faults.sentences)}
+        self._new_run = TrainingDialog(self._start)
         ui.add_head_html(_HEAD)
         ui.colors(primary="#4d86c6", negative="#c4534a", positive="#3f9b6c")
         self._header()
@@ -142,12 +148,13 @@ class Page:
             "tool-switch"
         ).tooltip(knob.hint)
 
-    # -- keeping up
+    # -- updates
 
     async def _refresh(self) -> None:
-        for sentence in self._trainings.failures[self._told :]:
-            self._told += 1
-            ui.notify(sentence, type="negative", timeout=0, close_button="Close", multi_line=True)
+        for sentences in (self._trainings.failures, self._faults.sentences):
+            for sentence in sentences[self._notified[id(sentences)] :]:
+                self._notified[id(sentences)] += 1
+                ui.notify(sentence, type="negative", timeout=0, close_button="Close", multi_line=True)
         if self._version != self._watch.version:
             self._version = self._watch.version
             await self._show()
@@ -161,7 +168,7 @@ class Page:
         self._status.show(active, self._watch)
         pictures = await asyncio.to_thread(self._watch.pictures, active.run.name if active else "")
         self._viewer.show(active.run.name if active else "", active.colour if active else "", pictures)
-        trains = active is not None and active.state == "training"
+        trains = active is not None and active.state in ("starting", "training")
         resumable = active is not None and not trains and await asyncio.to_thread(active.run.resume_state.exists)
         self._buttons["stopTraining"].set_enabled(trains)
         self._buttons["finishTraining"].set_enabled(trains or resumable)
@@ -176,7 +183,7 @@ class Page:
         await asyncio.to_thread(self._watch.scan, True)
         await self._show()
 
-    # -- what the user asks
+    # -- actions of the user
 
     async def _set_graph(self, attribute: str, value: Any) -> None:
         setattr(self._graph, attribute, value)
@@ -188,7 +195,7 @@ class Page:
             await self._reread()
 
     async def _act(self, action: str, name: str, value: Any) -> None:
-        """Carries out what was done in the table; only runs that the table shows are acted upon."""
+        """Carries out an action of the table on a run that it shows."""
         row = self._watch.row(name)
         if row is None:
             return
@@ -210,33 +217,39 @@ class Page:
             if await confirm(f"Delete the run {run.name} and its {count} files? This cannot be undone.", "Delete"):
                 await asyncio.to_thread(runs.delete, run)
 
-    async def _try(self, act: Callable[[], Any]) -> None:
+    async def _try(self, act: Callable[[], Any]) -> bool:
+        """Whether an action succeeded; what is wrong is shown."""
+        problem = ""
         try:
             await act()
         except (CopycatError, OSError) as error:
-            ui.notify(str(error), type="negative", close_button="Close", multi_line=True)
+            problem = str(error)
+            ui.notify(problem, type="negative", close_button="Close", multi_line=True)
         await asyncio.to_thread(self._watch.scan)
         await self._show(again=True)
+        return not problem
+
+    async def _start(self, pairs: Sequence[tuple[str, str]], settings: Settings) -> None:
+        run = await asyncio.to_thread(start_training, self._trainings, self._watch.directory, pairs, settings)
+        ui.notify(f"{run.name} is starting; its steps show here as soon as the data set is read.")
+        await asyncio.to_thread(self._watch.scan)
+        await self._show()
 
     async def _stop(self) -> None:
-        if active := self._active():
-            await self._try(lambda: asyncio.to_thread(runs.stop, active.run))
-            ui.notify(f"Asked the trainer of {active.run.name} to save and stop.")
+        await self._ask(stop_training, "Asked the trainer of {} to save and stop.")
 
     async def _finish(self) -> None:
-        if active := self._active():
-            ui.notify(f"{active.run.name} ends after a quarter more, with a decay at full resolution.")
-
-            async def ask() -> None:
-                if not await asyncio.to_thread(runs.finish, active.run):
-                    await asyncio.to_thread(self._trainings.resume, active.run, True)
-
-            await self._try(ask)
+        await self._ask(self._trainings.finish, "{} ends after a quarter more, with a decay at full resolution.")
 
     async def _resume(self) -> None:
+        await self._ask(self._trainings.resume, "{} is starting; it goes on as soon as the data set is read.")
+
+    async def _ask(self, act: Callable[[Run], Any], said: str) -> None:
+        """Asks something of the active run; ``said`` is shown where that succeeds."""
         if active := self._active():
-            ui.notify(f"Resuming {active.run.name}; it goes on as soon as the data set is read.")
-            await self._try(lambda: asyncio.to_thread(self._trainings.resume, active.run))
+            run = active.run
+            if await self._try(lambda: asyncio.to_thread(act, run)):
+                ui.notify(said.format(run.name))
 
     async def _create_inference(self) -> None:
         if active := self._active():
@@ -245,13 +258,9 @@ class Page:
             except CopycatError as error:
                 ui.notify(str(error), type="negative")
 
-    def _training_started(self) -> None:
-        self._watch.activate_next()
-        ui.notify("The training was started; its run shows here as soon as it writes its first step.")
-
 
 def _display(options: Mapping[str, str]) -> ProgressSettings:
-    """What the address says of the knobs; the defaults where it says nonsense."""
+    """The knobs as the address sets them; the defaults where a value is not allowed."""
     named = {knob.name: options[knob.name] for knob in ProgressSettings.knobs() if knob.name in options}
     try:
         return ProgressSettings.from_dict(named)

@@ -1,4 +1,4 @@
-"""What is known of the runs of a Data Directory, kept up to date: read in a thread, looked at by page and worker.
+"""The live state of the runs of a Data Directory, for the page and the worker.
 
 Needs numpy, for the curves; :mod:`copycat.runs` itself does not import it.
 """
@@ -15,9 +15,10 @@ from pathlib import Path
 
 from copycat.plots.curves import Curve
 from copycat.runs.display import Display
-from copycat.runs.files import Run
+from copycat.runs.files import Run, modified
 from copycat.runs.finding import find_runs
 from copycat.runs.history import RunHistory, RunInfo, glance
+from copycat.runs.launch import starting_runs
 from copycat.runs.trainer_lock import trainer_lives
 from copycat.runs.writing import RunError, read_json
 
@@ -27,9 +28,13 @@ _READ_SECONDS = 0.7
 
 @dataclass
 class _Entry:
-    """A run and what was read of it: a glance for the table, or the whole history where the curve shows.
+    """A run: a glance for the table, or the whole history where the curve shows.
 
-    ``local`` is whether this machine trains it or, while nobody does, trained it last as far as is known.
+    Attributes:
+        whole: whether the whole history was read.
+        local: whether this machine trains it or, while nobody does, trained it last.
+        stamp: the state of its summary when it was read; None before.
+        curve: the whole curve; None where only a glance was read.
     """
 
     run: Run
@@ -37,7 +42,7 @@ class _Entry:
     info: RunInfo
     whole: bool = False
     local: bool = False
-    seen: tuple[int, int, bool] | None = None
+    stamp: tuple[int, int, bool] | None = None
     curve: Curve | None = None
 
     def read(self) -> None:
@@ -65,8 +70,8 @@ class Watch:
     """The runs of one Data Directory.
 
     A run that trains on this machine is followed all the time; one that trains elsewhere only with ``live_updates``
-    or when somebody asks for everything, since looking at a network disk is not free. :meth:`scan` blocks and belongs
-    in a thread; everything else only looks at what is in memory.
+    or when everything is asked for, since reading a network disk is not free. Any thread may call; :meth:`scan` and
+    :meth:`pictures` read the disk, everything else only memory.
 
     Attributes:
         version: goes up whenever a row, a curve or the order changed.
@@ -84,7 +89,6 @@ class Watch:
         self._scanning = threading.Lock()
         self._host = socket.gethostname()
         self._polled = 0.0
-        self._activate_next = False
 
     # -- looking
 
@@ -126,10 +130,6 @@ class Watch:
 
     # -- reading
 
-    def activate_next(self) -> None:
-        """Makes the next new run the active one: somebody starts a training on the page."""
-        self._activate_next = True
-
     def scan(self, everything: bool = False, curves: bool = True) -> bool:
         """Reads what changed on disk.
 
@@ -143,6 +143,7 @@ class Watch:
         with self._scanning:
             try:
                 runs = find_runs(self.directory)
+                unwritten = [run for run in starting_runs(self.directory) if run not in runs]
             except RunError as error:
                 self.version += self.problem != str(error)
                 self.problem = str(error)
@@ -150,7 +151,7 @@ class Watch:
             changed, self.problem = bool(self.problem), ""
             if self.live_updates and time.monotonic() - self._polled > POLL_SECONDS:
                 everything, self._polled = True, time.monotonic()
-            changed |= self._take_in(runs)
+            changed |= self._take_in([*unwritten, *runs])
             for entry in self._entries.values():
                 changed |= self._look(entry, everything)
             self.version += changed
@@ -167,20 +168,16 @@ class Watch:
         return False
 
     def _take_in(self, runs: Sequence[Run]) -> bool:
-        """Takes over the list of runs and what was chosen on a page; True when either changed."""
-        known = self._entries
+        """Takes over the list of runs and the display file; True when either changed."""
+        entries = self._entries
         display = Display.read(self.directory)
-        new = [run.name for run in runs if run.name not in known]
-        if new:
+        if any(run.name not in entries for run in runs):
             with contextlib.suppress(RunError), Display.edit(self.directory) as display:  # it may be read-only
                 display.give_colours(run.name for run in reversed(runs))
-                if self._activate_next:
-                    self._activate_next = False
-                    display.active = new[0]
         changed = (display.runs, display.active) != (self._display.runs, self._display.active)
         self._display = display
-        self._entries = {run.name: known.get(run.name) or self._begin(run) for run in runs}
-        return changed or list(self._entries) != list(known)
+        self._entries = {run.name: entries.get(run.name) or self._begin(run) for run in runs}
+        return changed or list(self._entries) != list(entries)
 
     def _begin(self, run: Run) -> _Entry:
         history = glance(run)
@@ -192,16 +189,18 @@ class Watch:
         lives = trainer_lives(entry.run)
         if lives:
             entry.local = read_json(entry.run.file(".lock")).get("host") == self._host
-        due = everything or entry.local or entry.seen is None
+        due = everything or entry.local or entry.stamp is None
         info = replace(
             entry.info, colour=self._display.colour(entry.run.name), shown=self._display.shown(entry.run.name)
         )
         if due:
-            seen = _state(entry.run.summary, lives)
-            if seen != entry.seen and entry.seen is not None:
+            stamp = _state(entry.run.summary, lives)
+            if stamp != entry.stamp and entry.stamp is not None:
                 entry.read()
-            entry.seen = seen
+            entry.stamp = stamp
             info = entry.history.info(self._display)
+            if info.state == "starting" and not info.updated:
+                info = replace(info, updated=modified(entry.run.file(".lock")))
         changed, entry.info = info != entry.info, info
         return changed
 

@@ -13,7 +13,7 @@ from typing import Any, overload
 from copycat.runs.display import PALETTE, Display
 from copycat.runs.files import Run, modified
 from copycat.runs.summary import SummaryReader, parse_lines
-from copycat.runs.trainer_lock import trainer_lives
+from copycat.runs.trainer_lock import is_starting, trainer_lives
 from copycat.runs.writing import open_regular
 
 COLUMNS = ("step", "loss", "time", "lr", "level")
@@ -24,7 +24,8 @@ class RunInfo:
     """A row of the runs table.
 
     Attributes:
-        state: ``training``, ``finished``, ``stopped``, ``failed`` or ``killed`` (no end was written and nobody trains).
+        state: ``starting``, ``training``, ``finished``, ``stopped``, ``failed`` or ``killed`` (no end was written and
+            nobody trains).
         reason: why it failed or stopped, else empty.
         steps, total_steps: reached and planned; total_steps is None where a time limit decides and is not yet known.
         seconds: time spent in training; updated: time of the last write (seconds since the epoch).
@@ -144,7 +145,7 @@ class RunHistory:
         """The run's row of the table, with its display state from ``copycat.json`` unless that was read before."""
         last = self.steps[-1] if self.steps else {}
         if trainer_lives(self.run):
-            state, reason = "training", ""
+            state, reason = "starting" if is_starting(self.run) else "training", ""
         elif self.end is None:
             state, reason = "killed", "the trainer was killed; resuming continues from its last saved state"
         else:

@@ -6,7 +6,7 @@ clocks of machine and file server are taken to agree within half a minute.
 
 Whoever starts a trainer as a process of its own takes the lock first and lets the process inherit it
 (:meth:`TrainerLock.inheritance`), so that the run counts as living from the first moment on, and a second start is
-refused.
+refused. The file then also holds ``"starting": true``, until the trainer writes its first heartbeat.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class TrainerLock:
         self._thread = threading.Thread(target=self._beat_on, name="copycat-heartbeat", daemon=True)
         self._thread.start()
 
-    def _beat(self) -> None:
-        text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()})
+    def _beat(self, **more: bool) -> None:
+        text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time(), **more})
         os.pwrite(self._descriptor, text.ljust(256).encode(), 0)
 
     def _beat_on(self) -> None:
@@ -92,6 +92,7 @@ class TrainerLock:
 
         After the start, :meth:`hand_over` leaves the lock to the process: it ends with it, however that dies.
         """
+        self._beat(starting=True)
         return {"pass_fds": (self._descriptor,), "env": os.environ | {INHERITED: str(self._descriptor)}}
 
     def hand_over(self) -> None:
@@ -164,6 +165,8 @@ def _beats(path: Path, holder: Mapping[str, Any], locked: bool | None) -> bool:
 def _taken(run: Run, path: Path) -> str:
     holder = read_json(path)
     who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+    if holder.get("starting"):
+        return f"run {run.name} is starting already (by {who})"
     return f"run {run.name} is being trained by {who}; stop that training first"
 
 
@@ -185,3 +188,8 @@ def trainer_lives(run: Run) -> bool:
     locked = _kernel_lock(descriptor, fcntl.LOCK_SH)
     os.close(descriptor)
     return locked is False or _beats(path, read_json(path), locked)
+
+
+def is_starting(run: Run) -> bool:
+    """Whether the run's trainer was started and has not taken over the lock yet."""
+    return read_json(run.file(".lock")).get("starting") is True and trainer_lives(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -10,16 +11,34 @@ from copycat.data.memory import keep_memory, wait_politely
 
 def main() -> None:
     """Runs the worker; the plugin starts it with the descriptor of its socket."""
-    if len(sys.argv) != 2 or not sys.argv[1].isdigit():
+    if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
         sys.exit("copycat.worker is started by the OpenFX plugin; usage: python -m copycat.worker DESCRIPTOR")
     descriptor = int(sys.argv[1])
     # A host opens files without the close-on-exec flag; none of them is the worker's business.
-    os.closerange(descriptor + 1, max(os.sysconf("SC_OPEN_MAX"), 4096))
+    close_from(descriptor + 1)
     wait_politely()
     keep_memory()
-    from copycat.worker.server import serve
+    from copycat.worker.greeting import greet
 
-    serve(descriptor)
+    channel, heartbeat = greet(descriptor)
+    from copycat.worker.server import serve  # may take long on a network disk; the heart beats meanwhile
+
+    serve(channel, heartbeat)
+
+
+def close_from(first: int) -> None:
+    """Closes every open descriptor from ``first`` on.
+
+    Only those that are open are touched: where their number is unlimited, trying them all takes minutes.
+    """
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                if name.isdecimal() and int(name) >= first:
+                    with contextlib.suppress(OSError):  # the listing's own is closed already
+                        os.close(int(name))
+            return
+    os.closerange(first, 65536)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Shared memory of the plugin: which pieces are mapped, and the pictures in them."""
+"""Shared memory of the plugin: the mapped pieces, and the pictures in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from copycat.sequence.colour import to_integers
-from copycat.worker.protocol import ProtocolError
+from copycat.worker.protocol import MessageError, integer
 
 COMPONENTS = {"RGBA": ("R", "G", "B", "A"), "RGB": ("R", "G", "B"), "A": ("A",)}
 _DTYPES: dict[str, type[np.generic]] = {"byte": np.uint8, "short": np.uint16, "half": np.float16, "float": np.float32}
@@ -29,17 +29,24 @@ class Buffers:
     def __len__(self) -> int:
         return len(self._mapped)
 
-    def update(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-        """Maps what came with a request and lets go of what it drops; closes the descriptors."""
-        self._drop(request.get("drop", ()))
-        described = request.get("buffer")
+    def update(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        """Maps what came with a request and frees what it drops; closes the descriptors.
+
+        Raises:
+            MessageError: the buffer is not described, or cannot be mapped.
+        """
         try:
-            if descriptors and described:
+            dropped = message.get("drop", ())
+            if not isinstance(dropped, (list, tuple)):
+                raise MessageError(f"drop is no list of buffers ({dropped!r:.80})")
+            self._drop([integer(number, "a buffer to drop") for number in dropped])
+            if descriptors:
                 # One call instead of a fault for every page; but while frames are handed over the host waits.
-                populate = 0 if request.get("do") == "hand_over" else getattr(mmap, "MAP_POPULATE", 0)
-                piece = mmap.mmap(descriptors[0], int(described["bytes"]), flags=mmap.MAP_SHARED | populate)
+                populate = 0 if message.get("do") == "hand_over" else getattr(mmap, "MAP_POPULATE", 0)
+                number, size = _described(message)
+                piece = _map(descriptors[0], number, size, populate)
                 with self._lock:
-                    self._mapped[int(described["id"])] = piece
+                    self._mapped[number] = piece
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -47,44 +54,64 @@ class Buffers:
     def _drop(self, ids: Iterable[int]) -> None:
         with self._lock:
             for number in ids:
-                self._mapped.pop(int(number), None)
+                self._mapped.pop(number, None)
 
-    def get(self, request: Mapping[str, Any]) -> mmap.mmap:
+    def get(self, message: Mapping[str, Any]) -> mmap.mmap:
         """The piece that a request names.
 
         Raises:
-            ProtocolError: it was never handed over.
+            MessageError: it was never handed over.
         """
-        number = int(request.get("buffer", {}).get("id", 0))
+        number, _ = _described(message)
         with self._lock:
             if number not in self._mapped:
-                raise ProtocolError(f"buffer {number} was never handed over")
+                raise MessageError(f"buffer {number} was never handed over")
             return self._mapped[number]
 
-    def keep(self, request: Mapping[str, Any]) -> mmap.mmap:
-        """Like :meth:`get`, but takes the piece out: its memory goes when the caller lets go of it."""
-        piece = self.get(request)
-        self._drop([int(request["buffer"]["id"])])
+    def keep(self, message: Mapping[str, Any]) -> mmap.mmap:
+        """Like :meth:`get`, but takes the piece out: its memory is freed with the last reference to it."""
+        piece = self.get(message)
+        self._drop([_described(message)[0]])
         return piece
 
 
-def picture(piece: mmap.mmap, described: Mapping[str, Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+def _described(message: Mapping[str, Any]) -> tuple[int, int]:
+    """(id, bytes) of the buffer that a request names."""
+    described = message.get("buffer")
+    if not isinstance(described, Mapping):
+        raise MessageError(f"the request's buffer is no object ({described!r:.80})")
+    size = integer(described.get("bytes", 0), "the size of a buffer")
+    return integer(described.get("id"), "the id of a buffer"), size
+
+
+def _map(descriptor: int, number: int, size: int, flags: int) -> mmap.mmap:
+    try:
+        held = os.fstat(descriptor).st_size
+        if size <= 0 or size > held:
+            raise MessageError(f"buffer {number} of {size} bytes has a file of {held} bytes")
+        return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | flags)
+    except (OSError, ValueError) as error:
+        raise MessageError(f"buffer {number} of {size} bytes cannot be mapped: {error}") from error
+
+
+def picture(piece: mmap.mmap, described: Any) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The picture in a piece of memory.
 
     Returns:
         ``[H, W, C]`` in the host's depth, origin top-left, writable and shared; and the names of its components.
 
     Raises:
-        ProtocolError: it does not fit, or its depth or components are unknown.
+        MessageError: it does not fit, or its depth or components are unknown.
     """
     try:
         dtype, names = np.dtype(_DTYPES[described["depth"]]), COMPONENTS[described["components"]]
-        shape = (int(described["height"]), int(described["width"]), len(names))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(f"a picture is not described: {error}") from error
+        sides = described["height"], described["width"]
+    except (KeyError, TypeError) as error:
+        raise MessageError(f"a picture is not described: {error}") from error
+    shape = (integer(sides[0], "the height of a picture"), integer(sides[1], "the width of a picture"), len(names))
     count = shape[0] * shape[1] * shape[2]
     if min(shape) <= 0 or count * dtype.itemsize > len(piece):
-        raise ProtocolError(f"a picture of {shape} does not fit into {len(piece)} bytes")
+        raise MessageError(f"a picture of {shape} does not fit into {len(piece)} bytes")
     return np.frombuffer(piece, dtype, count).reshape(shape), names
 
 

@@ -20,8 +20,13 @@ def folders() -> list[str]:
     return [folder for folder in os.environ.get("COPYCAT_CALLBACKS", "").split(os.pathsep) if os.path.isabs(folder)]
 
 
+def environment() -> dict[str, str]:
+    """Variables with which a training finds its callbacks in these folders and nowhere else."""
+    return {"PYTHONPATH": os.pathsep.join(folders())} if folders() else {}
+
+
 def check(settings: Settings | InferenceSettings) -> dict[str, str]:
-    """The callbacks that the settings name, each of whose modules lies in one of the folders.
+    """The callbacks that the settings name; the module of each lies in one of the folders.
 
     Raises:
         CallbackError: a module lies elsewhere or nowhere.
@@ -41,7 +46,7 @@ def resolve(settings: InferenceSettings) -> Callbacks:
     """The callbacks of an Inference effect.
 
     Raises:
-        CallbackError: one cannot be found where it may lie.
+        CallbackError: a module lies elsewhere or nowhere, or has no such function.
     """
     named: dict[str, Any] = check(settings)
     for folder in folders() if named else ():

@@ -15,20 +15,20 @@ from copycat.runs import RunInfo, read_json
 from copycat.settings.tables import ProgressSettings
 from copycat.worker.active_run import directory_of, find
 from copycat.worker.buffers import picture, store
+from copycat.worker.host_request import Handler, HostRequest
 from copycat.worker.progress_page import ProgressPage
-from copycat.worker.request import Handler, Request
 
 _DIRECTORIES_KEPT = 16
 
-Word = Callable[[Path], dict[str, Any] | None]
-"""Data Directory -> the status of a run whose files do not say it: that it starts, or why it did not."""
+Failure = Callable[[Path], dict[str, Any] | None]
+"""Data Directory -> the status of its active run where a training failed before its files could say so."""
 
 
 class Overview:
-    """The Data Directories that this host looks at; each is read once and followed from then on."""
+    """The Data Directories that this host looks at; each is read once and followed from then on. Any thread."""
 
-    def __init__(self, word: Word) -> None:
-        self._word = word
+    def __init__(self, failure: Failure) -> None:
+        self._failure = failure
         self._watches: OrderedDict[Path, Watch] = OrderedDict()
         self._lock = threading.Lock()
         self._page = ProgressPage()
@@ -46,27 +46,27 @@ class Overview:
         """The host is gone: closes the page."""
         self._page.end()
 
-    def status(self, request: Request) -> dict[str, Any]:
+    def status(self, request: HostRequest) -> dict[str, Any]:
         """How the active run is doing, and the runs table."""
         return self._status(self._look(request))
 
     def _status(self, watch: Watch) -> dict[str, Any]:
         rows = _rows(watch)
         active = next((row for row in rows if row.active), None)
-        return {**(self._word(watch.directory) or describe(active)), "run_table": run_table(rows)}
+        return {**(self._failure(watch.directory) or describe(active)), "run_table": run_table(rows)}
 
-    def contact_sheet(self, request: Request) -> dict[str, Any]:
+    def contact_sheet(self, request: HostRequest) -> dict[str, Any]:
         """Fits the newest contact sheet of the active run into the picture; black where there is none."""
         from copycat.worker.sheets import as_host_values, fit_sheet
 
-        run = find(request.message["settings"])
+        run = find(request.settings)
         sheets = run.contact_sheets() if run else []
-        pixels, names = picture(request.buffers.get(request.message), request.message["picture"])
+        pixels, names = picture(request.buffers.get(request.message), request.message.get("picture"))
         sheet = fit_sheet(sheets[-1][1] if sheets else None, pixels.shape[0], pixels.shape[1])
         store(as_host_values(sheet, pixels.dtype, names), pixels)
         return self.status(request)
 
-    def loss_curve(self, request: Request) -> dict[str, Any]:
+    def loss_curve(self, request: HostRequest) -> dict[str, Any]:
         """Draws the curves of the runs whose curve shows."""
         from copycat.plots.graph import draw_loss_curves, shown_run
         from copycat.worker.sheets import as_host_values
@@ -88,20 +88,20 @@ class Overview:
             message = f"There is no run in {watch.directory} yet: start a training"
         elif not runs:
             message = f"The curves of all runs in {watch.directory} are hidden: show them on the Progress page"
-        pixels, names = picture(request.buffers.get(request.message), request.message["picture"])
+        pixels, names = picture(request.buffers.get(request.message), request.message.get("picture"))
         drawn = draw_loss_curves(runs, _display(request), pixels.shape[0], pixels.shape[1], message)
         store(as_host_values(drawn, pixels.dtype, names), pixels)
         status = self._status(watch)
         return {**status, "status": status["status"] or message}
 
-    def open_progress(self, request: Request) -> dict[str, Any]:
+    def open_progress(self, request: HostRequest) -> dict[str, Any]:
         """Opens the Progress page of the Data Directory; it closes with the host."""
-        self._page.open(directory_of(request.message["settings"]), _display(request))
+        self._page.open(directory_of(request.settings), _display(request))
         return self.status(request)
 
-    def _look(self, request: Request) -> Watch:
-        """What is known of the Data Directory, brought up to date."""
-        directory = directory_of(request.message["settings"])
+    def _look(self, request: HostRequest) -> Watch:
+        """The runs of the Data Directory, up to date."""
+        directory = directory_of(request.settings)
         with self._lock:
             watch = self._watches.setdefault(directory, Watch(directory))
             self._watches.move_to_end(directory)
@@ -112,16 +112,16 @@ class Overview:
 
 
 def _rows(watch: Watch) -> list[RunInfo]:
-    """The runs; none where the directory is gone, whatever was in it."""
+    """The runs; none where the directory is gone."""
     return [] if watch.problem else watch.rows()
 
 
-def _display(request: Request) -> ProgressSettings:
+def _display(request: HostRequest) -> ProgressSettings:
     return ProgressSettings.from_dict(request.message.get("display", {}))
 
 
 def describe(info: RunInfo | None) -> dict[str, Any]:
-    """What the host shows of the active run."""
+    """The status of the active run as the host shows it."""
     if info is None:
         return {"status": "", "can_resume": False, "failed": False}
     header = info.header
@@ -134,12 +134,16 @@ def describe(info: RunInfo | None) -> dict[str, Any]:
     reached = f"step {info.steps}" + (f" of {total}" if total else "")
     loss = f", loss {info.loss:.4g}" if info.loss is not None else ""
     reason = f": {info.reason}" if info.reason and info.state in ("failed", "killed") else ""
-    warnings = header.get("warnings")
-    warned = "".join(f"; warning: {sentence}" for sentence in warnings) if isinstance(warnings, list) else ""
+    remarks = "".join(
+        f"; {kind}: {sentence}"
+        for kind, key in (("warning", "warnings"), ("note", "notes"))
+        if isinstance(header.get(key), list)
+        for sentence in header[key]
+    )
     return {
-        "status": f"{info.run.name}: {info.state}, {reached}{loss}{reason}{warned}",
+        "status": f"{info.run.name}: {info.state}, {reached}{loss}{reason}{remarks}",
         "training_info": "\n".join(lines) if header else "",
-        "can_resume": info.run.resume_state.exists() and info.state != "training",
+        "can_resume": info.run.resume_state.exists() and info.state not in ("starting", "training"),
         "failed": info.state == "failed",
     }
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO
 
 from copycat.runs import RunError
+from copycat.runs.launch import last_words, output_tail
 from copycat.settings.tables import ProgressSettings
 
 _PATIENCE = 2.0  # seconds in which a page that cannot open has said so
 _POLL = 0.05
-_TAIL_BYTES = 4096
 
 
 class ProgressPage:
-    """At most one page; opening another closes it."""
+    """At most one page; opening another closes it. Any thread."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -32,7 +30,7 @@ class ProgressPage:
 
         Args:
             directory: the Data Directory.
-            display: what its knobs stand at to begin with.
+            display: the initial values of its knobs.
 
         Raises:
             RunError: there is no such directory, or the page does not open.
@@ -49,7 +47,7 @@ class ProgressPage:
                     stderr=subprocess.STDOUT,
                 )
                 deadline = time.monotonic() + _PATIENCE
-                while time.monotonic() < deadline and b"http://" not in _written(output):
+                while time.monotonic() < deadline and b"http://" not in output_tail(output):
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         status = self._process.wait(_POLL)
                         words = last_words(output)
@@ -77,15 +75,3 @@ def _options(display: ProgressSettings) -> list[str]:
         else:
             words += [f"--{name}", str(value)]
     return words
-
-
-def _written(output: IO[bytes]) -> bytes:
-    """What a process wrote, or the end of it; where it writes on stays as it is, since both share the place."""
-    size = os.fstat(output.fileno()).st_size
-    return os.pread(output.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
-
-
-def last_words(output: IO[bytes]) -> str:
-    """The last line that a process wrote."""
-    lines = _written(output).decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""

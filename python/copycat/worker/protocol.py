@@ -14,8 +14,14 @@ The plugin then sends requests, as many at a time as it likes::
 
 and gets exactly one answer to each, in any order: ``{"id": 7, "ok": {...}}`` or
 ``{"id": 7, "error": "a sentence for the user"}``, before that any number of ``{"id": 7, "progress": 0.4}``. As long as
-it owes an answer the worker sends ``{"alive": true}`` once a second; a worker that is silent for longer than a minute
-counts as dead. ``{"cancel": 7}`` asks to give a request up; it is answered all the same, mostly with an error.
+it owes an answer, and while it starts, the worker sends ``{"alive": true}`` once a second; a worker that is silent for
+longer than a minute counts as dead. ``{"cancel": 7}`` gives a request up; it is answered all the same, mostly with an
+error. ``id`` is a whole number. A request whose id is still open, or that is malformed, is answered with an error; only
+a frame whose length or number of descriptors is impossible ends the worker, since nothing after it can be read.
+
+Renders wait for each other in a queue of their own, and so do the pictures that are drawn; ``status`` and the buttons
+wait for neither. After the end of file the worker deletes what was handed over for runs that never started and ends
+within 1.5 seconds.
 
 Shared memory: ``"buffer": {"id": 3, "bytes": 1048576}`` in a request names a piece of it. The frame in which an id
 comes first carries its descriptor. The worker keeps it mapped until an id appears in ``"drop": [3]`` of a later
@@ -59,9 +65,11 @@ knobs of the Progress page, which say how runs are shown and whether those that 
 
 from __future__ import annotations
 
-import array
+import contextlib
 import json
+import math
 import os
+import re
 import socket
 import struct
 import threading
@@ -74,14 +82,56 @@ _LONGEST = 16 << 20
 _MOST_DESCRIPTORS = 8
 
 
+_NUMBER = re.compile(rb'"id"\s*:\s*([0-9]{1,18})\b')
+
+
 class ProtocolError(Exception):
-    """The other side sent something that is no message."""
+    """The other side sent something that is no message, and nothing after it can be read."""
+
+
+class MessageError(ProtocolError):
+    """One message cannot be used; the next one can.
+
+    Attributes:
+        number: the id of the request, None where it cannot be told.
+    """
+
+    def __init__(self, text: str, number: int | None = None) -> None:
+        super().__init__(text)
+        self.number = number
+
+
+def integer(value: Any, what: str) -> int:
+    """A whole number of at most 53 bits, as JSON carries it.
+
+    Raises:
+        MessageError: the value is none; the text begins with ``what``.
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not abs(value) <= 2**53 or int(value) != value:
+        raise MessageError(f"{what} is no whole number ({value!r:.80})")
+    return int(value)
 
 
 def pack(message: Mapping[str, Any], descriptors: int = 0) -> bytes:
-    """The frame of a message."""
-    body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogateescape")
+    """The frame of a message: numbers that JSON does not have become null."""
+    try:
+        text = json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(message), separators=(",", ":"), ensure_ascii=False)
+    try:
+        body = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        body = text.encode(errors="replace")
     return _HEADER.pack(len(body), descriptors) + body
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class Channel:
@@ -100,54 +150,63 @@ class Channel:
         frame = pack(message, len(descriptors))
         with self._sending:
             if descriptors:
-                rights = array.array("i", descriptors)
-                sent = self._stream.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-                frame = frame[sent:]
+                frame = frame[socket.send_fds(self._stream, [frame], list(descriptors)) :]
             self._stream.sendall(frame)
 
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
         """Waits for a message; None at the end of file. The caller owns the descriptors.
 
         Raises:
-            ProtocolError: what came is no message.
+            MessageError: this message cannot be used.
+            ProtocolError: nor can what follows.
         """
         descriptors: list[int] = []
-        header = self._read(_HEADER.size, descriptors)
-        if header is None:
-            return None
-        length, count = _HEADER.unpack(header)
-        if length > _LONGEST or count > _MOST_DESCRIPTORS:
-            raise ProtocolError(f"a message of {length} bytes with {count} descriptors")
-        body = self._read(length, descriptors)
-        if body is None:
-            return None
         try:
-            message = json.loads(body.decode(errors="surrogateescape"))
-        except ValueError as error:
-            raise ProtocolError(str(error)) from error
-        if not isinstance(message, dict) or len(descriptors) != count:
-            raise ProtocolError(f"a message that is no object, or has {len(descriptors)} of {count} descriptors")
-        return message, descriptors
+            header = self._read(_HEADER.size, descriptors)
+            if header is None:
+                return None
+            length, count = _HEADER.unpack(header)
+            if length > _LONGEST or count > _MOST_DESCRIPTORS:
+                raise ProtocolError(f"a message of {length} bytes with {count} descriptors")
+            body = self._read(length, descriptors)
+            if body is None:
+                return None
+            message = _parse(body)
+            if len(descriptors) != count:
+                raise MessageError(f"{len(descriptors)} of {count} descriptors came with a message", _number_in(body))
+            passed, descriptors = descriptors, []
+            return message, passed
+        finally:
+            for descriptor in descriptors:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
 
     def _read(self, length: int, descriptors: list[int]) -> bytes | None:
         received = bytearray()
-        space = socket.CMSG_SPACE(_MOST_DESCRIPTORS * array.array("i").itemsize)
         while len(received) < length:
             try:
-                data, ancillary, _, _ = self._stream.recvmsg(length - len(received), space)
+                data, passed, _, _ = socket.recv_fds(self._stream, length - len(received), _MOST_DESCRIPTORS)
             except ConnectionError:
-                data, ancillary = b"", []
-            for level, kind, payload in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    numbers = array.array("i")
-                    numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
-                    descriptors.extend(numbers)
+                data, passed = b"", []
+            for descriptor in passed:
+                os.set_inheritable(descriptor, False)
+            descriptors += passed
             if not data:
-                for descriptor in descriptors:
-                    os.close(descriptor)
-                descriptors.clear()
                 return None
             received += data
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
         return bytes(received)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(body.decode(errors="surrogateescape"))
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"a message that is no JSON: {error}", _number_in(body)) from None
+    if not isinstance(message, dict):
+        raise MessageError("a message that is no object")
+    return message
+
+
+def _number_in(body: bytes) -> int | None:
+    found = _NUMBER.search(body)
+    return int(found[1]) if found else None

@@ -1,16 +1,13 @@
-"""Applying models to pictures in shared memory: which checkpoint, on which device, one at a time."""
+"""Applies models to pictures in shared memory: chooses the checkpoint and the device."""
 
 from __future__ import annotations
 
 import gc
-import os
 import re
 import sys
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +26,7 @@ from copycat.worker.host_callbacks import resolve
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from copycat.worker.request import Handler, Request
+    from copycat.worker.host_request import Handler, HostRequest
 
 Loader = Callable[[str, str, bool], Any]
 """(path, device, half precision) -> a model, called as :class:`copycat.inference.model.Model` is."""
@@ -45,7 +42,7 @@ class _Loaded:
 
 
 class Renderer:
-    """The models in use, and the thread that computes."""
+    """The models in use. One thread renders; others may ask for nothing here."""
 
     def __init__(self, status: Handler, load: Loader | None = None) -> None:
         """``status`` answers what a host shows of the active run, ``load`` reads a model; the real one by default."""
@@ -53,9 +50,6 @@ class Renderer:
         self._load = load or _load_real
         self._models: OrderedDict[tuple[str, str, bool], _Loaded] = OrderedDict()
         self._loads = 0
-        self._loading = threading.Lock()
-        # One thread: two frames at a time would take twice the memory and no less time.
-        self._compute = ThreadPoolExecutor(1, "copycat-compute")
 
     def handlers(self) -> dict[str, Handler]:
         """The requests that are answered here."""
@@ -66,25 +60,24 @@ class Renderer:
             "purge": self.purge,
         }
 
-    def purge(self, request: Request) -> dict[str, Any]:
-        """Lets go of the models; a later request reads its own again."""
-        with self._loading:
-            self._models.clear()
+    def purge(self, request: HostRequest) -> dict[str, Any]:
+        """Frees the models; a later request reads its own again."""
+        self._models.clear()
         gc.collect()
         torch = sys.modules.get("torch")
         if torch and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         return {}
 
-    def render(self, request: Request) -> dict[str, Any]:
+    def render(self, request: HostRequest) -> dict[str, Any]:
         """Applies the model of an Inference effect."""
-        settings = InferenceSettings.from_dict(request.message["settings"])
+        settings = active_run.with_full_paths(InferenceSettings.from_dict(request.settings))
         path = choose_model(settings.model_file, settings.checkpoint)
         return self._apply(request, settings, path)
 
-    def preview(self, request: Request) -> dict[str, Any]:
+    def preview(self, request: HostRequest) -> dict[str, Any]:
         """Applies the newest checkpoint of the active run; the picture stays as it is where there is none."""
-        chosen = request.message["settings"]
+        chosen = request.settings
         run = active_run.find(chosen)
         checkpoints = run.checkpoints() if run else []
         if checkpoints:
@@ -92,12 +85,12 @@ class Renderer:
             self._apply(request, InferenceSettings.from_dict(gpu), checkpoints[-1][1])
         return self._status(request)
 
-    def _apply(self, request: Request, settings: InferenceSettings, path: Path) -> dict[str, Any]:
+    def _apply(self, request: HostRequest, settings: InferenceSettings, path: Path) -> dict[str, Any]:
         calls = resolve(settings)
         frame = request.message.get("frame")
         calls.call("before_frame_render", model=str(path), frame=frame)
         try:
-            answer = self._compute.submit(self._apply_now, request, settings, path).result()
+            answer = self._compute(request, settings, path)
         except CopycatError as error:
             calls.call("render_progress", model=str(path), frame=frame, progress=None, error=str(error))
             raise
@@ -105,15 +98,13 @@ class Renderer:
         calls.call("render_progress", model=str(path), frame=frame, progress=1.0, error=None)
         return answer
 
-    def _apply_now(self, request: Request, settings: InferenceSettings, path: Path) -> dict[str, Any]:
-        if request.cancelled.is_set():
-            raise CopycatError("cancelled")
+    def _compute(self, request: HostRequest, settings: InferenceSettings, path: Path) -> dict[str, Any]:
         model, warning = self._model(path, settings)
-        pixels, names = picture(request.buffers.get(request.message), request.message["picture"])
-        made_indices = _indices(model.channels_out, names, path, "makes")
-        in_place = _planes_in_place(pixels, made_indices)
+        pixels, names = picture(request.buffers.get(request.message), request.message.get("picture"))
+        indices_out = _indices(model.channels_out, names, path, "makes")
+        in_place = _planes_in_place(pixels, indices_out)
         started = time.perf_counter()
-        made = model(
+        output = model(
             _planes(pixels, _indices(model.channels_in, names, path, "takes")),
             tile_size=settings.tile_size,
             tile_overlap=settings.tile_overlap,
@@ -122,8 +113,8 @@ class Renderer:
         )
         seconds = time.perf_counter() - started
         if in_place is None:
-            store(made.cpu().permute(1, 2, 0).numpy(), pixels, made_indices)
-        request.spent.append(made)
+            store(output.cpu().permute(1, 2, 0).numpy(), pixels, indices_out)
+        request.spent.append(output)
         return {
             "model": str(path),
             "channels_in": list(model.channels_in),
@@ -142,25 +133,24 @@ class Renderer:
         except OSError as error:
             raise CopycatError(f"{path}: the Model File cannot be read: {error.strerror}") from None
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-        with self._loading:
-            kept = self._models.get(key)
-            if kept is None or kept.stamp != stamp:
-                self._models.pop(key, None)
-                kept = _Loaded(self._load(str(path), device, settings.half_precision), stamp)
-                self._loads += 1
-                self._models[key] = kept
-                while len(self._models) > _MODELS_KEPT:
-                    self._models.popitem(last=False)
-            self._models.move_to_end(key)
+        kept = self._models.get(key)
+        if kept is None or kept.stamp != stamp:
+            self._models.pop(key, None)
+            kept = _Loaded(self._load(str(path), device, settings.half_precision), stamp)
+            self._loads += 1
+            self._models[key] = kept
+            while len(self._models) > _MODELS_KEPT:
+                self._models.popitem(last=False)
+        self._models.move_to_end(key)
         return kept.model, warning
 
 
-def call_back(request: Request) -> dict[str, Any]:
+def call_back(request: HostRequest) -> dict[str, Any]:
     """Calls a callback that belongs to the whole render."""
-    name = str(request.message["name"])
+    name = request.text("name")
     if name not in ("before_render", "after_render"):
         raise CopycatError(f"there is no callback {name!r} of a whole render")
-    settings = InferenceSettings.from_dict(request.message["settings"])
+    settings = InferenceSettings.from_dict(request.settings)
     resolve(settings).call(name, model=settings.model_file, frame=request.message.get("frame"), error=None)
     return {}
 
@@ -181,7 +171,7 @@ def _device(settings: InferenceSettings, real: bool) -> tuple[str, str]:
 
 
 def choose_model(model_file: str, checkpoint: int) -> Path:
-    """The .cat that the knobs Model File and Checkpoint mean.
+    """The .cat that the knobs Model File and Checkpoint name.
 
     Args:
         model_file: a .cat, or a Data Directory, which stands for the newest checkpoint of its active run.
@@ -192,12 +182,12 @@ def choose_model(model_file: str, checkpoint: int) -> Path:
         CopycatError: there is none.
     """
     if not model_file:
-        raise CopycatError("Model File is empty: choose a .cat file")
-    path = Path(os.path.expanduser(model_file))
+        raise CopycatError("Model File is empty: choose the .cat file of a trained model")
+    path = active_run.full_path("Model File", model_file)
     if path.is_dir():
         run = active_run.find({"dataDirectory": str(path)})
         if run is None or not run.checkpoints():
-            raise CopycatError(f"{path}: the Data Directory holds no checkpoint")
+            raise CopycatError(f"{path}: the Data Directory holds no checkpoint yet: choose a .cat file")
     else:
         match = _CHECKPOINT.fullmatch(path.name)
         if match is None:
@@ -240,7 +230,7 @@ def _planes(pixels: NDArray[Any], indices: list[int]) -> Tensor:
     """``[C, H, W]`` of the picture, without a copy where its depth and its order allow."""
     import torch
 
-    pixels = from_integers(pixels)
+    pixels = from_integers(pixels)  # torch computes nothing in uint16
     shared = _planes_in_place(pixels, indices)
     if shared is not None:
         return shared

@@ -1,142 +1,197 @@
-"""The worker's loop: receives requests, answers them in threads, beats while it owes answers, ends with the host."""
+"""The worker's loop: receives requests, answers them from queues, ends with the host."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import socket
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
-from copycat import __version__
 from copycat.data.memory import give_memory_back
 from copycat.errors import CopycatError
+from copycat.fault_log import explain
+from copycat.runs.launch import Trainings
 from copycat.worker.buffers import Buffers
+from copycat.worker.greeting import greet
+from copycat.worker.handovers import Handovers
+from copycat.worker.heartbeat import Heartbeat
+from copycat.worker.host_request import Handler, HostRequest
 from copycat.worker.overview import Overview
-from copycat.worker.protocol import PROTOCOL, Channel, ProtocolError
+from copycat.worker.protocol import Channel, MessageError, ProtocolError, integer
 from copycat.worker.rendering import Loader, Renderer
-from copycat.worker.request import Handler, Request
-from copycat.worker.training import Trainings
+from copycat.worker.training import TrainingRequests
 
-_BEAT_SECONDS = 1.0
-_REST_BEATS = 10  # without a request, after which the host is to have the memory
-_REQUESTS_AT_ONCE = 8
-_END_SECONDS = 3.0
+_PARENT_SECONDS = 1.0
+_WRITE_SECONDS = 1.0
+_END_SECONDS = 1.5  # the plugin waits for longer than that before it kills the worker
+
+_QUEUES = {
+    # Two frames at a time would take twice the memory and no less time.
+    "compute": (1, ("render", "preview", "purge")),
+    "draw": (1, ("contact_sheet", "loss_curve")),
+    # What waits for the disk, for a user's callback or for a page to open.
+    "work": (8, ("begin_run", "hand_over", "train", "abandon", "callback", "open_progress")),
+    # What a host's interface waits for.
+    "quick": (8, ("status", "stop", "finish", "resume", "newest_model", "frames")),
+}
+"""Queue -> how many threads serve it, and the requests that wait in it."""
+
+
+@dataclass
+class _Open:
+    """A request that is not answered yet."""
+
+    request: HostRequest
+    future: Future[None] | None = None
 
 
 class Server:
-    """Serves one plugin over one socket."""
+    """Serves one plugin over one socket. :meth:`run` in one thread; :meth:`end` from any."""
 
-    def __init__(self, channel: Channel, load: Loader | None = None) -> None:
+    def __init__(self, channel: Channel, heartbeat: Heartbeat, load: Loader | None = None) -> None:
         """``load`` reads a model (path, device, half precision); the real one by default."""
         self._channel = channel
         self._buffers = Buffers()
-        self._trainings = Trainings()
-        self._overview = Overview(self._trainings.word)
-        self._open: dict[int, Request] = {}
+        trainings = Trainings()
+        self._handovers = Handovers(trainings)
+        requests = TrainingRequests(trainings)
+        self._overview = Overview(requests.failure)
+        self._open: dict[int, _Open] = {}
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(_REQUESTS_AT_ONCE, "copycat-request")
-        parts = (self._trainings, self._overview, Renderer(self._overview.status, load))
+        parts = (self._handovers, requests, self._overview, Renderer(self._overview.status, load))
         self._handlers: dict[str, Handler] = {name: act for part in parts for name, act in part.handlers().items()}
+        self._queues: dict[str, ThreadPoolExecutor] = {}
+        for queue, (threads, names) in _QUEUES.items():
+            self._queues |= dict.fromkeys(names, ThreadPoolExecutor(threads, f"copycat-{queue}"))
+        heartbeat.owes = lambda: bool(self._open)
+        heartbeat.rest = give_memory_back
 
     def run(self) -> None:
-        """Answers requests until the plugin is gone."""
-        self._channel.send({"hello": {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()}})
-        threading.Thread(target=self._beat, name="copycat-heartbeat", daemon=True).start()
-        while (received := self._channel.receive()) is not None:
-            message, descriptors = received
-            if "cancel" in message:
-                self._cancel(int(message["cancel"]))
+        """Answers requests until the plugin is gone.
+
+        Raises:
+            ProtocolError: the stream holds something that cannot be skipped.
+        """
+        while True:
+            try:
+                received = self._channel.receive()
+            except MessageError as error:
+                self._refuse(error.number, error)
                 continue
-            self._buffers.update(message, descriptors)
-            self._accept(message)
+            if received is None:
+                return
+            self._take(*received)
 
     def end(self) -> None:
         """Gives up what is under way and deletes what was handed over for a run that never started."""
         with self._lock:
-            requests = list(self._open.values())
+            requests = [entry.request for entry in self._open.values()]
         for request in requests:
             request.cancelled.set()
         self._overview.end()
-        self._trainings.end(_END_SECONDS)
+        self._handovers.end(_WRITE_SECONDS)
 
-    def _accept(self, message: Mapping[str, Any]) -> None:
-        number = int(message.get("id", 0))
-        request = Request(message, self._buffers, lambda share: self._send({"id": number, "progress": share}))
+    def _take(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        number: Any = message.get("id")
+        try:
+            self._buffers.update(message, descriptors)
+            if "cancel" in message:
+                self._cancel(integer(message["cancel"], "the id of a request to cancel"))
+                return
+            number = integer(number, "the id of a request")
+            self._accept(number, message)
+        except MessageError as error:
+            self._refuse(number, error)
+
+    def _accept(self, number: int, message: Mapping[str, Any]) -> None:
+        name = str(message.get("do"))
+        if name not in self._handlers:
+            raise MessageError(f"unknown request {name:.80}")
+        request = HostRequest(message, self._buffers, lambda share: self._send({"id": number, "progress": share}))
         with self._lock:
-            self._open[number] = request
-        self._threads.submit(self._answer, number, request)
+            if number in self._open:
+                raise MessageError(f"request {number} is open already: a second one cannot have its id")
+            entry = self._open[number] = _Open(request)
+            entry.future = self._queues[name].submit(self._answer, number, request, self._handlers[name])
 
-    def _answer(self, number: int, request: Request) -> None:
+    def _answer(self, number: int, request: HostRequest, handler: Handler) -> None:
         answer: dict[str, Any] = {"id": number}
         try:
-            handler = self._handlers.get(str(request.message.get("do")))
-            if handler is None:
-                raise ProtocolError(f"unknown request {request.message.get('do')!r}")
             if request.cancelled.is_set():
                 raise CopycatError("cancelled")
             answer["ok"] = handler(request)
-        except CopycatError as error:
+        except (CopycatError, MessageError) as error:
             answer["error"] = str(error)
-        except Exception as error:
-            traceback.print_exc()
-            answer["error"] = f"copycat failed: {type(error).__name__}: {error}"
+        except BaseException as error:  # a callback may even call sys.exit
+            answer["error"] = explain(error, "worker")
+        self._close(number, answer)
+        request.spent.clear()
+
+    def _close(self, number: int, answer: Mapping[str, Any]) -> None:
         with self._lock:
             del self._open[number]
         self._send(answer)
-        request.spent.clear()
+
+    def _refuse(self, number: Any, error: Exception) -> None:
+        """Answers a request that was never accepted."""
+        print(f"copycat worker: refused {error}", file=sys.stderr)
+        self._send({"id": number, "error": f"the plugin and the worker misunderstand each other: {error}"})
 
     def _cancel(self, number: int) -> None:
         with self._lock:
-            request = self._open.get(number)
-        if request:
-            request.cancelled.set()
-
-    def _beat(self) -> None:
-        idle = _REST_BEATS
-        while True:
-            time.sleep(_BEAT_SECONDS)
-            if self._open:
-                self._send({"alive": True})
-                idle = 0
-            elif (idle := idle + 1) == _REST_BEATS:
-                give_memory_back()
+            entry = self._open.get(number)
+        if entry:
+            entry.request.cancelled.set()
+            if entry.future and entry.future.cancel():  # it waits in its queue still
+                self._close(number, {"id": number, "error": "cancelled"})
 
     def _send(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the plugin is gone: the loop finds out
-            self._channel.send(message)
+            try:
+                self._channel.send(message)
+            except (TypeError, ValueError, RecursionError) as error:
+                self._channel.send({"id": message.get("id"), "error": explain(error, "worker")})
 
 
-def serve(descriptor: int, load: Loader | None = None) -> None:
-    """Serves the plugin at the other end of a socket and ends the process when it is gone."""
+def serve(channel: Channel, heartbeat: Heartbeat, load: Loader | None = None) -> None:
+    """Serves the plugin at the other end of a channel and ends the process when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is meant for the host
-    server = Server(Channel(socket.socket(fileno=descriptor)), load)
+    server = Server(channel, heartbeat, load)
     threading.Thread(target=_watch_parent, args=(server,), name="copycat-parent", daemon=True).start()
     try:
         server.run()
     except ProtocolError as error:
         print(f"copycat worker: the plugin sent {error}", file=sys.stderr)
-    except OSError:
-        pass  # the plugin was gone before the greeting
+    except Exception as error:
+        print(f"copycat worker: {explain(error, 'worker')}", file=sys.stderr)
     _end(server)
+
+
+def serve_descriptor(descriptor: int, load: Loader | None = None) -> None:
+    """Greets the plugin at the other end of a socket, then :func:`serve`."""
+    serve(*greet(descriptor), load)
 
 
 def _watch_parent(server: Server) -> None:
     # A child that the host forked may hold the socket open after the host is gone.
     parent = os.getppid()
     while os.getppid() == parent:
-        time.sleep(_BEAT_SECONDS)
+        time.sleep(_PARENT_SECONDS)
     _end(server)
 
 
 def _end(server: Server) -> None:
+    """Cleans up and ends the process; threads that still compute must not keep it."""
+    timer = threading.Timer(_END_SECONDS, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
     with contextlib.suppress(Exception):
         server.end()
     sys.stderr.flush()
-    os._exit(0)  # threads that still compute must not keep the process
+    os._exit(0)

@@ -13,10 +13,9 @@ from copycat.sequence.colour import from_srgb
 
 
 def as_host_values(shown: NDArray[np.float32], dtype: np.dtype[Any], names: tuple[str, ...]) -> NDArray[np.float32]:
-    """Display values as a host's picture has them.
+    """Converts display values to those of a host's picture.
 
-    Pictures of float are taken for scene-linear, so that the sRGB curve is undone for them; integers
-    are taken for display values.
+    Pictures of float are taken for scene-linear and get linear light; integers are taken for display values.
 
     Args:
         shown: ``[H, W, 3]``, display values.
@@ -35,23 +34,28 @@ def as_host_values(shown: NDArray[np.float32], dtype: np.dtype[Any], names: tupl
 
 
 def fit_sheet(path: Path | None, height: int, width: int) -> NDArray[np.float32]:
-    """A contact sheet, fitted into the middle of a picture.
+    """Fits a contact sheet into the middle of a picture.
 
     Args:
         path: the .png, which is display-ready; None gives black.
-        height, width: of the picture.
+        height, width: of the picture in pixels.
 
     Returns:
         ``[height, width, 3]``, display values, origin top-left.
     """
+    import OpenImageIO as oiio  # noqa: N813
+
     canvas = np.zeros((height, width, 3), np.float32)
     if path is None:
         return canvas
     sheet = read_frame(path, read_info(path).channels[:3]).pixels.astype(np.float32)
     scale = min(width / sheet.shape[1], height / sheet.shape[0])
-    fitted = (max(1, int(sheet.shape[0] * scale)), max(1, int(sheet.shape[1] * scale)))
-    rows = np.minimum((np.arange(fitted[0]) + 0.5) / scale, sheet.shape[0] - 1).astype(int)
-    columns = np.minimum((np.arange(fitted[1]) + 0.5) / scale, sheet.shape[1] - 1).astype(int)
-    top, left = (height - fitted[0]) // 2, (width - fitted[1]) // 2
-    canvas[top : top + fitted[0], left : left + fitted[1]] = sheet[rows][:, columns]
+    rows, columns = max(1, int(sheet.shape[0] * scale)), max(1, int(sheet.shape[1] * scale))
+    region = oiio.ROI(0, columns, 0, rows, 0, 1, 0, 3)
+    # Enlarged pixels stay squares: the artist looks for grain and edges; reduced ones are averaged.
+    filtered = oiio.ImageBufAlgo.resize(
+        oiio.ImageBuf(np.ascontiguousarray(sheet)), "box" if scale > 1 else "lanczos3", 0.0, region
+    )
+    top, left = (height - rows) // 2, (width - columns) // 2
+    canvas[top : top + rows, left : left + columns] = np.clip(np.asarray(filtered.get_pixels(oiio.FLOAT)), 0, 1)
     return canvas
