@@ -378,7 +378,7 @@ def test_a_process_inherits_the_lock_and_the_requests_since(tmp_path: Path) -> N
     assert child.stdin
     assert child.stdout
     assert trainer_lives(run)  # from the start on, long before the process takes it
-    with pytest.raises(RunError, match="is being trained"):
+    with pytest.raises(RunError, match="is starting already"):
         TrainerLock(run)
     assert runs.finish(run)
     child.stdin.write("\n")
