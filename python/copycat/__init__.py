@@ -1,11 +1,13 @@
 """copycat: train a small network on a few frames of a shot and apply it to the whole shot.
 
-The names below are imported on first use, so that ``import copycat`` costs nothing and does not load torch.
+The names below are imported on first use, so that ``import copycat`` costs nothing and does not load torch. Functions
+raise CopycatError, with one sentence, for everything that goes wrong.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -40,7 +42,13 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        if inspect.isfunction(value):
+            from copycat.errors import guarded
+
+            value = guarded(value)
+        globals()[name] = value  # the next use finds it without this function
+        return value
     raise AttributeError(f"module 'copycat' has no attribute {name!r}")
 
 

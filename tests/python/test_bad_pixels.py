@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import Outcome, Shot, picture, random_model
+from copycat import ops
 from copycat.inference.model import Model
 from copycat.inference.render import infer
 from copycat.inference.suggest import suggest
@@ -83,12 +84,12 @@ def test_neighbours_fill_and_zero_is_what_a_masked_training_saw() -> None:
     image = torch.full((1, 9, 9), 2.0)
     image[0, 4, 4] = math.nan
     image[0, :, 7:] = math.inf
-    bad = BadPixels.find(image)
+    bad = BadPixels.find(image, ops.Encoding.identity(1))
     assert bad is not None
     assert (bad.filled(image, zero=False) == 2).all()
     zeroed = bad.filled(image, zero=True)
     assert zeroed.eq(0).sum() == 1 + 2 * 9
-    assert BadPixels.find(torch.full((1, 9, 9), 60000.0)) is None
+    assert BadPixels.find(torch.full((1, 9, 9), 65504.0), ops.Encoding.identity(1)) is None
 
 
 def test_a_model_that_was_trained_with_masked_pixels_sees_zero(model: Model) -> None:

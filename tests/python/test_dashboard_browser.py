@@ -1,4 +1,7 @@
-"""The Progress page in a real browser: Chromium, driven from outside, against a server process of its own."""
+"""The Progress page in a real browser: Chromium, driven from outside, against a server process of its own.
+
+Over 400 lines: all tests share one server and one browser, which take seconds to start.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Several processes make one training: the same model as one makes alone, and an honest end when one is lost."""
+"""Several processes make one training: the same model as one makes alone, and an honest end when one is lost.
+
+Over 400 lines: groups of processes share the rendezvous and the comparison with one process.
+"""
 
 from __future__ import annotations
 

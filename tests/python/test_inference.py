@@ -1,4 +1,7 @@
-"""Applying a model: tiles equal the whole, files keep what they had, memory stays bounded."""
+"""Applying a model: tiles equal the whole, files keep what they had, memory stays bounded.
+
+Over 400 lines: Model, its tiles and the sequence around it share their model and pictures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One trainer at a time; requests, renaming and deleting with and without a living trainer. Real processes."""
+"""One trainer at a time; requests, renaming and deleting with and without a living trainer. Real processes.
+
+Over 400 lines: each case with and without a living trainer, on the same processes.
+"""
 
 from __future__ import annotations
 

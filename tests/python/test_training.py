@@ -1,4 +1,7 @@
-"""A training and its files: names, steps, records, what the loss does with odd pixels, channels and sizes."""
+"""A training and its files: names, steps, records, what the loss does with odd pixels, channels and sizes.
+
+Over 400 lines: one test for each promise about the files of a run, on the same small shots.
+"""
 
 from __future__ import annotations
 

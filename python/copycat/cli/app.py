@@ -6,6 +6,7 @@ with one sentence on standard error.
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from copycat import __version__
 from copycat.cli.options import with_knobs
 from copycat.cli.terminal import training_display
 from copycat.data.memory import keep_memory, wait_politely
-from copycat.errors import CopycatError
+from copycat.errors import CopycatError, boundary
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import InferenceSettings, ProgressSettings, Settings
 
@@ -371,10 +372,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: of the command line, by default the process's.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     wait_politely()
     keep_memory()
     try:
-        app(_join_pairs(sys.argv[1:] if arguments is None else arguments), prog_name="copycat")
+        with boundary():
+            app(_join_pairs(sys.argv[1:] if arguments is None else arguments), prog_name="copycat")
     except CopycatError as error:
         _errors.print(f"[bold red]error:[/] {_escaped(str(error))}")
         sys.exit(1)

@@ -13,7 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from copycat import ops
 from copycat.sequence.non_finite import LARGEST
+
+_LARGEST_FLOAT = 1e38  # leaves float32 room for the arithmetic that follows
+_MOST_STDS = 1e16  # of an unencoded channel: the square must still be a float32
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,19 @@ class BadPixels:
     values: tuple[Tensor, ...]
 
     @classmethod
-    def find(cls, image: Tensor) -> BadPixels | None:
-        """Finds the bad values of an image [C, H, W] as a training does; None, in one pass, if there are none."""
+    def find(cls, image: Tensor, encoding: ops.Encoding) -> BadPixels | None:
+        """Finds the bad values of an image [C, H, W] as a training does; None, in one pass, if there are none.
+
+        Values that the model's encoding cannot take without overflow are bad too.
+        """
+        limits = [
+            min(_LARGEST_FLOAT / max(scale, 1.0) if scale else abs(mean) + _MOST_STDS * std, LARGEST)
+            for scale, mean, std in zip(encoding.log_scale, encoding.mean, encoding.std, strict=True)
+        ]
         # NaN fails every comparison.
-        if all(_within(*torch.aminmax(plane), LARGEST) for plane in image):
+        if all(_within(*torch.aminmax(plane), limit) for plane, limit in zip(image, limits, strict=True)):
             return None
-        mask = ~(image.abs() <= LARGEST)
+        mask = torch.stack([~(plane.abs() <= limit) for plane, limit in zip(image, limits, strict=True)])
         return cls(mask, tuple(plane[bad] for plane, bad in zip(image, mask, strict=True)))
 
     def filled(self, image: Tensor, zero: bool) -> Tensor:

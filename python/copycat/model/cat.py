@@ -2,22 +2,22 @@
 
 A .cat is a safetensors file. Its tensors are the network's weights (averaged over the last steps), float32 (bfloat16 in
 those that the package ships), and its clean plate, half, under the names of :class:`copycat.model.network.Network`. Its
-metadata hold one entry, ``copycat``, a JSON object:
+metadata has one entry, ``copycat``, a JSON object:
 
 ======================  ==============================================================================================
 ``format``              version of this format, 2; readers refuse a newer one
-``modelSize``           Small, Medium or Large, for people; what counts is the row
+``modelSize``           Small, Medium or Large, for people; readers use the row
 ``row``                 the network's row: width and numbers of blocks (:class:`copycat.model.network.Row`)
 ``channelsIn``          names of the input channels in order
 ``channelsOut``         names of the output channels in order
 ``residual``            for each output channel, the input channel it starts from, or -1
-``plateSize``           height and width of the clean plate that the network is told, or null
+``plateSize``           height and width of the network's clean plate, or null
 ``inputEncoding``       value encoding and normalisation of the input channels (log_scale, mean, std)
 ``targetEncoding``      the same of the output channels, and which of them are mattes, kept within 0 and 1 (matte)
-``level``               downsampling level (4, 2, 1) that was being trained
+``level``               downsampling level (4, 2, 1) of the last step
 ``step``, ``loss``      step and last loss
 ``settings``            every knob of the training
-``dataHash``            SHA-256 over the training frames as they were read
+``dataHash``            SHA-256 of the training frames as read
 ``run``, ``copycat``    run name and version of copycat
 ======================  ==============================================================================================
 """
@@ -27,6 +27,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -41,15 +42,21 @@ from copycat import __version__, ops
 from copycat.data.dataset import Dataset
 from copycat.errors import CopycatError
 from copycat.model.network import ROWS, Network, Row
-from copycat.runs import write_whole
+from copycat.runs import open_regular, write_whole
 
 FORMAT = 2
-# Format 1 named the size only; these were its networks.
+# Format 1 has the size only; these are its networks.
 _FIRST_ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
-_HEADER_LIMIT = 100_000_000
-_SNIFFED = 1 << 20
+# What no model that copycat writes comes near; beyond it a file is damaged or made to do harm.
+_HEADER_LIMIT = 8 << 20
+_METADATA_LIMIT = 1 << 20
 _MOST_CHANNELS = 1024
 _LARGEST_SIDE = 1 << 14
+_MOST_STEPS = 1 << 53
+_LARGEST_SCALE = 1e6
+_LEAST_STD, _LARGEST_STD = 1e-9, 1e30  # float32, with room for the arithmetic
+
+_SNIFFED = 1 << 20
 
 
 class ModelFileError(CopycatError):
@@ -58,7 +65,7 @@ class ModelFileError(CopycatError):
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """What a .cat says about its weights; attributes as in the module's table."""
+    """The header of a .cat; attributes as in the module's table."""
 
     row: Row
     channels_in: tuple[str, ...]
@@ -91,7 +98,7 @@ class ModelHeader:
 
     @property
     def model_size(self) -> str:
-        """Which Model Size has this row; Custom where none has, as what a size is may change."""
+        """The Model Size that has this row; Custom if none has, because the rows of sizes may change."""
         return next((size for size, row in ROWS.items() if row == self.row), "Custom")
 
     @property
@@ -100,11 +107,11 @@ class ModelHeader:
         return self.settings.get("nonFinite") == "Mask"
 
     def network(self) -> Network:
-        """A network of this shape, not yet trained."""
+        """An untrained network of this shape."""
         return Network(self.row, len(self.channels_in), self.residual, self.plate_size)
 
     def outline(self) -> Network:
-        """The network's shapes alone, without memory for weights: a header may claim more than any machine has."""
+        """The network's shapes without memory for weights: a header may claim more memory than any machine has."""
         with torch.device("meta"):
             return self.network()
 
@@ -133,8 +140,9 @@ class ModelHeader:
 
     @classmethod
     def from_json(cls, text: str) -> ModelHeader:
-        """The inverse of :meth:`to_json`; raises KeyError, TypeError or ValueError where it does not fit."""
+        """The inverse of :meth:`to_json`; raises KeyError, TypeError or ValueError if something does not fit."""
         value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates are no text
         row = Row.from_dict(value["row"]) if value["format"] > 1 else _FIRST_ROWS[value["modelSize"]]
         header = cls(
             row=row,
@@ -144,10 +152,10 @@ class ModelHeader:
             input_encoding=ops.Encoding.from_dict(value["inputEncoding"]),
             target_encoding=ops.Encoding.from_dict(value["targetEncoding"]),
             plate_size=_plate_size(value.get("plateSize")),
-            level=int(value["level"]),
-            step=int(value["step"]),
-            loss=value["loss"],
-            settings=value["settings"],
+            level=_within(int(value["level"]), 1, 4),
+            step=_within(int(value["step"]), 0, _MOST_STEPS),
+            loss=_loss(value["loss"]),
+            settings=_settings(value["settings"]),
             data_hash=str(value["dataHash"]),
             run=str(value["run"]),
         )
@@ -160,7 +168,7 @@ class ModelHeader:
 
 
 def _plate_size(value: Any) -> tuple[int, int] | None:
-    """Height and width of a clean plate that is not so large that no shot can have it."""
+    """Height and width of a clean plate, if a shot can have it."""
     if value is None:
         return None
     height, width = map(int, value)
@@ -169,12 +177,32 @@ def _plate_size(value: Any) -> tuple[int, int] | None:
     return height, width
 
 
+def _within(number: int, least: int, most: int) -> int:
+    if not least <= number <= most:
+        raise ValueError(f"{number} lies outside of {least} to {most}")
+    return number
+
+
+def _loss(value: Any) -> float | None:
+    loss = None if value is None else float(value)
+    return loss if loss is not None and math.isfinite(loss) else None
+
+
+def _settings(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("its settings are no JSON object")
+    return value
+
+
 def _is_of(encoding: ops.Encoding, channels: int) -> bool:
-    """Whether an encoding is one of so many channels and can be inverted."""
-    lists = (encoding.log_scale, encoding.mean, encoding.std)
-    finite = all(math.isfinite(value) for values in lists for value in values)
-    fits = {len(values) for values in lists} == {channels} and len(encoding.matte) in (0, channels)
-    return finite and fits and min(encoding.std) > 0
+    """Whether an encoding is one of so many channels and can be computed, forward and back, in float32."""
+    return (
+        len(encoding.log_scale) == len(encoding.mean) == len(encoding.std) == channels
+        and len(encoding.matte) in (0, channels)
+        and all(scale == 0 or 1 / _LARGEST_SCALE <= scale <= _LARGEST_SCALE for scale in encoding.log_scale)
+        and all(abs(mean) <= _LARGEST_STD for mean in encoding.mean)
+        and all(_LEAST_STD <= std <= _LARGEST_STD for std in encoding.std)
+    )
 
 
 def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
@@ -182,7 +210,7 @@ def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor], dtype: 
 
     Args:
         path: the file.
-        header: what it says.
+        header: of the file.
         weights: state dict of the network, float32 and the clean plate half, on any device.
         dtype: to store them in; the clean plate stays half.
     """
@@ -195,7 +223,7 @@ def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor], dtype: 
 
 
 def read_header(path: str | Path) -> ModelHeader:
-    """Reads what a .cat says about itself, without its weights.
+    """Reads the header of a .cat, without its weights.
 
     Raises:
         ModelFileError: the file is missing, is no .cat, is Nuke's, or is of a newer format.
@@ -213,23 +241,31 @@ def load(path: str | Path) -> tuple[ModelHeader, dict[str, Tensor]]:
         ModelFileError: as :func:`read_header`; also when the weights are torn or do not fit the network.
     """
     path = Path(path)
-    header = read_header(path)
+    head = _read_head(path)
+    header = _parse_header(path, head)
+    expected = {name: list(tensor.shape) for name, tensor in header.outline().state_dict().items()}
+    for name, shape in expected.items():
+        entry = head.get(name)
+        stored = entry.get("shape") if isinstance(entry, dict) else None
+        if stored != shape:
+            got = str(tuple(stored))[:100] if isinstance(stored, list) else "missing"
+            raise ModelFileError(f"{path}: weight {name} is {got}, the network needs {tuple(shape)}")
     try:
-        weights = safetensors.torch.load(path.read_bytes())
+        with os.fdopen(open_regular(path), "rb") as stream:
+            tensors = safetensors.torch.load(stream.read())
+        weights = {name: tensors[name].float() for name in expected if tensors[name].is_floating_point()}
     except Exception as error:  # safetensors raises an undocumented class of its own
         raise ModelFileError(f"{path}: the model file is damaged: {error}") from error
-    expected = {name: tensor.shape for name, tensor in header.outline().state_dict().items()}
-    for name, shape in expected.items():
-        if name not in weights or weights[name].shape != shape:
-            got = tuple(weights[name].shape) if name in weights else "missing"
-            raise ModelFileError(f"{path}: weight {name} is {got}, the network needs {tuple(shape)}")
-    return header, {name: weights[name].float() for name in expected}
+    for name in expected:
+        if name not in weights or not weights[name].isfinite().all():
+            raise ModelFileError(f"{path}: weight {name} has values that are no finite numbers")
+    return header, weights
 
 
 def _read_head(path: Path) -> dict[str, Any]:
     """The safetensors header, or ModelFileError saying what the file is instead."""
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(open_regular(path), "rb") as stream:
             start = stream.read(8)
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if 2 <= size <= _HEADER_LIMIT:
@@ -246,8 +282,9 @@ def _read_head(path: Path) -> dict[str, Any]:
             sniffed += stream.read()
     except FileNotFoundError:
         raise ModelFileError(f"{path}: the model file does not exist") from None
-    except OSError as error:
-        raise ModelFileError(f"{path}: the model file cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"{path}: the model file cannot be read: {reason}") from error
     # Nuke's CatFileCreator wraps a TorchScript archive (a zip that holds code/__torch__) in its own container.
     if b"oundry" in sniffed or (b"PK\x03\x04" in sniffed and b"__torch__" in sniffed):
         raise ModelFileError(f"{path}: this is Nuke's .cat; copycat cannot read it")
@@ -259,6 +296,8 @@ def _parse_header(path: Path, head: Mapping[str, Any]) -> ModelHeader:
     text = metadata.get("copycat") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise ModelFileError(f"{path}: this is a safetensors file, but not a .cat of copycat")
+    if len(text) > _METADATA_LIMIT:
+        raise ModelFileError(f"{path}: the model file's header is damaged: it is {len(text)} characters long")
     try:
         version = json.loads(text)["format"]
         if version > FORMAT:

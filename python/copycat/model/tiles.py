@@ -88,7 +88,7 @@ def render(
     device = next(network.parameters()).device
     _, height, width = image.shape
     placement = placement or Placement()
-    bad = BadPixels.find(image)
+    bad = BadPixels.find(image, encodings[0])
     source = bad.filled(image, zero_bad_pixels) if bad else image
     if bad and warn:
         warn(bad.sentence(zero_bad_pixels, placement.origin))

@@ -1,0 +1,50 @@
+"""docs/architecture.md is true of the folders."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "python/copycat"
+PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+
+
+def layers() -> list[str]:
+    """The layers of import-linter, top to bottom."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = next(c for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    return list(contract["layers"])
+
+
+def test_the_picture_of_the_layers_is_what_import_linter_checks() -> None:
+    picture = [re.findall(r"│ (\w+) ", line) for line in PAGE.splitlines()]
+    assert [names for names in picture if names] == [layer.split(" | ") for layer in layers()]
+
+
+def test_every_folder_is_a_layer() -> None:
+    names = {name for layer in layers() for name in layer.split(" | ")}
+    assert names == {path.parent.name for path in PACKAGE.glob("*/__init__.py")} | {"errors"}
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"`((?:training|model|data|ops|sequence|runs)[./]\w[\w./]*)`", PAGE)))
+)
+def test_a_name_on_the_page_exists(name: str) -> None:
+    parts = re.split("[./]", name)
+    found = importlib.import_module(f"copycat.{parts[0]}")
+    for depth, part in enumerate(parts[1:], 2):
+        if not hasattr(found, part):
+            importlib.import_module(".".join(["copycat", *parts[:depth]]))
+        found = getattr(found, part)
+
+
+def test_the_glossary_is_sorted_and_says_each_word_once() -> None:
+    table = PAGE.partition("## Glossary")[2].partition("\n## ")[0]
+    terms = re.findall(r"^\| (?!term |---)([^|]+?) \|", table, re.MULTILINE)
+    assert len(terms) >= 40
+    assert terms == sorted(set(terms), key=str.casefold)
