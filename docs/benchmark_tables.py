@@ -7,33 +7,13 @@ without a result gets a line that says so, with the command that measures it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
-from benchmarks.record import FOLDER, Result, Value, read
+from benchmarks.record import Result, Value
+from docs.markdown_tables import Results, number, table, unmeasured, with_sources
 
 _MARKED = re.compile(r"(<!-- table (\S+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
 _TASKS = {"t1": "T1", "t2": "T2", "matte": "matte", "deblur": "deblur", "paintout": "paint-out"}
-
-
-class Results:
-    """The results of a folder, read when a table asks for them.
-
-    Attributes:
-        used: names of the results that were asked for and exist.
-    """
-
-    def __init__(self, folder: Path = FOLDER) -> None:
-        self.folder = folder
-        self.used: set[str] = set()
-
-    def get(self, name: str) -> Result | None:
-        """A result, or None if it was not measured."""
-        path = self.folder / f"{name}.json"
-        if not path.exists():
-            return None
-        self.used.add(name)
-        return read(path)
 
 
 def fill(page: str, results: Results) -> str:
@@ -43,48 +23,6 @@ def fill(page: str, results: Results) -> str:
         KeyError: a marker names no table.
     """
     return _MARKED.sub(lambda match: f"{match[1]}{match[3]}{TABLES[match[2]](results)}{match[3]}{match[4]}", page)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def number(value: Value, form: str) -> str:
-    """A number as ``form`` prints it (``%`` after it: times 100); words as they are; nothing for None."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    if isinstance(value, dict):
-        raise TypeError(f"{value} is not one number")
-    return f"{100 * value:{form[:-1]}} %" if form.endswith("%") else f"{value:{form}}"
-
-
-def with_sources(text: str, results: Iterable[Result | None]) -> str:
-    """A table, and below it a line for each commit, date and machine with the results that were measured there."""
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        if result:
-            groups.setdefault(_circumstances(result), []).append(result)
-    lines = [
-        (f"`{of[0].command}`" if len(of) == 1 else "results " + ", ".join(f"`{result.name}`" for result in of))
-        + f": {circumstances}"
-        for circumstances, of in groups.items()
-    ]
-    return "\n\n".join(filter(None, (text, "  \n".join(f"*{line}*" for line in lines))))
-
-
-def _circumstances(result: Result) -> str:
-    of = result.machine
-    cpu = " ".join(str(of[key]) for key in ("cpu", "instructions") if key in of)
-    cores = "1 core" if of.get("cores") == 1 else f"{of['cores']} cores"
-    parts = [f"commit {result.commit}", result.date, *filter(None, (str(of.get("gpu", "")), cpu, cores))]
-    return ", ".join(parts)
-
-
-def unmeasured(command: str) -> str:
-    """What stands in place of a table without a result."""
-    return f"*Not measured with the present code. `{command}` measures it.*"
 
 
 # -- quality
@@ -177,6 +115,22 @@ def highlights(results: Results) -> str:
         cells.append(f"{number(row[low], '.3f')} to {number(row[high], '.1f')}")
     head = ["relative error above 1: median", "99th percentile", "range of the result", "of the truth"]
     return with_sources(table(head, [cells]), [result])
+
+
+def davis(results: Results) -> str:
+    """Mattes on DAVIS-2016: the mean of each result."""
+    rows, used = [], []
+    for path in sorted(results.folder.glob("davis-*.json")):
+        result = results.get(path.stem)
+        if not result or not (mean := result.row(sequence="mean")):
+            continue
+        used.append(result)
+        painted, budget = path.stem.split("-")[1:3]
+        cells = [number(mean.get(key), form) for key, form in (("j", ".1f"), ("f", ".1f"), ("error", ".4f"))]
+        rows.append([painted, budget, str(len(result.rows) - 1), *cells])
+    if not used:
+        return unmeasured("python -m benchmarks.davis DAVIS")
+    return with_sources(table(["painted frames", "budget", "sequences", "J", "F", "mean absolute error"], rows), used)
 
 
 def sizes_by_steps(results: Results) -> str:
@@ -385,5 +339,5 @@ def demo_table(results: Results) -> str:
 
 
 _ALL = (quality, quality_sources, seeds, real_shots, highlights, sizes_by_steps, sizes_by_time, initial_weights)
-_ALL += (on_a_gpu, speed, readme, demo, demo_table)
+_ALL += (davis, on_a_gpu, speed, readme, demo, demo_table)
 TABLES: dict[str, Callable[[Results], str]] = {make.__name__.replace("_", "-"): make for make in _ALL}

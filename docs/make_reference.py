@@ -17,7 +17,8 @@ from copycat.cli.app import app
 from copycat.settings.knob import Knob, choice_label
 from copycat.settings.tables import COPYCAT_KNOBS, INFERENCE_KNOBS
 
-from docs.benchmark_tables import Results, fill
+from docs.benchmark_tables import fill
+from docs.markdown_tables import Results
 
 HERE = Path(__file__).parent
 _NOTE = "<!-- Made by `make docs` from the code; do not edit. -->"

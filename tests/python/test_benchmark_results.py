@@ -17,7 +17,8 @@ from copycat.sequence.pairs import Pair
 
 from benchmarks import bench_conv3x3, bench_training, common_tasks, record
 from benchmarks.ablations import recipe
-from docs.benchmark_tables import TABLES, Results, fill
+from docs.benchmark_tables import TABLES, fill
+from docs.markdown_tables import Results
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = [*ROOT.glob("benchmarks/bench_*.py"), *ROOT.glob("benchmarks/ablations/[a-z]*.py")]
