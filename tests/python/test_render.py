@@ -95,6 +95,12 @@ def test_a_gap_is_said_once_at_the_end(model: Model, tmp_path: Path) -> None:
     said.clear()
     infer(model, shot.input, tmp_path / "out.%04d.exr", frames="1001,1005", warn=said.append)
     assert said == []
+    for frame in (998, 999):
+        write_frame(tmp_path / f"shot/plate.{frame}.exr", picture(frame), RGB)
+    write_frame(tmp_path / "shot/plate.0999.exr", picture(999), RGB)
+    infer(model, shot.input, tmp_path / "out.%04d.exr", frames="1001", warn=said.append)
+    assert len(said) == 1
+    assert "left out plate.998.exr and 1 more" in said[0]
 
 
 def test_only_whole_outputs_are_skipped(

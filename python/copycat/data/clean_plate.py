@@ -175,6 +175,38 @@ def of_crops(
     return plate[0, (y + down).long(), (x + right).long()].movedim(-1, 1)
 
 
+def placement_in_host(
+    plate_size: tuple[int, int], bounds: tuple[int, int, int, int], scale: float | None = None
+) -> Placement:
+    """Places a compositing host's picture, assuming that the shot's frame begins at 0, 0 of the host's coordinates.
+
+    A picture of the frame's size is the frame. One that holds the whole frame has a border, and one that lies inside
+    but not in the corner was cut out; a smaller one in the corner may also have been cropped and moved there.
+
+    Args:
+        plate_size: height and width of the clean plate.
+        bounds: x1, y1, x2, y2 of the picture in its pixels, half open, origin bottom left.
+        scale: render scale; None if unknown.
+
+    Raises:
+        PlacementError: the position is not certain.
+    """
+    x1, y1, x2, y2 = bounds
+    size = (y2 - y1, x2 - x1)
+    if fits(plate_size, size, scale):
+        return Placement(format=size[::-1], scale=scale)
+    rows, columns = (round(side * (scale or 1)) for side in plate_size)
+    holds = x1 <= 0 and y1 <= 0 and x2 >= columns and y2 >= rows
+    inside = min(x1, y1) >= 0 and max(x1, y1) > 0 and x2 <= columns and y2 <= rows
+    if holds or inside:
+        return Placement(origin=(x1, rows - y2), format=(columns, rows), scale=scale or 1)
+    raise PlacementError(
+        f"the model knows the Clean Plate of a shot of {plate_size[1]}x{plate_size[0]}, and where the picture of "
+        f"{size[1]}x{size[0]} at {x1}, {y1} lies in it is not certain; use the whole frame, or a model that is trained "
+        "with Clean Plate Off"
+    )
+
+
 def check_placement(plate_size: tuple[int, int], size: tuple[int, int], placement: Placement) -> None:
     """Refuses a picture whose position on the clean plate is not certain.
 

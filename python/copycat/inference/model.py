@@ -97,6 +97,7 @@ class Model:
         origin: tuple[int, int] = (0, 0),
         format: tuple[int, int] | None = None,
         scale: float | None = None,
+        bounds: tuple[int, int, int, int] | None = None,
         cancel: Callable[[], bool] | None = None,
         warn: Callable[[str], None] | None = None,
         out: Image | None = None,
@@ -116,6 +117,8 @@ class Model:
             format: width and height of that frame, in pixels of the image; by default the image is the whole frame.
             scale: render scale of the image, if known. A frame of exactly 1/2 or 1/4 of the training frames counts as a
                 proxy without it.
+            bounds: in place of ``origin`` and ``format``, x1, y1, x2, y2 of the image in a compositing host's pixels,
+                origin bottom left.
             cancel: asked before each tile; True stops.
             warn: called with a sentence when memory is short, or when the image has pixels that are not finite.
             out: receives the result: float32, of the image's kind, layout and size, with the output channels. It may
@@ -132,7 +135,7 @@ class Model:
         options = _Options(
             tile_size=tile_size,
             tile_overlap=tile_overlap,
-            placement=Placement(origin=origin, format=format, scale=scale),
+            placement=self._placement(Placement(origin=origin, format=format, scale=scale), bounds),
             cancel=cancel,
             warn=warn or _ignore,
         )
@@ -148,6 +151,14 @@ class Model:
         targets: Iterable[Tensor | None] = [None] * len(image) if out is None else torch.as_tensor(out)
         frames = [self._render(frame, target, options) for frame, target in zip(values, targets, strict=True)]
         return torch.stack(frames) if out is None else out
+
+    def _placement(self, given: Placement, bounds: tuple[int, int, int, int] | None) -> Placement:
+        if bounds is None or not self.header.plate_size:
+            return given
+        try:
+            return clean_plate.placement_in_host(self.header.plate_size, bounds, given.scale)
+        except clean_plate.PlacementError as error:
+            raise InferenceError(f"{self.path}: {error}") from None
 
     def _values(self, image: np.ndarray) -> np.ndarray:
         """[H, W, C] as in a file, float32, contiguous and writable as torch wants it; the same memory if possible."""

@@ -18,6 +18,7 @@ from copycat.sequence import (
     SequenceError,
     Writer,
     format_frames,
+    missing_frames,
     parse_frames,
     read_frames_parallel,
     read_info,
@@ -178,8 +179,10 @@ def infer(
     written = [path for frame, path in job.outputs.items() if frame not in failed]
     if whole:
         job.warn(f"{len(whole)} of {len(numbers)} frames were skipped: their output exists")
-    if isinstance(frames, str) and (gaps := _gaps(there)) and len(numbers) == len(there):
-        job.warn(f"{source}: the plate has no frame {gaps}")
+    if numbers == there and (gaps := missing_frames(there)):
+        job.warn(f"{source}: the plate has no frame {format_frames(gaps)}")
+    if source.left_out:
+        job.warn(source.left_out)
     bad = RenderError(len(numbers), written, dict(sorted(failed.items()))) if failed else None
     calls.call("after_render", model=str(model.path), first=numbers[0], last=numbers[-1], error=bad and str(bad))
     if bad:
@@ -312,11 +315,6 @@ def frame_numbers(source: ImageSequence, frames: str | int | Iterable[int]) -> l
 
 def _missing_frame(source: ImageSequence, frame: int) -> SequenceError:
     return SequenceError(f"{source.path(frame)}: frame {frame} of the plate is missing")
-
-
-def _gaps(frames: list[int]) -> str:
-    """The frames missing between the first and the last, as ranges."""
-    return format_frames(sorted(set(range(frames[0], frames[-1])) - set(frames)))
 
 
 def _ignore(_report: object) -> None:
