@@ -15,6 +15,7 @@ std::string joined(const Json& names) {
 Json describe_picture(const PixelView& view) {
   Json picture = Json::object();
   picture.set("width", width(view.bounds)).set("height", height(view.bounds));
+  picture.set("x", view.bounds.x1).set("y", view.bounds.y1);
   picture.set("components", view.format.components_name()).set("depth", view.format.depth_name());
   return picture;
 }
@@ -41,7 +42,7 @@ Json ask_for_picture(const Instance& instance, const Json& request, const OfxRec
 Json apply_model(Instance& instance, Json request, const HostImage& picture, const HostImage& output,
                  const RenderArguments& arguments) {
   const PixelView& from = picture.view();
-  request.set("frame", arguments.time);
+  request.set("frame", arguments.time).set("scale", picture.scale(arguments.scale));
   const Json answer = ask_for_picture(
       instance, request, from.bounds, from.format,
       [&](const PixelView& shared) { copy_pixels(from, shared, from.bounds); },

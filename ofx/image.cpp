@@ -324,6 +324,10 @@ HostImage::~HostImage() {
   if (properties_) suites().effect->clipReleaseImage(properties_.handle());
 }
 
+double HostImage::scale(double scale) const {
+  return properties_.number(kOfxImageEffectPropRenderScale, scale);
+}
+
 bool HostImage::is_scaled(double scale) const {
   const auto away = [&](int index) {
     return std::fabs(properties_.number(kOfxImageEffectPropRenderScale, scale, index) - 1.0) > 1e-6;

@@ -84,6 +84,9 @@ class HostImage {
   explicit operator bool() const { return view_.data != nullptr; }
   const PixelView& view() const { return view_; }
 
+  // Its render scale; `scale` is the action's, for a picture that does not say.
+  double scale(double scale) const;
+
   // Whether it is a proxy, smaller than the real picture. `scale` is the action's, for a picture that does
   // not say.
   bool is_scaled(double scale) const;

@@ -232,7 +232,75 @@ def test_a_frame_of_another_shape_is_refused(model_file: Path, tmp_path: Path) -
         )
 
 
-@pytest.mark.parametrize("size", [(48, 64), (33, 44)])
+def crop(image: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
+    """A window of an image; its border repeats outside."""
+    rows = np.arange(y, y + height).clip(0, image.shape[0] - 1)
+    return image[rows[:, None], np.arange(x, x + width).clip(0, image.shape[1] - 1)]
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> tuple[Model, np.ndarray]:
+    """A model that is told a clean plate of 640x480, and a frame."""
+    path = tmp_path / "large.cat"
+    cat.save(path, header((480, 640)), told_network((480, 640)).state_dict())
+    return load(path, "cpu"), np.random.default_rng(0).random((480, 640, 3), np.float32)
+
+
+def test_a_part_of_the_frame_is_placed(large: tuple[Model, np.ndarray]) -> None:
+    model, image = large
+    whole, reach = model(image), model.network.receptive_field
+    part = model(crop(image, 64, 48, 480, 360), origin=(64, 48), format=(640, 480))
+    inside = (slice(reach, -reach), slice(reach, -reach))
+    np.testing.assert_allclose(part[inside], crop(whole, 64, 48, 480, 360)[inside], atol=1e-5)
+    in_host = model(crop(image, 64, 48, 480, 360), bounds=(64, 480 - 408, 544, 480 - 48), scale=1)
+    np.testing.assert_array_equal(in_host, part)
+    border = model(crop(image, -16, -16, 672, 512), origin=(-16, -16), format=(640, 480))
+    inside = (slice(reach + 16, -reach - 16), slice(reach + 16, -reach - 16))
+    np.testing.assert_allclose(border[inside], crop(whole, -16, -16, 672, 512)[inside], atol=1e-5)
+    assert np.isfinite(border).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "where"),
+    [
+        ((320, 240), {"format": (320, 240), "scale": 1}),  # a quarter of the picture, not a proxy
+        ((512, 384), {}),  # the same proportions
+        ((512, 384), {"format": (512, 384)}),
+        ((642, 482), {}),  # a border of a pixel
+        ((656, 496), {}),
+        ((320, 240), {"bounds": (0, 0, 320, 240), "scale": 1}),  # cropped in place, or moved into the corner
+        ((512, 384), {"bounds": (0, 0, 512, 384), "scale": 1}),
+        ((512, 384), {"bounds": (-8, -8, 504, 376), "scale": 1}),
+        ((1280, 960), {}),
+    ],
+)
+def test_a_picture_whose_position_is_not_certain_is_refused(
+    large: tuple[Model, np.ndarray], size: tuple[int, int], where: dict[str, object]
+) -> None:
+    model, image = large
+    with pytest.raises(InferenceError, match=r"large\.cat: the model knows the Clean Plate of a shot of 640x480.*Off"):
+        model(crop(image, 0, 0, *size), **where)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("size", "where"),
+    [
+        ((320, 240), {}),
+        ((160, 120), {"format": (160, 120)}),
+        ((213, 160), {"bounds": (0, 0, 213, 160), "scale": 1 / 3}),
+        ((640, 480), {"bounds": (100, 200, 740, 680), "scale": 1}),
+        ((672, 512), {"bounds": (-16, -16, 656, 496), "scale": 1}),
+        ((336, 256), {"bounds": (-8, -8, 328, 248), "scale": 0.5}),
+    ],
+)
+def test_proxies_and_borders_are_placed(
+    large: tuple[Model, np.ndarray], size: tuple[int, int], where: dict[str, object]
+) -> None:
+    model, image = large
+    assert model(crop(image, 0, 0, *size), **where).shape == (size[1], size[0], 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [(48, 64), (24, 32)])
 def test_an_exported_program_is_told_it_too(model_file: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     image = torch.rand(2, 3, *size)
     wanted = load(model_file, "cpu")(image)

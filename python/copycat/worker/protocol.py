@@ -27,8 +27,9 @@ Shared memory: ``"buffer": {"id": 3, "bytes": 1048576}`` in a request names a pi
 comes first carries its descriptor. The worker keeps it mapped until an id appears in ``"drop": [3]`` of a later
 request. In it lies a *picture*: rows from top to bottom without gaps, components interleaved, as ``"picture": {"width":
 1920, "height": 1080, "components": "RGBA", "depth": "float"}`` says; components are RGBA, RGB or A, depth is byte,
-short, half or float. Byte 255 and short 65535 stand for 1.0. The plugin does not touch a buffer between request and
-answer.
+short, half or float. Byte 255 and short 65535 stand for 1.0. Its ``x`` and ``y``, optional, are the lower left corner
+in the host's pixel coordinates; ``scale`` beside ``picture`` is the render scale. The plugin does not touch a buffer
+between request and answer.
 
 ``settings`` is an object of script names and values as in :mod:`copycat.settings.tables`; ``display`` is one of the
 knobs of the Progress page, which say how runs are shown and whether those that train elsewhere are read on.

@@ -103,12 +103,16 @@ class Renderer:
         pixels, names = picture(request.buffers.get(request.message), request.message.get("picture"))
         indices_out = _indices(model.channels_out, names, path, "makes")
         in_place = _planes_in_place(pixels, indices_out)
+        warnings = [warning] if warning else []
         started = time.perf_counter()
         output = model(
             _planes(pixels, _indices(model.channels_in, names, path, "takes")),
             tile_size=settings.tile_size,
             tile_overlap=settings.tile_overlap,
+            bounds=_bounds(request.message["picture"]),
+            scale=request.message.get("scale"),
             cancel=request.cancelled.is_set,
+            warn=lambda sentence: warnings.append(f"frame {request.message.get('frame')}: {sentence}"),
             out=in_place,
         )
         seconds = time.perf_counter() - started
@@ -121,7 +125,7 @@ class Renderer:
             "channels_out": list(model.channels_out),
             "loads": self._loads,
             "seconds": seconds,
-            "warning": warning,
+            "warning": "; ".join(warnings),
         }
 
     def _model(self, path: Path, settings: InferenceSettings) -> tuple[Any, str]:
@@ -202,6 +206,14 @@ def choose_model(model_file: str, checkpoint: int) -> Path:
     if not fitting:
         raise CopycatError(f"run {run.name} has no checkpoint with at most {checkpoint} steps")
     return fitting[-1]
+
+
+def _bounds(described: dict[str, Any]) -> tuple[int, int, int, int] | None:
+    """x1, y1, x2, y2 of the picture in the host's pixels, origin bottom left; None if an older plugin does not say."""
+    if "x" not in described or "y" not in described:
+        return None
+    x, y = int(described["x"]), int(described["y"])
+    return x, y, x + int(described["width"]), y + int(described["height"])
 
 
 def _indices(channels: tuple[str, ...], names: tuple[str, ...], path: Path, verb: str) -> list[int]:
