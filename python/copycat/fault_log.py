@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import logging.handlers
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 def log_file(program: str) -> Path:
     """The log of a program, ``worker`` or ``progress``, in the user's state directory (XDG Base Directory)."""
     state = os.environ.get("XDG_STATE_HOME", "")
-    folder = Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state"
+    folder = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
     return folder / "copycat" / f"{program}.log"
 
 
@@ -22,23 +23,21 @@ def explain(error: BaseException, program: str) -> str:
         One sentence for the user, with the place of the log.
     """
     sentence = f"copycat failed: {type(error).__name__}: {error}"
-    logger = _logger(program)
-    logger.error(sentence, exc_info=error)
-    return f"{sentence} (details: {log_file(program)})"
+    file = log_file(program)
+    _logger(file).error(sentence, exc_info=error)
+    return f"{sentence} (details: {file})"
 
 
-def _logger(program: str) -> logging.Logger:
+@functools.cache
+def _logger(file: Path) -> logging.Logger:
     """Writes to the log and, so that a host's own console has it too, to standard error."""
-    logger = logging.getLogger(f"copycat.{program}")
-    if not logger.handlers:
-        logger.propagate = False
-        logger.addHandler(logging.StreamHandler())
-        try:
-            file = log_file(program)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            handler = logging.handlers.RotatingFileHandler(file, maxBytes=1 << 20, backupCount=1, encoding="utf-8")
-        except (OSError, RuntimeError):  # no home, or a read-only one
-            return logger
-        handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(message)s"))
-        logger.addHandler(handler)
+    logger = logging.Logger("copycat")
+    logger.addHandler(logging.StreamHandler())
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(file, maxBytes=1 << 20, backupCount=1, encoding="utf-8")
+    except OSError:  # a read-only home
+        return logger
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(message)s"))
+    logger.addHandler(handler)
     return logger

@@ -10,13 +10,14 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import OpenImageIO
@@ -86,12 +87,12 @@ def open_page(browser: Browser, directory: Path) -> Iterator[Open]:
         deadline = time.monotonic() + 30
         while True:
             try:
-                urllib.request.urlopen(address).close()
+                socket.create_connection(("127.0.0.1", urlsplit(address).port or 0), 1).close()
                 break
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-        page.goto(address + options)
+        page.goto(f"{address}&{options}")
         expect(page.locator(".runs .ag-root")).to_be_visible()
         return page
 
@@ -212,7 +213,7 @@ def test_the_knobs_of_the_graph(open_page: Open, directory: Path) -> None:
 
 def test_the_address_says_what_the_knobs_stand_at(open_page: Open, directory: Path) -> None:
     make_run(directory, "r")
-    page = open_page(options="?logScale=true&smoothness=0.2&showOriginal=false&showValidation=false&liveUpdates=true")
+    page = open_page(options="logScale=true&smoothness=0.2&showOriginal=false&showValidation=false&liveUpdates=true")
     wait_for(lambda: list(series(page)) == ["r"], page)
     assert chart(page, ".yAxis[0].type") == "log"
     losses = [float(step_record(step, 300)["loss"]) for step in (1, 2)]
@@ -225,7 +226,7 @@ def test_the_address_says_what_the_knobs_stand_at(open_page: Open, directory: Pa
         "Show Original Curve": "false",
         "Show Validation": "false",
     }
-    nonsense = open_page(options="?smoothness=7&logScale=true&more=1")
+    nonsense = open_page(options="smoothness=7&logScale=true&more=1")
     expect(nonsense.get_by_text("Smoothness (smoothness) is at least 0 and at most 1")).to_be_visible()
     wait_for(lambda: "r/original" in series(nonsense), nonsense)
     assert chart(nonsense, ".yAxis[0].type") == "value"
@@ -456,9 +457,15 @@ def test_the_training_dialog_names_what_is_wrong(open_page: Open, directory: Pat
     expect(page.get_by_text("Epochs (epochs) is at least 1")).to_be_visible()
     page.get_by_label("Epochs", exact=True).fill("5")
     start.click()
-    expect(page.get_by_text("The training was started")).to_be_visible()
-    expect(page.locator(".q-notification", has_text="plate")).to_be_visible(timeout=60000)
-    assert list(directory.iterdir()) == []
+    expect(page.get_by_text("is starting; its steps show here")).to_be_visible()
+    expect(page.locator(".status-head .state")).to_have_text("starting")
+    expect(page.get_by_role("button", name="Stop Training")).to_be_enabled()
+    page.get_by_role("button", name="Start Training").click()
+    start.click()  # what was entered is still there
+    expect(page.get_by_text("is starting already: wait until it trains, or stop it")).to_be_visible()
+    expect(page.locator(".q-notification", has_text="plate")).to_have_count(1, timeout=60000)
+    assert [path.name for path in directory.iterdir()] == ["copycat.json"]
+    assert Display.read(directory).active is None
 
 
 def test_a_real_training_is_started_followed_stopped_and_resumed(

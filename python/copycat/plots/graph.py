@@ -249,7 +249,7 @@ class _Graph:
         rows = min(-(-len(labels) // columns), max(1, int(_LEGEND_SHARE * height / (1.6 * size))))
         room = rows * columns
         lines = [
-            Line2D([], [], color=run.info.colour, linewidth=size / (3.5 if run.info.active else 7))
+            Line2D([], [], color=run.info.colour, linewidth=round(size / (3 if run.info.active else 5)))
             for run in self._runs[:room]
         ]
         if len(labels) > room:

@@ -75,9 +75,10 @@ class Trainings:
             raise RunError(f"{sys.executable} cannot be started: {error.strerror}") from error
         lock.hand_over()
         self._failed.pop(run, None)
+        before = None
         with contextlib.suppress(RunError), Display.edit(run.directory) as display:
-            display.active = run.name
-        threading.Thread(target=self._wait, args=(run, process, output), daemon=True).start()
+            before, display.active = display.active, run.name
+        threading.Thread(target=self._wait, args=(run, process, output, before), daemon=True).start()
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError), process.stdin:
             process.stdin.write(settings)
@@ -115,11 +116,11 @@ class Trainings:
         """Why the last training of this run that was started here failed; empty where none failed, or one lives."""
         return "" if trainer_lives(run) else self._failed.get(run, "")
 
-    def _wait(self, run: Run, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
+    def _wait(self, run: Run, process: subprocess.Popen[bytes], output: IO[bytes], before: str | None) -> None:
         status = process.wait()
         with output:
             words = last_words(output)
-        _clear_away(run)
+        _clear_away(run, before)
         if status not in _ENDED_WELL:
             self._failed[run] = words or f"the training ended with status {status}"
             self.failures.append(f"{run.name} failed: {self._failed[run]}")
@@ -180,8 +181,8 @@ def claim_new_run(directory: Path, now: datetime | None = None) -> Run:
         raise RunError(f"{directory}: the Data Directory cannot be written: {error.strerror}") from None
 
 
-def _clear_away(run: Run) -> None:
-    """Removes the launcher's own files where the process ended before it wrote anything."""
+def _clear_away(run: Run, before: str | None) -> None:
+    """Removes the launcher's own files where the process ended before it wrote anything; ``before`` was active."""
     if trainer_lives(run):
         return
     with contextlib.suppress(OSError):
@@ -189,6 +190,10 @@ def _clear_away(run: Run) -> None:
             os.unlink(run.file(".lock"))
         if not run.provenance.stat().st_size:
             os.unlink(run.provenance)
+    if not run.exists():
+        with contextlib.suppress(RunError), Display.edit(run.directory) as display:
+            display.runs.pop(run.name, None)
+            display.active = before if display.active == run.name else display.active
 
 
 def output_tail(output: IO[bytes]) -> bytes:
