@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -237,12 +238,21 @@ def test_only_finite_values_are_clamped_for_half(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_frame(path, RGB).pixels, pixels)
 
 
-def test_a_missing_file_and_a_directory_are_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "plate.1003.exr", tmp_path):
+def test_a_missing_file_and_what_is_none_are_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.exr")
+    (tmp_path / "null.exr").symlink_to("/dev/null")
+    for name, said in {
+        "plate.1003.exr": "does not exist",
+        ".": "it is a directory",
+        "fifo.exr": "it is a FIFO",
+        "null.exr": "it is a device",
+        "a" * 300: "File name too long",
+        "a\0.exr": "embedded null byte",
+    }.items():
         for read in (read_info, lambda p: read_frame(p, RGB)):
-            with pytest.raises(SequenceError, match="does not exist") as error:
-                read(path)
-            assert str(path) in str(error.value)
+            with pytest.raises(SequenceError, match=said) as error:
+                read(tmp_path / name)
+            assert str(tmp_path / name) in str(error.value)
 
 
 def test_what_is_no_image_is_named(tmp_path: Path) -> None:
@@ -300,6 +310,18 @@ def test_damaged_pixels_are_an_error(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(SequenceError, match="cannot be read"):
         read_frame(path, RGB)
+
+
+@pytest.mark.parametrize("window", ["displayWindow", "dataWindow"])
+def test_a_window_beyond_any_picture_is_refused_before_memory_is_asked_for(tmp_path: Path, window: str) -> None:
+    pixels = noise(64, 64, 3)
+    path = save(tmp_path / "a.exr", [(spec_of(pixels, "half"), pixels)])
+    content = path.read_bytes()
+    begin = content.index(window.encode()) + len(window) + len("\0box2i\0") + 4
+    path.write_bytes(content[:begin] + struct.pack("<4i", 0, 0, 49999, 49999) + content[begin + 16 :])
+    for read in (read_info, lambda p: read_frame(p, RGB)):
+        with pytest.raises(SequenceError, match=r"a\.exr (is 50000 x 50000; copycat reads up to|cannot be read)"):
+            read(path)
 
 
 def test_a_deep_image_is_refused(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_submit_waits_when_too_much_is_in_hand(tmp_path: Path, monkeypatch: pyte
         begun.release()
         gate.acquire()
 
-    monkeypatch.setattr(stream, "write_frame", slow)
+    monkeypatch.setattr(stream, "write_whole_frame", slow)
     writer = Writer(threads=1, pending=most)
 
     def submit_all() -> None:

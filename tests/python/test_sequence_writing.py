@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +16,16 @@ from typing import Any
 import numpy as np
 import OpenImageIO as oiio  # noqa: N813
 import pytest
-from copycat.sequence import FrameInfo, SequenceError, read_frame, read_info, write_frame
+from copycat.sequence import (
+    FrameInfo,
+    SequenceError,
+    Writer,
+    check_writable,
+    read_frame,
+    read_info,
+    remove_leftovers,
+    write_frame,
+)
 
 RGB = ("R", "G", "B")
 RGBA = (*RGB, "A")
@@ -325,6 +337,82 @@ def test_a_vanished_or_truncated_input_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(SequenceError, match=r"old\.exr does not exist"):
         write_frame(tmp_path / "a.exr", old[..., :3], RGB, like=like, passthrough=True)
     assert os.listdir(tmp_path) == []
+
+
+def test_names_that_no_file_can_have_are_refused_before_pixels_are(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.exr")
+    (tmp_path / "folder.exr").mkdir()
+    for name, reason in {
+        "a" * 252 + ".exr": "File name too long",
+        "b" * 300 + "/a.exr": "File name too long",
+        "a\0.exr": "embedded null byte",
+        "fifo.exr": "a FIFO or device has this name",
+        "folder.exr": "a directory has this name",
+    }.items():
+        with pytest.raises(SequenceError, match=f"cannot be written: {reason}$"):
+            check_writable([tmp_path / "fine.exr", tmp_path / name])
+        with pytest.raises(SequenceError, match=f"cannot be written: {reason}$"):
+            write_frame(tmp_path / name, noise(4, 4, 3), RGB)
+    longest = "a" * 251 + ".exr"
+    check_writable([tmp_path / longest])
+    write_frame(tmp_path / longest, noise(4, 4, 3), RGB)
+    assert sorted(os.listdir(tmp_path)) == [longest, "fifo.exr", "folder.exr"]
+
+
+@pytest.mark.parametrize("name", ["\udcff/\udcfe.0001.exr", "\udcff/a.png", "\udcfe.tif", "\udcfe.jpg", "caf\xe9.exr"])
+def test_names_that_are_not_utf_8_are_names_like_others(tmp_path: Path, name: str) -> None:
+    pixels = np.ones((8, 9, 4), np.float32) * np.float32([0.2, 0.4, 0.6, 0.8])
+    spec = spec_of(pixels, "half", RGBA)
+    like = save(tmp_path / "old.exr", [(spec, pixels)])
+    like.path.rename(tmp_path / "old\udcff.exr")
+    like = read_info(tmp_path / "old\udcff.exr")
+    write_frame(tmp_path / name, pixels[..., :3], RGB, like=like, passthrough=True)
+    frame = read_frame(tmp_path / name, RGB)
+    np.testing.assert_allclose(frame.pixels, pixels[..., :3], atol=0.02 if name.endswith("jpg") else 3e-4)
+    with pytest.raises(SequenceError, match="has no channel 'Z'") as error:
+        read_frame(tmp_path / name, ["Z"])
+    str(error.value).encode()
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from copycat.sequence import writing
+writing._write = lambda *_: (print(flush=True), os.kill(os.getpid(), int(sys.argv[2])))
+writing.write_frame(sys.argv[1], np.zeros((8, 8, 3), np.float32), ("R", "G", "B"))
+"""
+
+
+@pytest.mark.parametrize("write", ["frame", "writer", "remove_leftovers"])
+def test_the_next_write_removes_what_a_killed_one_left_but_not_what_a_living_one_has(
+    tmp_path: Path, write: str
+) -> None:
+    def start(number: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "a.exr"), str(number)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert process.stdout
+        process.stdout.readline()
+        return process
+
+    living = start(signal.SIGSTOP)
+    try:
+        (kept,) = os.listdir(tmp_path)
+        start(signal.SIGKILL).wait()
+        assert len(os.listdir(tmp_path)) == 2
+        (tmp_path / ".copycat-notes.exr").touch()
+        if write == "frame":
+            write_frame(tmp_path / "b.exr", noise(4, 4, 3), RGB)
+        elif write == "writer":
+            with Writer() as writer:
+                writer.submit(tmp_path / "b.exr", noise(4, 4, 3), RGB)
+        else:
+            remove_leftovers(tmp_path)
+        assert {*os.listdir(tmp_path)} - {"b.exr"} == {kept, ".copycat-notes.exr"}
+    finally:
+        living.kill()
+        living.wait()
+    remove_leftovers(tmp_path)
+    assert kept not in os.listdir(tmp_path)
 
 
 def test_a_path_that_is_no_directory_is_named(tmp_path: Path) -> None:

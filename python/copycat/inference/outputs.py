@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ import numpy as np
 import OpenImageIO as oiio  # noqa: N813
 
 from copycat.errors import CopycatError
-from copycat.sequence import SequenceError, read_frame, read_info, write_frame
+from copycat.sequence import SequenceError, check_writable, read_frame, read_info, write_frame
 
 
 def check_outputs(
@@ -32,11 +31,8 @@ def check_outputs(
     """
     outputs = list(outputs)
     check_overwriting(outputs, inputs)
-    for path in outputs:
-        if path.is_dir():
-            raise SequenceError(f"{path} cannot be written: it is a directory")
+    check_writable(outputs)
     longest = max(outputs, key=lambda path: len(path.name))
-    check_folder(longest)
     _rehearse(longest, channels, compression)
 
 
@@ -66,17 +62,6 @@ def is_whole(path: Path, channels: Sequence[str]) -> bool:
     except CopycatError:
         return False
     return True
-
-
-def check_folder(path: Path) -> None:
-    """Makes the folder of a file to write; raises SequenceError if it cannot take a file with so long a name."""
-    beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        open(beside, "xb").close()
-        beside.unlink()
-    except OSError as error:
-        raise SequenceError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _rehearse(path: Path, channels: Sequence[str], compression: str) -> None:

@@ -10,7 +10,7 @@ from copycat.sequence.info import FrameInfo, Part, describe_size, read_info
 from copycat.sequence.pattern import ImageSequence, format_frames, missing_frames, parse_frames
 from copycat.sequence.reading import Frame, read_frame
 from copycat.sequence.stream import Writer, read_frames_parallel
-from copycat.sequence.writing import write_frame
+from copycat.sequence.writing import check_writable, remove_leftovers, write_frame
 
 __all__ = [
     "Frame",
@@ -19,6 +19,7 @@ __all__ = [
     "Part",
     "SequenceError",
     "Writer",
+    "check_writable",
     "colour_layers",
     "describe_size",
     "format_frames",
@@ -27,6 +28,7 @@ __all__ = [
     "read_frame",
     "read_frames_parallel",
     "read_info",
+    "remove_leftovers",
     "resolve_channels",
     "write_frame",
 ]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from copycat.runs import open_regular
 from copycat.sequence.error import SequenceError
 
 Window = tuple[int, int, int, int]
 """A rectangle x0, y0, x1, y1 in pixels, y down; x1 and y1 are just outside of it."""
+
+# A window larger than any picture comes from a damaged header; memory is asked for by its size.
+_MOST_PIXELS = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,8 @@ def read_info(path: str | Path) -> FrameInfo:
     Raises:
         SequenceError: if the file does not exist, or is none that OpenImageIO reads.
     """
-    source = open_image(path)
-    try:
+    with opened(path) as source:
         return describe(source, Path(path))
-    finally:
-        source.close()
 
 
 def describe_size(info: FrameInfo) -> str:
@@ -80,18 +84,43 @@ def describe_size(info: FrameInfo) -> str:
     return f"{info.path} is {info.width} x {info.height}"
 
 
-def open_image(path: str | Path) -> Any:
-    """Opens a file; the caller closes it. Alpha stays as it is in the file, neither multiplied in nor divided out."""
+@contextmanager
+def opened(path: str | Path) -> Iterator[Any]:
+    """Opens an image file. Alpha stays as it is in the file, neither multiplied in nor divided out.
+
+    Raises:
+        SequenceError: it does not exist, is a FIFO, device or directory, or is no image.
+    """
     import OpenImageIO as oiio  # noqa: N813
 
-    if not Path(path).is_file():
-        raise SequenceError(f"{path} does not exist")
-    settings = oiio.ImageSpec()
-    settings.attribute("oiio:UnassociatedAlpha", 1)
-    source = oiio.ImageInput.open(str(path), settings)
-    if source is None:
-        raise SequenceError(f"{path} cannot be read: {reason(oiio.geterror())}")
-    return source
+    try:
+        descriptor = open_regular(Path(path))
+    except FileNotFoundError:
+        raise SequenceError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise SequenceError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        settings = oiio.ImageSpec()
+        settings.attribute("oiio:UnassociatedAlpha", 1)
+        source = oiio.ImageInput.open(library_name(path, descriptor), settings)
+        if source is None:
+            raise SequenceError(f"{path} cannot be read: {reason(oiio.geterror())}")
+        try:
+            yield source
+        finally:
+            source.close()
+    finally:
+        os.close(descriptor)
+
+
+def library_name(path: str | Path, descriptor: int) -> str:
+    """The name under which OpenImageIO opens a file: it takes only UTF-8, so other names go by their descriptor."""
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return f"/proc/self/fd/{descriptor}"
+    return name
 
 
 def reason(message: str) -> str:
@@ -120,6 +149,10 @@ def describe(source: Any, path: Path) -> FrameInfo:
         Part(spec.get_string_attribute("oiio:subimagename"), name, _data_window(spec), str(spec.format), spec)
         for spec, name in zip(specs, names, strict=True)
     )
+    for spec in specs:
+        for width, height in ((spec.full_width, spec.full_height), (spec.width, spec.height)):
+            if width * height > _MOST_PIXELS:
+                raise SequenceError(f"{path} is {width} x {height}; copycat reads up to 2^30 pixels (32768 x 32768)")
     x, y = (first.full_x, first.full_y) if format_name == "openexr" else (0, 0)
     colour = first.get_string_attribute("oiio:ColorSpace").lower()
     return FrameInfo(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from copycat.sequence.error import SequenceError
-from copycat.sequence.info import FrameInfo, Part, Window, describe, intersect, open_image, reason
+from copycat.sequence.info import FrameInfo, Part, Window, describe, intersect, opened, reason
 
 # A multiple of the rows in one compressed block of every EXR compression (1 to 256), so that none is unpacked twice.
 STRIP_ROWS = 256
@@ -51,15 +51,17 @@ def read_frame(
         SequenceError: if the file is missing, damaged or truncated, has no such channel, or does not fit ``out``.
     """
     path = Path(path)
-    source = open_image(path)
-    try:
+    with opened(path) as source:
         info = describe(source, path)
         for name in channels:
             if name not in info.channels:
                 raise SequenceError(f"{path} has no channel {name!r}; it has {', '.join(info.channels)}")
         shape = (info.height, info.width, len(channels))
         if out is None:
-            out = np.zeros(shape, dtype)
+            try:
+                out = np.zeros(shape, dtype)
+            except MemoryError:
+                raise SequenceError(f"{path} is {info.width} x {info.height}, which memory cannot hold") from None
         elif out.shape != shape:
             raise SequenceError(
                 f"{path} is {info.width} x {info.height}, but {out.shape[1]} x {out.shape[0]} was expected"
@@ -77,8 +79,6 @@ def read_frame(
         message = source.geterror()
         if message:
             raise SequenceError(f"{path} cannot be read: {reason(message)}")
-    finally:
-        source.close()
     return Frame(out, valid, info)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo
 from copycat.sequence.reading import Frame, read_frame
-from copycat.sequence.writing import write_frame
+from copycat.sequence.writing import remove_leftovers, write_whole_frame
 
 
 def read_frames_parallel(
@@ -77,6 +77,7 @@ class Writer:
         """
         self._pool = ThreadPoolExecutor(threads, "copycat-write")
         self._pending: set[Future[None]] = set()
+        self._folders: set[Path] = set()
         self._most = max(1, threads + 1 if pending is None else pending)
 
     def submit(
@@ -98,18 +99,12 @@ class Writer:
         while len(self._pending) >= self._most:
             self._collect(wait(self._pending, return_when=FIRST_COMPLETED).done)
         self._collect({future for future in self._pending if future.done()})
-        self._pending.add(
-            self._pool.submit(
-                write_frame,
-                path,
-                pixels,
-                channels,
-                like=like,
-                dtype=dtype,
-                passthrough=passthrough,
-                compression=compression,
-            )
-        )
+        path = Path(path)
+        if path.parent not in self._folders:
+            self._folders.add(path.parent)
+            remove_leftovers(path.parent)
+        arguments = path, pixels, channels, like, dtype, passthrough, compression
+        self._pending.add(self._pool.submit(write_whole_frame, *arguments))
 
     def close(self) -> None:
         """Waits until all frames are on disk.

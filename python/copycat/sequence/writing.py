@@ -1,13 +1,16 @@
-"""Writes a frame whole: beside its place under a hidden name, synced, then renamed."""
+"""Writes a frame whole: under a hidden name in its folder, synced, then renamed."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,11 @@ from numpy.typing import NDArray
 
 from copycat.sequence.colour import to_integers
 from copycat.sequence.error import SequenceError
-from copycat.sequence.info import FrameInfo, intersect, open_image, read_info, reason
+from copycat.sequence.info import FrameInfo, intersect, library_name, opened, read_info, reason
 from copycat.sequence.layout import Layout, OutputPart
 from copycat.sequence.reading import STRIP_ROWS, read_rows, strip_rows, to_half
+
+_TEMPORARY = re.compile(r"\.copycat-[0-9a-f]{16}(\..*)?")
 
 
 def write_frame(
@@ -51,20 +56,35 @@ def write_frame(
     Raises:
         SequenceError: if the file cannot be written or the arguments do not fit each other; no file is left behind.
     """
+    path = Path(path)
+    remove_leftovers(path.parent)
+    write_whole_frame(path, pixels, channels, like, dtype, passthrough, compression)
+
+
+def write_whole_frame(
+    path: Path,
+    pixels: NDArray[Any],
+    channels: Sequence[str],
+    like: FrameInfo | None,
+    dtype: str | None,
+    passthrough: bool,
+    compression: str | None,
+) -> None:
+    """``write_frame`` that leaves other hidden files in the folder alone."""
     import OpenImageIO as oiio  # noqa: N813
 
-    path = Path(path)
     if pixels.ndim != 3 or pixels.shape[2] != len(channels) or not channels:
         raise SequenceError(f"{path}: pixels of shape {pixels.shape} do not hold the channels {', '.join(channels)}")
-    target = oiio.ImageOutput.create(path.name)
+    target = oiio.ImageOutput.create(f"frame{path.suffix}")
     if target is None:
+        oiio.geterror()  # the library prints at exit what nobody has fetched
         raise SequenceError(f"{path} cannot be written: {path.suffix or 'no extension'} is no image format")
     size = (pixels.shape[1], pixels.shape[0])
     room = 1024 if target.supports("nchannels") else 4 if target.supports("alpha") else 3
     layout = Layout(path, target.format_name(), size, channels, like, dtype, passthrough, compression, room)
     parts = layout.parts()
-    with _replacing(path) as temporary:
-        with _reachable(temporary, layout.format) as name:
+    with _replacing(path) as (temporary, descriptor):
+        with _reachable(temporary, descriptor, layout.format) as name:
             _write(target, name, parts, pixels, like, path)
         try:
             read_info(temporary)
@@ -72,29 +92,96 @@ def write_frame(
             raise SequenceError(f"{path} cannot be written: {layout.format} wrote no complete file") from error
 
 
+def check_writable(paths: Iterable[Path]) -> None:
+    """Makes the folders of files to be written, and refuses files that cannot be.
+
+    Raises:
+        SequenceError: the folder cannot be made or written, or the name is too long or that of something else.
+    """
+    folders: set[Path] = set()
+    for path in paths:
+        with _system_errors(path):
+            _prepare(path)
+            if path.parent not in folders:
+                folders.add(path.parent)
+                with _temporary_in(path.parent, path.suffix):
+                    pass
+
+
+def _prepare(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "directory" if stat.S_ISDIR(mode) else "FIFO or device"
+            raise SequenceError(f"{path} cannot be written: a {kind} has this name")
+
+
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Gives a hidden name beside ``path`` whose file takes its place in the end, or vanishes when something fails."""
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+def _system_errors(path: Path) -> Iterator[None]:
+    """Turns the system's errors, and Python's about names that no file can have, into one sentence."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        open(temporary, "xb").close()  # the system's reason for a failure is clearer than that of the image libraries
-        try:
-            yield temporary
-        except SequenceError:
-            # The image libraries do not say why the system took no more bytes; the system itself does.
-            with open(temporary, "ab") as file:
-                file.write(bytes(1 << 20))
-            raise
-        _sync(temporary)
-        os.replace(temporary, path)
+        yield
+    except (OSError, ValueError) as error:
+        raise SequenceError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[tuple[Path, int]]:
+    """Gives a hidden file in the folder of ``path``, which takes its name in the end or vanishes when something fails.
+
+    Yields:
+        The hidden file and a descriptor of it.
+    """
+    with _system_errors(path):
+        _prepare(path)
+        with _temporary_in(path.parent, path.suffix) as (temporary, descriptor):
+            try:
+                yield temporary, descriptor
+            except SequenceError:
+                # The image libraries do not say why the system took no more bytes; the system itself does.
+                with open(temporary, "ab") as file:
+                    file.write(bytes(1 << 20))
+                raise
+            os.fsync(descriptor)
+            os.replace(temporary, path)
         with suppress(OSError):  # not every file system can sync a directory
             _sync(path.parent)
-    except OSError as error:
-        raise SequenceError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+
+
+@contextmanager
+def _temporary_in(folder: Path, suffix: str) -> Iterator[tuple[Path, int]]:
+    """Makes a hidden file that this process locks, and unlinks it in the end if it still has its name."""
+    while True:
+        temporary = folder / f".copycat-{secrets.token_hex(8)}{suffix}"
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        try:
+            with suppress(OSError):  # where files cannot be locked, nobody takes this one for a leftover
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink == 0:
+                continue  # another process took it for a leftover before it was locked
+            try:
+                yield temporary, descriptor
+            finally:
+                with suppress(OSError):
+                    temporary.unlink()
+            return
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the hidden files of killed writers: those that nobody locks any more."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name):
+                with suppress(OSError):
+                    descriptor = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                    try:
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        os.unlink(entry.path)
+                    finally:
+                        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:
@@ -106,26 +193,26 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _reachable(path: Path, format_name: str) -> Iterator[str]:
+def _reachable(path: Path, descriptor: int, format_name: str) -> Iterator[str]:
     """Gives the name under which OpenImageIO writes the file.
 
     Of the libraries below it few report a full disk, and that for JPEG ends the process. So files of all formats but
     EXR, which are small, are written to memory first. (The JPEG 2000 library cannot do that.)
     """
     if format_name in ("openexr", "jpeg2000"):
-        yield str(path)
+        yield library_name(path, descriptor)
         return
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("copycat")
-        name = f"/proc/self/fd/{descriptor}"
+        memory = os.memfd_create("copycat")
+        name = f"/proc/self/fd/{memory}"
     else:
-        descriptor, name = tempfile.mkstemp()
+        memory, name = tempfile.mkstemp()
     try:
         yield name
-        with open(name, "rb") as memory, open(path, "wb") as file:
-            shutil.copyfileobj(memory, file, 1 << 20)
+        with open(name, "rb") as source, open(path, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
     finally:
-        os.close(descriptor)
+        os.close(memory)
         with suppress(OSError):
             os.unlink(name)
 
@@ -137,8 +224,8 @@ def _write(
         if not done:
             raise SequenceError(f"{path} cannot be written: {reason(target.geterror())}")
 
-    source = open_image(like.path) if like is not None and any(part.kept for part in parts) else None
-    try:
+    old = opened(like.path) if like is not None and any(part.kept for part in parts) else nullcontext()
+    with old as source, _closing(target):
         specs = [part.spec for part in parts]
         check(target.open(name, specs) if len(specs) > 1 else target.open(name, specs[0]))
         for index, part in enumerate(parts):
@@ -147,10 +234,14 @@ def _write(
             for y, rows in _strips(part, pixels, source, like):
                 check(target.write_scanlines(y, y + rows.shape[0], 0, rows))
         check(target.close())
+
+
+@contextmanager
+def _closing(target: Any) -> Iterator[None]:
+    try:
+        yield
     finally:
         target.close()
-        if source is not None:
-            source.close()
 
 
 def _strips(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from copycat.errors import CopycatError
 from copycat.runs import Run, RunError
 from copycat.runs.launch import Trainings, claim_new_run, refuse_second_start
+from copycat.sequence import remove_leftovers
 from copycat.sequence.colour import from_integers
 from copycat.settings.tables import Settings
 from copycat.worker import active_run, host_callbacks
@@ -219,8 +220,8 @@ def _run(message: Mapping[str, Any]) -> Run:
 def _delete(handover: _Handover, timeout: float) -> None:
     wait(handover.writes, timeout)
     run = handover.run
-    # Also what a killed worker left half written, under the writer's hidden names.
-    mine = [f"{hidden}{run.name}_{clip}.*.exr" for hidden in (".", "") for clip in _CLIPS]
+    remove_leftovers(run.directory)
+    mine = [f"{run.name}_{clip}.*.exr" for clip in _CLIPS]
     for path in [*run.files(), *(path for pattern in mine for path in run.directory.glob(pattern))]:
         with contextlib.suppress(OSError):
             path.unlink()
