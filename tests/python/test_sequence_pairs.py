@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from copycat.sequence import SequenceError
-from copycat.sequence.pairs import DatasetError, Match, Pair, find_frames, match_frames
+from copycat.sequence.pairs import DatasetError, Match, Pair, find_frames, left_out, match_frames
 
 
 @pytest.fixture
@@ -112,6 +112,19 @@ def test_no_partner_is_an_error_of_find_frames_and_a_problem_of_match_frames(
     assert problems[0].severity == "error"
     assert problems[0].sentence == str(error.value)
     assert problems[0].file in pair.split()
+
+
+def test_gaps_are_warnings(folder: Path) -> None:
+    """Each sixth frame is painted: that is no gap. All but one are: that is one."""
+    touch(*(f"in.{frame:02}.exr" for frame in range(1, 20) if frame != 9))
+    touch("few.01.exr", "few.07.exr", "few.10.exr", "few.19.exr")
+    touch(*(f"out.{frame:02}.exr" for frame in range(1, 19) if frame not in (4, 9)))
+    few, out = Pair("in.##.exr", "few.##.exr"), Pair("in.##.exr", "out.##.exr")
+    hole = "in.##.exr: frame 9 of the Input is missing"
+    assert left_out([few]) == (hole,)
+    assert left_out([few], "1-7x6") == ()
+    assert left_out([out]) == (hole, "out.##.exr: frame 4 of the Ground Truth is missing")
+    assert len(find_frames([out])) == 16
 
 
 def test_frames_that_are_left_out_are_warnings(folder: Path) -> None:

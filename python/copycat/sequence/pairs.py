@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from copycat.errors import CopycatError
 from copycat.sequence.error import SequenceError
-from copycat.sequence.pattern import ImageSequence, format_frames, parse_frames
+from copycat.sequence.pattern import ImageSequence, format_frames, missing_frames, parse_frames
 
 
 class DatasetError(CopycatError):
@@ -107,6 +107,17 @@ def find_frames(pairs: Sequence[Patterns], training_frames: str = "all") -> tupl
     return tuple(found)
 
 
+def left_out(pairs: Sequence[Patterns], training_frames: str = "all") -> tuple[str, ...]:
+    """Sentences about files that lie there and are not trained on, and about gaps in the sequences.
+
+    Args:
+        pairs, training_frames: as for :func:`find_frames`, which accepts them.
+    """
+    asked = asked_frames(training_frames)
+    problems = [problem for pair in pairs for problem in match_frames(pair, asked).problems]
+    return tuple(problem.sentence for problem in problems if problem.severity == "warning")
+
+
 def asked_frames(training_frames: str) -> list[int] | None:
     """The frames of the knob Training Frames; None for all.
 
@@ -142,6 +153,7 @@ def match_frames(patterns: Patterns, asked: Iterable[int] | None = None) -> Matc
     return match
 
 
+_DENSE = 5  # frames for each that is missing
 _LABELS = {"input": "Input", "ground_truth": "Ground Truth", "mask": "Mask"}
 
 
@@ -180,7 +192,7 @@ def _match(
 
 
 def _report_alone(match: Match, sequences: dict[str, ImageSequence], there: dict[str, set[int]]) -> None:
-    """Reports Ground Truth frames without an Input, and pairs without a mask."""
+    """Reports Ground Truth frames without an Input, gaps, and pairs without a mask."""
     source, target, mask = sequences["input"], sequences["ground_truth"], sequences.get("mask")
     both = there["input"] & there["ground_truth"]
     if not both:
@@ -191,12 +203,28 @@ def _report_alone(match: Match, sequences: dict[str, ImageSequence], there: dict
     if not source.single and (alone := sorted(there["ground_truth"] - there["input"])):
         sentence = f"{target}: {_frames(alone)} without an Input in {source} and left out"
         match.problems.append(Problem("warning", sentence, str(target)))
+    gaps = {role: _gaps(one, there[role]) for role, one in (("input", source), ("ground_truth", target))}
+    # A Ground Truth is painted on some frames only: what it lacks is a gap if it has nearly all others.
+    if len(gaps["ground_truth"]) * _DENSE > len(there["ground_truth"]):
+        gaps["ground_truth"] = set()
+    gaps["ground_truth"] &= there["input"]
+    gaps["input"] -= there["ground_truth"]
+    for role, missing in gaps.items():
+        if missing:
+            sentence = f"{sequences[role]}: {_frames(sorted(missing), f'of the {_LABELS[role]}')} missing"
+            match.problems.append(Problem("warning", sentence, str(sequences[role])))
     if mask and (bare := sorted(both - there["mask"])):
         masked = both & there["mask"]
         sentence = f"{mask}: {_frames(bare)} missing, " + (
             "so these pairs are left out" if masked else "so that no pair has a mask"
         )
         match.problems.append(Problem("warning" if masked else "error", sentence, str(mask)))
+
+
+def _gaps(one: ImageSequence, there: set[int]) -> set[int]:
+    """The frames that a sequence lacks between its first and its last; none if it has no regular step."""
+    missing = set() if one.single else set(missing_frames(sorted(there)))
+    return missing if len(missing) < len(there) else set()
 
 
 def _frames(frames: Sequence[int], owner: str = "") -> str:
