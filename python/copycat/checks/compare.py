@@ -1,7 +1,7 @@
-"""How a Ground Truth frame differs from its Input in colour and grain.
+"""Colour and grain of a Ground Truth frame against its Input.
 
-All work on ``[H, W, C]`` numpy arrays of the same size, origin top-left, finite. Each is made to stay silent on what an
-effect may do on purpose (a grade, a defocus, a repaired corner); what is reported is common to most of the picture.
+Pictures are ``[H, W, C]`` numpy arrays of one size, origin top left, finite. A measurement is robust against local
+effects (a repaired corner): it describes what most of the picture has in common.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _COLOUR_CELL = 16
 
 @dataclass(frozen=True)
 class Colour:
-    """A change of colour that the whole picture has in common: target = gain * input + offset for each channel.
+    """A colour change of the whole picture: ``target = gain * input + offset`` per channel.
 
     Attributes:
-        gain: of each channel.
-        offset: of each channel.
-        size: mean change it makes, relative to the spread of the picture's values.
-        explained: 0..1, how much of the difference it explains.
+        gain: per channel.
+        offset: per channel.
+        size: mean change, relative to the standard deviation of the picture's values.
+        explained: 0..1, the share of the squared difference that it explains.
     """
 
     gain: tuple[float, ...]
@@ -33,7 +33,7 @@ class Colour:
 
 
 def colour_cells(pixels: Array) -> Array:
-    """Means of squares of 16 pixels: ``[n, C]``, blind to grain and most defocus."""
+    """Means of squares of 16x16 pixels, ``[n, C]``: grain and most defocus average out."""
     cell = min(_COLOUR_CELL, *pixels.shape[:2])
     rows, columns = pixels.shape[0] // cell, pixels.shape[1] // cell
     cropped = pixels[: rows * cell, : columns * cell]
@@ -42,10 +42,10 @@ def colour_cells(pixels: Array) -> Array:
 
 
 def common_colour(source: Array, target: Array) -> Colour:
-    """Fits gain and offset of each channel, and again without the cells that fit worst: they hold the paint.
+    """Fits gain and offset per channel, repeatedly without the cells that fit worst, which hold the paint.
 
     Args:
-        source: ``[n, C]`` from ``colour_cells``, of one or several frames.
+        source: ``[n, C]`` from ``colour_cells``, of one or several frames of the Input.
         target: the same of the Ground Truth.
     """
     keep = np.ones(len(source), bool)
@@ -69,13 +69,12 @@ def common_colour(source: Array, target: Array) -> Colour:
 def grain(picture: Array) -> float:
     """Standard deviation of the grain of a luminance ``[H, W]``.
 
-    The mask of Immerkaer (1996) sees neither slopes nor edges; of all cells the calmer ones count, so texture hardly
-    does.
+    The filter of Immerkaer (1996) cancels slopes and edges; the lower quartile over the cells suppresses texture.
     """
     p = picture
     rows = p[:-2] - 2 * p[1:-1] + p[2:]
     response = np.abs(rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:])
     cells = colour_cells(response[..., None])[:, 0]
-    # Cells of one value (clipped, black) have no grain to measure.
+    # Cells of one value (clipped or black) carry no grain.
     cells = cells[cells > 0]
     return float(np.quantile(cells, 0.25)) * float(np.sqrt(np.pi / 2)) / 6 if cells.size else 0.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from copycat.checks.findings import CheckReport, Finding, Severity
-from copycat.checks.pixels import Look, Pixels, check_looks, frames_are, look, some_of
+from copycat.checks.pixels import PairMeasurements, Pixels, frames_are, measure, report_measurements, some_of
 from copycat.data.frames import (
     PairChannels,
     PairHeaders,
@@ -32,7 +32,7 @@ _MOST_OF_A_FRAME = 0.9
 
 @dataclass
 class _Shot:
-    """A pair of sequences, and its frames with the headers of their files."""
+    """A pair of sequences: its frame pairs, and the headers of their files."""
 
     input: ImageSequence
     target: ImageSequence
@@ -42,7 +42,7 @@ class _Shot:
 
 
 class Inspection:
-    """A check of a data set: names and headers first, then the pixels of its pairs, whoever reads them.
+    """A check of a data set: names and headers first, then the pixels of its pairs, read here or by a training.
 
     :meth:`look` may be called by several threads; everything else by one.
 
@@ -61,7 +61,7 @@ class Inspection:
         self.shots: list[_Shot] = []
         self._settings = settings
         self._channels: PairChannels | None = None
-        self._looks: dict[tuple[Path, Path], Look] = {}
+        self._measured: dict[tuple[Path, Path], PairMeasurements] = {}
         self._compared: set[tuple[Path, Path]] = set()
         try:
             frames = asked_frames(settings.training_frames)
@@ -81,7 +81,7 @@ class Inspection:
             self._compared |= {_files(shot.pairs[i]) for i in some_of(len(shot.pairs))}
 
     def _check_headers(self, shot: _Shot, pool: ThreadPoolExecutor) -> None:
-        """Reads the headers of a shot, and leaves out the pairs that cannot be trained on."""
+        """Reads the headers of a shot and drops pairs that cannot be trained on."""
         pairs, cropped = [], []
         for pair, headers in zip(shot.pairs, pool.map(_headers_or_error, shot.pairs), strict=True):
             try:
@@ -120,21 +120,21 @@ class Inspection:
             raise DatasetError(errors[0].sentence + more)
 
     def look(self, source: Path, target: Path, source_part: Pixels, target_part: Pixels, empty_mask: bool) -> None:
-        """Looks at the pixels of a pair.
+        """Measures a pair.
 
         Args:
-            source, target: its Input and its Ground Truth file.
+            source, target: files of Input and Ground Truth.
             source_part, target_part: [H, W, C] the valid pixels of both, finite.
-            empty_mask: whether there is a mask, and it is 0 all over.
+            empty_mask: whether there is a mask, and it is 0 everywhere.
         """
         assert self._channels is not None
         alike = self._channels.input == self._channels.target
-        seen = look(source_part, target_part, alike, alike and (source, target) in self._compared)
-        seen.empty_mask = empty_mask
-        self._looks[source, target] = seen
+        compared = alike and (source, target) in self._compared
+        self._measured[source, target] = measure(source_part, target_part, alike, compared)
+        self._measured[source, target].empty_mask = empty_mask
 
     def read(self) -> None:
-        """Reads all pairs and looks at their pixels."""
+        """Reads and measures all pairs."""
         pairs = [one for shot in self.shots for one in zip(shot.pairs, shot.headers, strict=True)]
         with _readers() as pool:
             tasks = [pool.submit(self._read, *one) for one in pairs]
@@ -145,7 +145,7 @@ class Inspection:
                     self.report.findings.append(Finding("error", str(error), str(pair.ground_truth)))
 
     def _read(self, pair: FramePair, headers: PairHeaders) -> list[Finding]:
-        """Looks at a pair; what is wrong with its values. Every array of a frame's size is freed on return."""
+        """Measures a pair; returns findings about values that cannot be used. Frees every frame on return."""
         assert self._channels is not None
         x0, y0, x1, y1 = valid = common_window(pair, headers, self._channels, self._settings.matte)
         pixels = read_pair(pair, self._channels)
@@ -157,11 +157,12 @@ class Inspection:
         return findings + [Finding("warning", sentence, sentence.partition(": ")[0]) for sentence in clamped]
 
     def finish(self) -> CheckReport:
-        """The report with the findings about pixels, the most severe first."""
+        """Adds the findings about pixels; returns the report, the most severe findings first."""
         for shot in self.shots:
-            looks = [(pair.frame, self._looks[_files(pair)]) for pair in shot.pairs if _files(pair) in self._looks]
-            check_looks(looks, shot.input, shot.target, shot.mask, self.report)
-        if self._looks and all(seen.empty_mask for seen in self._looks.values()):
+            files = [(pair.frame, _files(pair)) for pair in shot.pairs]
+            measured = [(frame, self._measured[both]) for frame, both in files if both in self._measured]
+            report_measurements(measured, shot.input, shot.target, shot.mask, self.report)
+        if self._measured and all(found.empty_mask for found in self._measured.values()):
             self.report.add("error", "", "the mask is 0 in all frames: there is nothing to train on")
         self.report.findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.severity))
         return self.report

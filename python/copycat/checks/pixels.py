@@ -1,4 +1,4 @@
-"""What the pixels of frame pairs tell: which are not finite, the same, of one colour, moved, graded or grainier."""
+"""Measures frame pairs, and reports those that are identical, of one colour, shifted, graded or grainier."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from copycat.sequence import ImageSequence, format_frames
 
 Pixels = NDArray[np.floating]
 
-# Shift, colour and grain are the same all over a sequence; so many of its frames are compared.
+# Shift, colour and grain are alike in all frames of a sequence, so it is enough to compare this many.
 _COMPARED = 12
 _LEAST_COLOUR = 0.02
 _LEAST_EXPLAINED = 0.5
@@ -24,8 +24,17 @@ _GRAIN_RATIO = 2.5
 
 
 @dataclass
-class Look:
-    """What the pixels of a frame pair tell, small enough to keep for all of them."""
+class PairMeasurements:
+    """Measurements of a frame pair, small enough to keep for all pairs.
+
+    Attributes:
+        identical: Input and Ground Truth are equal.
+        constant_input, constant_target: all pixels have one value.
+        empty_mask: there is a mask, and it is 0 everywhere.
+        shifts: of blocks of the Ground Truth against the Input.
+        cells: mean colours of squares of Input and Ground Truth, None if not compared.
+        grain: standard deviation of the grain of Input and Ground Truth, None if not compared.
+    """
 
     identical: bool = False
     constant_input: bool = False
@@ -37,49 +46,55 @@ class Look:
 
 
 def some_of(count: int) -> set[int]:
-    """Which of ``count`` frames are compared for shift, colour and grain."""
+    """Indices of the frames, of ``count``, that are compared for shift, colour and grain."""
     return {int(i) for i in np.linspace(0, count - 1, min(count, _COMPARED))} if count else set()
 
 
-def look(a: Pixels, b: Pixels, alike: bool, compared: bool) -> Look:
-    """Looks at the pixels of a pair.
+def measure(a: Pixels, b: Pixels, alike: bool, compared: bool) -> PairMeasurements:
+    """Measures a pair.
 
     Args:
-        a, b: [H, W, C] the Input and the Ground Truth, finite.
+        a, b: [H, W, C] Input and Ground Truth, finite.
         alike: whether both have the same channels.
         compared: whether to measure shift, colour and grain.
     """
-    seen = Look()
-    seen.constant_input, seen.constant_target = bool((a == a[0, 0]).all()), bool((b == b[0, 0]).all())
-    seen.identical = alike and np.array_equal(a, b)
-    if compared and not (seen.identical or seen.constant_input or seen.constant_target):
+    found = PairMeasurements()
+    found.constant_input, found.constant_target = bool((a == a[0, 0]).all()), bool((b == b[0, 0]).all())
+    found.identical = alike and np.array_equal(a, b)
+    if compared and not (found.identical or found.constant_input or found.constant_target):
         source, target = a.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
         grey = luminance(source), luminance(target)
-        seen.shifts = block_shifts(*grey)
-        seen.cells = colour_cells(source), colour_cells(target)
-        seen.grain = grain(grey[0]), grain(grey[1])
-    return seen
+        found.shifts = block_shifts(*grey)
+        found.cells = colour_cells(source), colour_cells(target)
+        found.grain = grain(grey[0]), grain(grey[1])
+    return found
 
 
-def check_looks(
-    looks: Sequence[tuple[int, Look]],
+def report_measurements(
+    pairs: Sequence[tuple[int, PairMeasurements]],
     source: ImageSequence,
     target: ImageSequence,
     mask: ImageSequence | None,
     report: CheckReport,
 ) -> None:
-    """Adds to the report what the numbered frames of a shot tell."""
+    """Adds findings about a shot to the report.
 
-    def tell(severity: Severity, file: ImageSequence, test: Callable[[Look], bool], what: str) -> None:
-        if frames := [number for number, seen in looks if test(seen)]:
+    Args:
+        pairs: frame numbers and their measurements.
+        source, target, mask: the sequences.
+        report: takes the findings.
+    """
+
+    def add(severity: Severity, file: ImageSequence, test: Callable[[PairMeasurements], bool], what: str) -> None:
+        if frames := [number for number, found in pairs if test(found)]:
             report.add(severity, str(file), f"{frames_are(frames)} {what}")
 
-    same: Severity = "warning" if all(seen.identical for _, seen in looks) else "note"
-    tell(same, target, lambda seen: seen.identical, f"the same as in {source}, pixel for pixel")
-    tell("warning", source, lambda seen: seen.constant_input, "of one colour only")
-    tell("note", target, lambda seen: seen.constant_target, "of one colour only")
-    tell("warning", mask or target, lambda seen: seen.empty_mask, "0 all over in the mask and not trained on")
-    _check_differences(looks, target, report)
+    same: Severity = "warning" if all(found.identical for _, found in pairs) else "note"
+    add(same, target, lambda found: found.identical, f"the same as in {source}, pixel for pixel")
+    add("warning", source, lambda found: found.constant_input, "of one colour only")
+    add("note", target, lambda found: found.constant_target, "of one colour only")
+    add("warning", mask or target, lambda found: found.empty_mask, "0 all over in the mask and not trained on")
+    _report_differences(pairs, target, report)
 
 
 def frames_are(frames: Sequence[int]) -> str:
@@ -87,28 +102,30 @@ def frames_are(frames: Sequence[int]) -> str:
     return f"frame {frames[0]} is" if len(frames) == 1 else f"frames {format_frames(frames)} are"
 
 
-def _check_differences(numbered: Sequence[tuple[int, Look]], file: ImageSequence, report: CheckReport) -> None:
-    """What the frames of a shot differ in: place, colour, grain."""
-    looks = [look for _, look in numbered]
-    shift = agreed_shift([block for look in looks for block in look.shifts])
+def _report_differences(
+    pairs: Sequence[tuple[int, PairMeasurements]], file: ImageSequence, report: CheckReport
+) -> None:
+    """Reports differences in position, colour and grain that a whole shot has."""
+    measured = [found for _, found in pairs]
+    shift = agreed_shift([block for found in measured for block in found.shifts])
     advice = "; --align-ground-truth moves it back, frame by frame"
     if shift is not None:
         report.add(
             "warning",
             str(file),
             f"the Ground Truth seems shifted against the Input by {shift.dx:+.2f} pixels in x and {shift.dy:+.2f} in y"
-            f" (down is +), in {shift.confidence:.0%} of the places compared{advice}",
+            f" (down is +), in {shift.confidence:.0%} of the blocks compared{advice}",
         )
     else:
-        found = [(number, agreed_shift(look.shifts)) for number, look in numbered]
-        if alone := [(number, one) for number, one in found if one is not None]:
+        single = [(number, agreed_shift(found.shifts)) for number, found in pairs]
+        if alone := [(number, one) for number, one in single if one is not None]:
             listed = ", ".join(f"{number} by {one.dx:+.2f}, {one.dy:+.2f}" for number, one in alone)
             report.add(
                 "warning",
                 str(file),
                 f"single frames seem shifted against the Input, by pixels in x and in y (down is +): {listed}{advice}",
             )
-    cells = [look.cells for look in looks if look.cells is not None]
+    cells = [found.cells for found in measured if found.cells is not None]
     if cells and shift is None:
         colour = common_colour(np.concatenate([a for a, _ in cells]), np.concatenate([b for _, b in cells]))
         if colour.size > _LEAST_COLOUR and colour.explained > _LEAST_EXPLAINED:
@@ -119,7 +136,7 @@ def _check_differences(numbered: Sequence[tuple[int, Look]], file: ImageSequence
                 f"the whole Ground Truth differs in colour from the Input (gain {gain}; offset {offset});"
                 " if that is not the effect, match it first",
             )
-    grains = [look.grain for look in looks if look.grain is not None]
+    grains = [found.grain for found in measured if found.grain is not None]
     if grains:
         before, after = np.median(np.array(grains), axis=0)
         if max(before, after) > _LEAST_GRAIN and max(before, after) > _GRAIN_RATIO * min(before, after):

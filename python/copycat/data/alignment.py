@@ -1,6 +1,6 @@
-"""How far a Ground Truth frame lies beside its Input, and moving it back.
+"""Measures the shift of a Ground Truth frame against its Input, and moves pictures by fractions of a pixel.
 
-All work on ``[H, W, C]`` numpy arrays of the same size, origin top-left, finite.
+Pictures are ``[H, W, C]`` numpy arrays of one size, origin top left, finite.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-# Side of the blocks that are compared, halved for small pictures, and how many of them: those with most detail.
+# Side of the blocks that are compared, halved for small pictures, and their number: those with most detail.
 _BLOCK = 256
 _BLOCKS = 12
-# Standard deviation of the low-pass in cycles per pixel: above it grain and defocus leave no common phase.
+# Standard deviation of the low-pass in cycles per pixel; beyond it grain and defocus leave no common phase.
 _BAND = 0.1
 _LEAST_CONFIDENCE = 0.3
 _LEAST_AGREEMENT = 0.6
 _LEAST_SHIFT = 0.2
 _LARGEST_LEFTOVER = 0.9
 _LOBES = 3
-_NO_FACTOR = 1e-6  # what is left of a zero of the filter
+_NO_FACTOR = 1e-6  # rounding of the filter's zeros
 
 
 @dataclass(frozen=True)
 class BlockShift:
-    """Where one block of the Ground Truth lies in relation to the Input.
+    """The shift of one block of the Ground Truth against the Input.
 
     Attributes:
         dx: pixels to the right.
         dy: pixels down.
-        confidence: 0..1, how much of the common detail has this shift.
-        leftover: what of the difference is left when the shift is undone, 1 = all of it.
+        confidence: 0..1, the share of the common detail that has this shift.
+        leftover: the share of the squared difference that remains when the shift is undone.
     """
 
     dx: float
@@ -44,7 +44,7 @@ class BlockShift:
 
 
 def luminance(pixels: Array) -> Array:
-    """The mean of the first three channels, on a scale (square root) in which grain is alike in light and shadow."""
+    """The square root of the mean of the first three channels, in which grain is alike in light and shadow."""
     mean = pixels[..., :3].mean(axis=-1)
     root: Array = np.sign(mean) * np.sqrt(np.abs(mean))
     return root
@@ -55,14 +55,14 @@ def block_shifts(source: Array, target: Array) -> list[BlockShift]:
 
     The whitened cross power spectrum of two shifted pictures is a plane wave whose transform peaks at the shift
     (Kuglin and Hines 1975). It is weighted with a Gaussian, so that the peak is one too, and the logarithms of three
-    neighbours give its place to a fraction of a pixel.
+    neighbours locate it to a fraction of a pixel.
 
     Args:
         source: luminance ``[H, W]`` of the Input.
         target: luminance ``[H, W]`` of the Ground Truth.
 
     Returns:
-        The blocks with detail in both, none when the pictures are too small.
+        The shifts of blocks with detail in both; none if the pictures are too small.
     """
     height, width = source.shape
     size = _BLOCK
@@ -91,36 +91,36 @@ def block_shifts(source: Array, target: Array) -> list[BlockShift]:
 
 
 def agreed_shift(blocks: Sequence[BlockShift]) -> BlockShift | None:
-    """The shift that most blocks have in common, None when they have none or it is too small to matter.
+    """The shift that most blocks agree on; None if they do not agree, or the shift is too small to matter.
 
-    It must also take away a part of the difference when it is undone, which a chance agreement does not.
+    Undoing it must also reduce the difference, which a chance agreement does not.
     """
-    sure = [block for block in blocks if block.confidence >= _LEAST_CONFIDENCE]
-    if len(sure) < max(3, len(blocks) // 3):
+    confident = [block for block in blocks if block.confidence >= _LEAST_CONFIDENCE]
+    if len(confident) < max(3, len(blocks) // 3):
         return None
-    shifts = np.array([(block.dx, block.dy) for block in sure])
+    shifts = np.array([(block.dx, block.dy) for block in confident])
     middle = np.median(shifts, axis=0)
     size = float(np.hypot(*middle))
     agree = np.hypot(*(shifts - middle).T) <= max(0.15, 0.1 * size)
     if size < _LEAST_SHIFT or agree.mean() < _LEAST_AGREEMENT:
         return None
-    leftover = float(np.median([block.leftover for block, near in zip(sure, agree, strict=True) if near]))
+    leftover = float(np.median([block.leftover for block, near in zip(confident, agree, strict=True) if near]))
     if leftover > _LARGEST_LEFTOVER:
         return None
     return BlockShift(float(middle[0]), float(middle[1]), float(agree.mean()), leftover)
 
 
 def picture_shift(source: Array, target: Array) -> BlockShift | None:
-    """The shift that most of a picture ``[H, W, C]`` has in common, None where it has none."""
+    """The shift that most blocks of a picture ``[H, W, C]`` agree on; None if there is none."""
     return agreed_shift(block_shifts(luminance(source), luminance(target)))
 
 
 def moved(pixels: Array, dx: float, dy: float) -> Array:
-    """A picture ``[H, W, C]`` moved to the right and down by fractions of a pixel, its edges repeated.
+    """Moves a picture ``[H, W, C]`` to the right and down by fractions of a pixel; its edges repeat.
 
-    Separable Lanczos filter of three lobes (Turkowski 1990), clamped to the range of the pixels that it weights, so
-    that a highlight does not ring. OpenImageIO's ``warp`` with the same filter has no such clamp: a square of 50 on 0.1
-    comes out between -6.4 and 62, and to clamp it afterwards takes two more passes.
+    Separable Lanczos filter of three lobes (Turkowski 1990), clamped to the range of the pixels under the filter, so
+    that highlights do not ring. OpenImageIO's ``warp`` has the same filter without the clamp: a square of 50 on a
+    ground of 0.1 comes out between -6.4 and 62.
     """
     for axis, shift in ((0, dy), (1, dx)):
         weights, taps = _taps(pixels, axis, shift)
@@ -130,7 +130,7 @@ def moved(pixels: Array, dx: float, dy: float) -> Array:
 
 
 def moved_weights(weights: Array, dx: float, dy: float) -> Array:
-    """Weights ``[H, W, 1]`` moved as :func:`moved` moves a picture; 0 where the filter reaches a pixel of weight 0."""
+    """Moves weights ``[H, W, 1]`` as :func:`moved` does; 0 where the filter covers a pixel of weight 0."""
     counts = weights > 0
     for axis, shift in ((0, dy), (1, dx)):
         factors, taps = _taps(counts, axis, shift)
@@ -140,7 +140,7 @@ def moved_weights(weights: Array, dx: float, dy: float) -> Array:
 
 
 def _taps(pixels: NDArray[Any], axis: int, shift: float) -> tuple[NDArray[np.float64], list[NDArray[Any]]]:
-    """The factors of the filter along an axis, and for each the pixels that it applies to."""
+    """The filter's factors along an axis, and the pixels that each applies to."""
     whole = int(np.floor(shift))
     offsets = np.arange(-_LOBES + 1, _LOBES + 1)
     distance = offsets - (shift - whole)
@@ -177,7 +177,7 @@ def _block_shift(source: Array, target: Array, window: Array) -> BlockShift:
 
 
 def _vertex(left: Any, middle: Any, right: Any) -> float:
-    """Where between -0.5 and 0.5 the Gaussian through three neighbours peaks."""
+    """The peak of the Gaussian through three neighbours, -0.5 to 0.5."""
     if min(left, right) <= 0:
         return 0.0
     a, b, c = np.log(left), np.log(middle), np.log(right)
@@ -185,12 +185,12 @@ def _vertex(left: Any, middle: Any, right: Any) -> float:
     return float(np.clip(0.5 * (a - c) / curve, -0.5, 0.5)) if curve < 0 else 0.0
 
 
-def _centred(place: float, size: int) -> float:
-    return float(place - size if place > size / 2 else place)
+def _centred(position: float, size: int) -> float:
+    return float(position - size if position > size / 2 else position)
 
 
 def _misfit(source: Array, target: Array) -> float:
-    """Variance of the target that no gain and offset of the source explains."""
+    """Variance of the target that gain and offset of the source leave unexplained."""
     a, b = source - source.mean(), target - target.mean()
     spread = float((a * a).mean())
     common = float((a * b).mean())

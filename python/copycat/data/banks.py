@@ -1,7 +1,7 @@
-"""The banks of a training: the frames of all pairs in one array per kind, read in threads.
+"""Reads the frames of all pairs into banks, in threads.
 
-A bank is ``[N, H, W, C]``, origin top left; frames smaller than the largest lie in the top left corner. It is 8 bits
-where all files are, half where that holds what the files hold, else float32.
+A bank is an array ``[N, H, W, C]``, origin top left, with smaller frames in the top left corner. It is 8 bits where all
+files are, half where half holds the files' values, else float32.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FrameBanks:
         input_channels, target_channels: full names.
         input_linear, target_linear: whether the first frames are scene-linear.
         data_hash: SHA-256 over the frames as read.
-        warnings: what the user should know, one sentence each.
+        warnings: sentences for the user.
     """
 
     input: Bank
@@ -85,7 +85,7 @@ def read_banks(
     """Reads all pairs.
 
     Args:
-        pairs: what to read.
+        pairs: the files.
         settings: channels, bank, mask, matte, non-finite pixels, alignment.
         directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
         progress: called with the number of pairs read and of all pairs.
@@ -106,14 +106,14 @@ def read_banks(
                 if progress:
                     progress(done, len(pairs))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # a stop, or a failure, does not wait for the frames not yet begun
+            pool.shutdown(cancel_futures=True)  # frames that no thread has begun are not waited for
             raise
     return reader.banks()
 
 
 @dataclass
 class _PairNotes:
-    """What there is to say of a pair once all are read."""
+    """What the reading of a pair leaves for the summary of all."""
 
     digest: bytes = b""
     bad: list[BadPixels] = field(default_factory=list)
@@ -159,7 +159,7 @@ class _Reader:
         self._notes = [_PairNotes() for _ in pairs]
 
     def read(self, index: int) -> None:
-        """Reads a pair into the banks; raises DatasetError where it has pixels that are not finite and must be."""
+        """Reads a pair into the banks; raises DatasetError for pixels that are not finite, unless they are masked."""
         pair, header, notes = self._pairs[index], self._headers[index], self._notes[index]
         size = header.input.height, header.input.width
         views = {name: bank[index, : size[0], : size[1]] for name, bank in self._banks.items()}
@@ -183,7 +183,7 @@ class _Reader:
             self._observe(pair.input, pair.ground_truth, source, target, self._masked and not views["mask"].any())
 
     def banks(self) -> FrameBanks:
-        """The banks of all pairs, once each is read; raises DatasetError where the masks exclude everything."""
+        """The banks after all pairs are read; raises DatasetError if the masks exclude everything."""
         mask = self._banks.get("mask")
         if mask is not None and not any(
             frame[y0:y1, x0:x1].any() for frame, (x0, y0, x1, y1) in zip(mask, self._valid, strict=True)
@@ -207,7 +207,7 @@ class _Reader:
         )
 
     def _bad_pixels(self) -> list[str]:
-        """One sentence about the Input's pixels that are not finite, one about the Ground Truth's, one about masks'."""
+        """Counts the pixels that are not finite, in one sentence each for Input, Ground Truth and masks."""
         found: dict[str, list[tuple[int, BadPixels]]] = {}
         for pair, notes in zip(self._pairs, self._notes, strict=True):
             for bad in notes.bad:
@@ -224,7 +224,7 @@ class _Reader:
         return sentences
 
     def _clamped_masks(self) -> list[str]:
-        """One sentence about masks with weights that cannot be."""
+        """One sentence about all masks with weights below 0."""
         clamped = [sentence for notes in self._notes for sentence in notes.clamped]
         more = len(clamped) - 1
         return [clamped[0] + (f"; so it is in {more} more of the masks" if more > 0 else "")] if clamped else []
@@ -233,10 +233,10 @@ class _Reader:
 def _align(
     pair: FramePair, pixels: PairPixels, valid: tuple[int, int, int, int]
 ) -> tuple[tuple[int, int, int, int], str]:
-    """Moves a Ground Truth back that lies beside its Input, and its mask with it.
+    """Moves a shifted Ground Truth back, and its mask with it.
 
     Returns:
-        What is valid then, and a sentence where it was moved.
+        The valid rectangle afterwards, and a sentence if it was moved.
     """
     x0, y0, x1, y1 = valid
     target = as_float(pixels.target[y0:y1, x0:x1])
@@ -248,7 +248,7 @@ def _align(
         weights = pixels.target_weights.copy()
         weights[y0:y1, x0:x1] = moved_weights(weights[y0:y1, x0:x1], -shift.dx, -shift.dy)
         pixels.target_weights = weights
-    # What came in over the edge is not data.
+    # The filter repeated the edge, which is no data.
     edge = math.ceil(max(abs(shift.dx), abs(shift.dy)))
     if min(x1 - x0, y1 - y0) - 2 * edge >= SMALLEST_FRAME:
         valid = x0 + edge, y0 + edge, x1 - edge, y1 - edge
@@ -256,7 +256,7 @@ def _align(
 
 
 def _digest(*parts: Pixels) -> bytes:
-    """SHA-256 of the pixels of a pair; 8-bit pixels count as the half values that they once were kept as."""
+    """SHA-256 of a pair's pixels; 8-bit pixels are hashed as half, as the runs of earlier versions did."""
     digest = hashlib.sha256()
     for part in parts:
         stored = as_float(part).astype(np.float16) if part.dtype == np.uint8 else np.ascontiguousarray(part)
@@ -265,7 +265,7 @@ def _digest(*parts: Pixels) -> bytes:
 
 
 def _bank_dtype(infos: Sequence[FrameInfo], fractions: bool = False) -> np.dtype[Any]:
-    """The smallest type that holds what the files hold; with ``fractions`` also what lies between 8-bit values."""
+    """The smallest type that holds the files' values, and with ``fractions`` also values between those of 8 bits."""
     kinds = {info.dtype for info in infos}
     if kinds == {"uint8"} and not fractions:
         return np.dtype(np.uint8)
@@ -273,7 +273,7 @@ def _bank_dtype(infos: Sequence[FrameInfo], fractions: bool = False) -> np.dtype
 
 
 def _on_disk(bank: str, size: int) -> bool:
-    """Whether banks of ``size`` bytes are kept in a file; raises DatasetError where memory was asked for in vain."""
+    """Whether banks of ``size`` bytes go to a file; raises DatasetError if Bank is host and memory is short."""
     free = free_memory()
     if bank == "host" and size > free:
         raise DatasetError(
@@ -284,7 +284,7 @@ def _on_disk(bank: str, size: int) -> bool:
 
 
 def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], on_disk: bool, directory: Path | None) -> Bank:
-    """Zeroed array in memory, or in a file that goes away with the process."""
+    """A zeroed array in memory, or in an unnamed file that the system deletes with the process."""
     if not on_disk:
         return np.zeros(shape, dtype)
     size = math.prod(shape) * dtype.itemsize

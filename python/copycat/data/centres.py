@@ -1,4 +1,4 @@
-"""Where Input and Ground Truth differ, so that small edits are trained on often enough."""
+"""Draws pixels at which Input and Ground Truth differ, around which crops train small edits (Difference Share)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from copycat.data.encodings import encode
 from copycat.data.frames import as_float
 
 _CENTRES_PER_FRAME = 4096
-_SAMPLES = 1 << 20  # of a frame, among which they are drawn
+_SAMPLES = 1 << 20  # pixels of a frame from which centres are drawn
 _LARGE = 1e9
 
 
@@ -24,17 +24,17 @@ def difference_centres(
     seed: int,
     mask: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels where a pair differs after the best affine colour fit, drawn in proportion to the difference.
+    """Draws pixels in proportion to the difference that remains after the best affine colour fit of a pair.
 
     Args:
         inputs, targets: [N, H, W, C] frames.
         valid: [N, 4] int32, x0, y0, x1, y1 (half open) of each frame's pixels.
         encodings: of inputs and targets.
-        seed: of the drawing.
-        mask: [N, H, W, 1] weights; pixels of weight 0 are neither looked at nor drawn.
+        seed: of the random numbers.
+        mask: [N, H, W, 1] weights; pixels of weight 0 are neither fitted nor drawn.
 
     Returns:
-        [M, 2] int32 x, y sorted by frame, and [N + 1] int32 offsets. A frame without a difference has none.
+        [M, 2] int32 x, y sorted by frame, and [N + 1] int32 offsets. A frame without a difference has no centres.
     """
     found, offsets = [], [0]
     for index, (x0, y0, x1, y1) in enumerate(valid):
@@ -56,7 +56,7 @@ def difference_centres(
 
 
 def _prominence(source: np.ndarray, target: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
-    """How far the difference of each pixel stands out, [H * W] float64: 0 for grain and coding noise."""
+    """How far each pixel's difference exceeds grain and coding noise, [H * W] float64."""
     if counts is not None and not counts.any():
         return np.zeros(source[..., 0].size)
     difference = affine_residual(source, target, counts)
@@ -67,15 +67,15 @@ def _prominence(source: np.ndarray, target: np.ndarray, counts: np.ndarray | Non
 
 
 def affine_residual(source: np.ndarray, target: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
-    """How far ``target`` is from the best affine function of ``source``, pixel by pixel.
+    """The distance of ``target`` from the best affine function of ``source``, pixel by pixel.
 
     Args:
         source: [H, W, C] float32; target: [H, W, D] float32.
         counts: [H, W] bool, the pixels to fit; None for all.
 
     Returns:
-        [H, W] float32, the largest absolute difference over the channels. The fit is made twice, the second time
-        without the tenth of the pixels that fitted worst, so that a large repair does not bend it.
+        [H, W], the largest absolute difference over the channels. The second fit leaves out the tenth of the pixels
+        that fitted worst in the first, so that a large repair does not bend it.
     """
     largest = max(float(np.abs(source).max()), float(np.abs(target).max()))
     # Squares of larger values overflow in float32.

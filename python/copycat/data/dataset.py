@@ -1,4 +1,4 @@
-"""A training's frames with what follows from them: encodings, where pairs differ, a clean plate; at any level."""
+"""The data set of a training: banks, encodings, difference centres and clean plate, at any level."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from copycat.settings.tables import Settings
 
 @dataclass
 class Dataset:
-    """The frames of a training in memory, at one level.
+    """The data set at one level.
 
     Attributes:
-        pairs: where the frames come from.
-        input_bank, target_bank: [N, H, W, C], as :mod:`copycat.data.banks` has them.
+        pairs: the files.
+        input_bank, target_bank: [N, H, W, C], see :mod:`copycat.data.banks`.
         mask_bank: [N, H, W, 1] weights, or None.
         valid: [N, 4] int32 on the CPU: x0, y0, x1, y1 (half open) of each frame's pixels.
-        centres: [M, 2] int32 x, y where the pair differs, sorted by frame; centre_offsets: [N + 1] int32.
+        centres: [M, 2] int32 x, y at which the pairs differ, sorted by frame; centre_offsets: [N + 1] int32.
         input_channels, target_channels: full names.
         residual: for each target channel, the input channel it starts from, or -1.
         clean_plate: [1, H, W, C + 1] as `copycat.data.clean_plate.of_frames` returns it, or None.
         linear: whether the Input is scene-linear.
         level: 4, 2 or 1.
         data_hash: SHA-256 over the frames as read.
-        warnings: what the user should know, one sentence each.
+        warnings: sentences for the user.
     """
 
     pairs: tuple[FramePair, ...]
@@ -61,7 +61,7 @@ class Dataset:
     def at_level(self, level: int) -> Dataset:
         """The data set downsized from level 1 to ``level`` by area averages.
 
-        The mask grows: a cell that holds a pixel of weight 0 has the weight 0, as its average is of that pixel too.
+        A cell that contains a pixel of weight 0 gets the weight 0, because its average includes that pixel.
         """
         if level == self.level:
             return self
@@ -69,7 +69,7 @@ class Dataset:
         low = self.valid[:, :2]
         high = self.valid[:, 2:]
         size = torch.tensor(self.input_bank.shape[2:0:-1], dtype=torch.int32)
-        # A cell that reaches over the edge of the data would mix in what is not data, unless the frame ends there.
+        # A cell across the edge of the data averages pixels that are no data, unless the frame ends there.
         high = torch.where(high == size, -(-high // level), high // level)
         return replace(
             self,
@@ -86,11 +86,11 @@ class Dataset:
         """(height, width) of the crops: ``side``, or less where the smallest frame is smaller."""
         extent = (self.valid[:, 2:] - self.valid[:, :2]).amin(dim=0)
         width, height = (min(side, int(e)) for e in extent)
-        # Whole multiples of 16 need no padding in the network.
+        # The network does not pad multiples of 16.
         return tuple(e - e % 16 if e >= 16 else e for e in (height, width))  # type: ignore[return-value]
 
     def to(self, device: torch.device, pinned: bool = False) -> Dataset:
-        """The data set with its banks on ``device``, or in pinned host memory."""
+        """A copy with the banks on ``device``, or in pinned host memory."""
 
         def moved(bank: Tensor) -> Tensor:
             return bank.pin_memory() if pinned else bank.to(device)
@@ -116,19 +116,19 @@ def load_dataset(
     progress: Callable[[int, int], None] | None = None,
     observe: PairObserver | None = None,
 ) -> Dataset:
-    """Reads frame pairs into banks, and finds out what a training must know of them.
+    """Reads frame pairs into banks, and derives encodings, difference centres and the clean plate from them.
 
     Args:
-        pairs: what to read.
-        settings: channels, bank, mask, non-finite.
+        pairs: the files.
+        settings: channels, bank, mask, matte, non-finite pixels, alignment, clean plate.
         directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
         encodings: input and target encoding of a model to continue; chosen from the data where None.
         told_plate: whether a model to continue is told a clean plate; None where the settings and the data say it.
-        progress: called with frames read and their number.
-        observe: called with each pair as it is read.
+        progress: called with the number of pairs read and of all pairs.
+        observe: called with each pair as it is read, from several threads.
 
     Raises:
-        DatasetError: sizes or channels do not fit, or there are pixels that are not finite.
+        DatasetError: sizes or channels do not fit, pixels are not finite, or masks exclude everything.
         sequence.SequenceError: a file cannot be read or lacks a channel.
     """
     banks = read_banks(pairs, settings, directory=directory, progress=progress, observe=observe)
@@ -139,7 +139,7 @@ def load_dataset(
     if encodings is None:
         source_encoding = choose_encoding(input_bank, valid, names[0], banks.input_linear, mask)
         own = choose_encoding(target_bank, valid, names[1], banks.target_linear, mask)
-        # A channel that starts from the Input's must be in the Input's units.
+        # A channel that starts from an Input channel needs that channel's units.
         target_encoding = _merge(own, source_encoding, residual)
         matte = mattes(target_bank, valid, target_encoding, settings.matte, mask)
         target_encoding = replace(target_encoding, matte=matte)
@@ -164,7 +164,7 @@ def load_dataset(
         warnings=banks.warnings,
     )
     if told_plate is None:
-        told_plate = _wants_plate(data, banks.sizes, settings.clean_plate)
+        told_plate = _needs_plate(data, banks.sizes, settings.clean_plate)
         if told_plate and settings.clean_plate == "Auto":
             data.warnings += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
     if told_plate:
@@ -172,8 +172,8 @@ def load_dataset(
     return data
 
 
-def _wants_plate(data: Dataset, sizes: Sequence[tuple[int, int]], asked: str) -> bool:
-    """Whether there is to be a clean plate; raises DatasetError where one is asked for that cannot be."""
+def _needs_plate(data: Dataset, sizes: Sequence[tuple[int, int]], asked: str) -> bool:
+    """Whether to make a clean plate; raises DatasetError if it is set to On and cannot be made."""
     if asked == "Off":
         return False
     pairs = data.pairs

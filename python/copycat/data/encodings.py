@@ -1,7 +1,7 @@
 """The value encoding of a data set, chosen from its pixels.
 
-Display-referred values and mattes are left as they are. Scene-linear colour goes through a reversible signed log,
-``sign(x) * log1p(s * |x|)``, which spends the network's precision as the eye does and keeps negative values and
+Display-referred values and mattes stay as they are. Scene-linear colour goes through a reversible signed logarithm,
+``sign(x) * log1p(s * |x|)``, which distributes the network's precision as the eye does and keeps negative values and
 highlights.
 """
 
@@ -19,7 +19,7 @@ from copycat.data.frames import as_float, is_matte
 
 LOG_SCALE = 20.0
 _LEAST_STD = 1e-4
-# So near to 0 or 1 a matte means them: what 8 bits and lossy files make of them.
+# A matte's values this near to 0 or 1 mean 0 or 1: the error of 8 bits and lossy files.
 _NEARLY = 1 / 255
 _OUTLIER = 100
 _HUGE = 1e30  # times LOG_SCALE it may not fit into float32
@@ -50,15 +50,18 @@ def choose_encoding(
 def mattes(
     bank: Tensor, valid: Tensor, encoding: ops.Encoding, asked: str, mask: Tensor | None = None
 ) -> tuple[bool, ...]:
-    """Which channels of a Ground Truth are mattes, as :class:`copycat.ops.Encoding` has it.
+    """Finds the mattes among the channels of a Ground Truth.
 
     Args:
         bank: [N, H, W, C] frames.
         valid: [N, 4] int32 rectangles that hold data.
         encoding: of the channels.
-        asked: On takes all, Off none; Auto those that no logarithm stands for, that lie within 0 and 1, and that are
-            one or the other in at least half of the pixels.
+        asked: On takes all, Off none; Auto takes channels without a logarithm whose values lie within 0 and 1 and are
+            0 or 1 in at least half of the pixels.
         mask: [N, H, W, 1] weights; pixels of weight 0 are left out.
+
+    Returns:
+        As ``matte`` of :class:`copycat.ops.Encoding`.
     """
 
     def looks_like_one(channel: int) -> bool:
@@ -77,10 +80,9 @@ def mattes(
 
 
 def matte_limits(encoding: ops.Encoding) -> tuple[Tensor, Tensor] | None:
-    """What is 0 and what is 1 to a matte, normalised, [1, C, 1, 1] each; infinite for what is no matte.
+    """The normalised values, [1, C, 1, 1] each, up to which a matte counts as 0 and from which it counts as 1.
 
-    Returns:
-        Values up to the first are as good as 0, from the second on as good as 1. None where there is no matte.
+    Infinite for channels that are no mattes; None if there is no matte.
     """
     if not encoding.matte:
         return None
@@ -91,7 +93,7 @@ def matte_limits(encoding: ops.Encoding) -> tuple[Tensor, Tensor] | None:
 
 
 def encode(pixels: np.ndarray, encoding: ops.Encoding) -> np.ndarray:
-    """[..., C] float32 values -> display-like units: encoded, with 1.0 again at 1, not normalised."""
+    """Encodes [..., C] float32 values without normalising them, and scales the logarithm so that 1 stays 1."""
     scale = np.array(encoding.log_scale, np.float32)
     safe = np.where(scale > 0, scale, 1).astype(np.float64 if np.abs(pixels).max(initial=0) > _HUGE else np.float32)
     logged = np.sign(pixels) * np.log1p(safe * np.abs(pixels)) / np.log1p(safe)
@@ -99,10 +101,10 @@ def encode(pixels: np.ndarray, encoding: ops.Encoding) -> np.ndarray:
 
 
 def loss_scale(encoding: ops.Encoding) -> Tensor:
-    """[1, C, 1, 1] factors from normalised to display-like units, for the loss.
+    """[1, C, 1, 1] factors of the loss, from normalised units to those of :func:`encode`.
 
-    A picture's standard deviation is about a quarter of its range; data that are far from that (a depth channel, a
-    very dark plate) count as if they were near it.
+    The standard deviation of a picture is about a quarter of its range; the factor is clamped to values near it, so
+    that a depth channel or a very dark plate counts no more and no less than a picture.
     """
     units = [
         std / (math.log1p(scale) if scale else 1.0) for std, scale in zip(encoding.std, encoding.log_scale, strict=True)
@@ -111,7 +113,7 @@ def loss_scale(encoding: ops.Encoding) -> Tensor:
 
 
 def _sample(bank: Tensor, valid: Tensor, channel: int, mask: Tensor | None) -> np.ndarray:
-    """About a million values of a channel that are trained on, float64."""
+    """About a million of the channel's values that are trained on, float64."""
     stride = max(1, math.isqrt(bank[..., 0].numel() // 1_000_000))
     parts = []
     for index, (x0, y0, x1, y1) in enumerate(valid.tolist()):

@@ -1,9 +1,9 @@
-"""One Input / Ground Truth pair: what its headers must have in common, and its pixels with the weights of the loss.
+"""One Input / Ground Truth pair: checks of its headers, its pixels, and their weights in the loss.
 
 A plate, and the colour of a Ground Truth, have no pixels outside their data window: nothing is trained there. A matte
 is 0 outside its data window, which autocrop relies on, so a matte is valid in the whole display window.
 
-Knows no torch.
+Does not import torch.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _LARGEST_WEIGHT = float(np.finfo(np.float16).max)  # masks are kept in half
 
 @dataclass(frozen=True)
 class PairChannels:
-    """Full names of the channels that are read.
+    """Full names of the channels to read.
 
     Attributes:
         input, target: of the Input and of the Ground Truth.
-        mask: of the mask file, or of the Ground Truth where there is no mask file; "" for a mask file's first channel.
+        mask: of the mask file, or of the Ground Truth if there is no mask file; "" for a mask file's first channel.
     """
 
     input: tuple[str, ...]
@@ -46,7 +46,7 @@ class PairChannels:
 
 @dataclass(frozen=True)
 class PairHeaders:
-    """What the files of a pair hold; ``mask`` is None where there is no mask file."""
+    """Headers of a pair's files; ``mask`` is None if there is no mask file."""
 
     input: FrameInfo
     target: FrameInfo
@@ -60,7 +60,7 @@ class BadPixels:
     Attributes:
         file: the file.
         count: how many there are.
-        sentence: how many there are and where, beginning with the file.
+        sentence: names the file, the count and the position of the first.
     """
 
     file: Path
@@ -76,8 +76,8 @@ class PairPixels:
         input, target: ``[H, W, C]``, 0 outside the data window; finite after :func:`leave_out_unusable`.
         mask: ``[H, W, 1]`` float32 as in the file, or None.
         input_usable: ``[H, W, 1]``, where the Input is finite; None for everywhere.
-        target_weights: ``[H, W, 1]`` float32, what the pixels of the Ground Truth count in the loss: the mask, and 0
-            where the Ground Truth is not finite; None where all count alike.
+        target_weights: ``[H, W, 1]`` float32, weights that belong to the Ground Truth: the mask, and 0 where the
+            Ground Truth is not finite; None for 1 everywhere.
     """
 
     input: Pixels
@@ -88,7 +88,7 @@ class PairPixels:
 
     @property
     def weights(self) -> NDArray[np.float32] | None:
-        """``[H, W, 1]`` weights of the loss; None where all pixels count alike."""
+        """``[H, W, 1]`` weights of the loss; None for 1 everywhere."""
         if self.input_usable is None:
             return self.target_weights
         usable = self.input_usable.astype(np.float32)
@@ -96,13 +96,13 @@ class PairPixels:
 
 
 def is_matte(channel: str) -> bool:
-    """Whether a channel's name says that it is coverage and not light."""
+    """Whether a channel's name says that it is coverage, not light."""
     last = channel.rsplit(".", 1)[-1].lower()
     return last in ("a", "alpha", "mask", "matte", "key", "coverage")
 
 
 def as_float(pixels: Pixels) -> NDArray[np.float32]:
-    """Pixels of a bank as float32; 255 of an 8-bit bank becomes 1, with the arithmetic of the kernels."""
+    """Pixels of a bank as float32, with the kernels' arithmetic: 255 of an 8-bit bank becomes 1."""
     if pixels.dtype == np.uint8:
         return pixels * np.float32(1 / 255)
     return pixels.astype(np.float32, copy=False)
@@ -118,7 +118,7 @@ def read_headers(pair: FramePair) -> PairHeaders:
 
 
 def choose_channels(settings: Settings, headers: PairHeaders) -> PairChannels:
-    """The channels that a training reads, found in the first pair; raises SequenceError for one that is not there."""
+    """Resolves the channel knobs in the first pair; raises SequenceError for a channel that it lacks."""
     return PairChannels(
         resolve_channels(settings.input_channels, headers.input),
         resolve_channels(settings.ground_truth_channels, headers.target),
@@ -127,7 +127,7 @@ def choose_channels(settings: Settings, headers: PairHeaders) -> PairChannels:
 
 
 def check_headers(pair: FramePair, headers: PairHeaders, channels: PairChannels) -> None:
-    """Raises DatasetError where a file's size differs from the Input's, is too small, or lacks a channel."""
+    """Raises DatasetError if a file differs in size from the Input, is too small, or lacks a channel."""
     size = headers.input.width, headers.input.height
     for path, what, info in (
         (pair.ground_truth, "Ground Truth", headers.target),
@@ -150,11 +150,11 @@ def check_headers(pair: FramePair, headers: PairHeaders, channels: PairChannels)
 
 
 def valid_window(info: FrameInfo, channels: Sequence[str], matte: str = "Auto") -> Window:
-    """Where the pixels of a file count: its data window, clipped; for mattes the whole display window.
+    """The pixels of a file that are data: its clipped data window; for mattes the whole display window.
 
     Args:
         info: the file.
-        channels: full names of the channels that are read; where several parts hold them, what these have in common.
+        channels: full names of the channels to read; if several parts hold them, the intersection counts.
         matte: the knob Matte, which can say that all channels are mattes.
     """
     window: Window = (0, 0, info.width, info.height)
@@ -167,7 +167,7 @@ def valid_window(info: FrameInfo, channels: Sequence[str], matte: str = "Auto") 
 
 
 def common_window(pair: FramePair, headers: PairHeaders, channels: PairChannels, matte: str) -> Window:
-    """Where both Input and Ground Truth have pixels; raises DatasetError where that is next to nothing."""
+    """The pixels that both Input and Ground Truth have; raises DatasetError if these are too few."""
     window = intersect(
         valid_window(headers.input, channels.input), valid_window(headers.target, channels.target, matte)
     )
@@ -209,15 +209,15 @@ def read_pair(pair: FramePair, channels: PairChannels, out: tuple[Pixels, Pixels
 
 
 def leave_out_unusable(pair: FramePair, pixels: PairPixels, valid: Window) -> tuple[list[BadPixels], list[str]]:
-    """Sets what the network cannot take to 0 and gives it no weight: NaN, infinity, weights below 0.
+    """Sets NaN, infinite and huge values to 0 with weight 0, and negative weights to 0.
 
     Args:
         pair: the files, for the sentences.
         pixels: changed in place.
-        valid: x0, y0, x1, y1 (half open) of the pixels to train on; what lies outside is not reported.
+        valid: x0, y0, x1, y1 (half open) of the pixels to train on; others are not counted.
 
     Returns:
-        The pixels that are not finite, and sentences about weights that were clamped.
+        The pixels that are not finite, and sentences about clamped weights.
     """
     bad, clamped = [], []
     usable: list[NDArray[np.bool_] | None] = []
@@ -250,5 +250,5 @@ def leave_out_unusable(pair: FramePair, pixels: PairPixels, valid: Window) -> tu
 
 
 def mask_file(pair: FramePair) -> Path:
-    """The file that a mask comes from, where there is one."""
+    """The file that holds the mask, if there is one."""
     return pair.mask or pair.ground_truth
