@@ -22,6 +22,10 @@ from copycat.runs import Run, find_run
 from copycat.sequence import write_frame
 from copycat.training import start
 from copycat.training.start import Result
+from hypothesis import settings
+
+settings.register_profile("copycat", deadline=None)  # a busy machine fails no test
+settings.load_profile("copycat")
 
 TINY = Path(__file__).with_name("tiny_copycat.py")
 FRAMES = (1001, 1002, 1003, 1004)
