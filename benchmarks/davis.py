@@ -33,7 +33,7 @@ TUNING = (
     "drift-chicane", "goat", "kite-surf", "parkour", "scooter-black",
 )  # fmt: skip
 KNOBS = "--model-size Small --crop-size 128 --image-interval 100000 --checkpoint-interval 100000"
-# Start-up counts too, so a little less than the budget is asked for.
+# Start-up counts too, so the training gets a little less than the budget.
 RESERVE = 14.0
 
 
@@ -59,9 +59,11 @@ def run(plates: Path, truths: Path, painted: Sequence[int], minutes: float, knob
     _copycat(*command, *shlex.split(knobs))
     spent = _child_seconds() - before
     model = max(out.glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
-    _copycat("infer", str(model), str(plates), str(out / "made" / "%05d.png"))
+    _copycat("infer", str(model), str(plates), str(out / "rendered" / "%05d.png"))
     scores = [
-        _score(out / "made" / path.name, path) for path in sorted(truths.glob("*.png")) if int(path.stem) not in painted
+        _score(out / "rendered" / path.name, path)
+        for path in sorted(truths.glob("*.png"))
+        if int(path.stem) not in painted
     ]
     region, boundary, error = np.mean(scores, axis=0)
     return {
@@ -73,10 +75,10 @@ def run(plates: Path, truths: Path, painted: Sequence[int], minutes: float, knob
     }
 
 
-def _score(made: Path, truth: Path) -> tuple[float, float, float]:
-    images = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in (made, truth)]
+def _score(rendered: Path, truth: Path) -> tuple[float, float, float]:
+    images = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in (rendered, truth)]
     if images[0] is None or images[0].shape != images[1].shape:
-        raise RuntimeError(f"{made}: missing, or not of the truth's size")
+        raise RuntimeError(f"{rendered}: missing, or of another size than the truth")
     regions = [image > 127 for image in images]
     error = float(np.abs(images[0] / 255.0 - regions[1]).mean())
     return region_similarity(*regions), boundary_accuracy(*regions), error

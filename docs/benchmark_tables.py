@@ -17,7 +17,7 @@ _TASKS = {"t1": "T1", "t2": "T2", "matte": "matte", "deblur": "deblur", "paintou
 
 
 def fill(page: str, results: Results) -> str:
-    """The page with every marked table made anew.
+    """The page with every marked table replaced.
 
     Raises:
         KeyError: a marker names no table.

@@ -66,5 +66,5 @@ def _circumstances(result: Result) -> str:
 
 
 def unmeasured(command: str) -> str:
-    """What stands in place of a table without a result."""
+    """The text for a benchmark without a result."""
     return f"*Not measured with the present code. `{command}` measures it.*"

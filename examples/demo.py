@@ -80,7 +80,7 @@ def report(out: Path, model: Path, unseen: Sequence[int]) -> dict[str, float]:
         truth = shown(out / f"truth/truth.{frame:04d}.exr")
         before.append(psnr(shown(out / f"plate/plate.{frame:04d}.exr"), truth))
         after.append(psnr(shown(out / f"result/result.{frame:04d}.exr"), truth))
-    print(f"\n{len(unseen)} frames it has not seen, as displayed (sRGB):")
+    print(f"\n{len(unseen)} held-out frames, as displayed (sRGB):")
     print(f"  before  {np.mean(before):6.2f} dB PSNR (worst {min(before):.2f})")
     print(f"  after   {np.mean(after):6.2f} dB PSNR (worst {min(after):.2f})")
     frame = unseen[len(unseen) // 3]

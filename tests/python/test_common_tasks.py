@@ -44,11 +44,11 @@ def test_a_real_shot_becomes_pictures_as_displayed(tmp_path: Path, shots: Path) 
 def test_it_is_scored_inside_and_outside_of_the_patch_and_at_its_own_neighbours(tmp_path: Path, shots: Path) -> None:
     task = build("paintout", tmp_path, shots)
 
-    def blink(frames: Path, made: Path) -> None:
-        shutil.copytree(frames, made)
-        brighter = cv2.imread(str(made / "1003.png"))
+    def blink(frames: Path, rendered: Path) -> None:
+        shutil.copytree(frames, rendered)
+        brighter = cv2.imread(str(rendered / "1003.png"))
         brighter[:16] += np.where(brighter[:16] < 200, 6, 0).astype(np.uint8)
-        cv2.imwrite(str(made / "1003.png"), brighter)
+        cv2.imwrite(str(rendered / "1003.png"), brighter)
 
     nothing = scores(task, tmp_path / "nothing", shutil.copytree)
     assert nothing["inside"] == pytest.approx(20 * np.log10(255 / (255 - 118)))

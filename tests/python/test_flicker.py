@@ -1,4 +1,4 @@
-"""The flicker metric of the benchmarks, on runs whose flicker is known."""
+"""The flicker metric of the benchmarks, on frames with a known flicker."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def test_a_constant_error_does_not_flicker() -> None:
 
 def test_an_error_that_comes_and_goes_flickers_by_its_size() -> None:
     plate = still_picture()
-    made = [plate, plate + 6, plate, plate + 6]
-    assert flicker(pairwise(Frame(plate, m, plate) for m in made)) == pytest.approx(6)
+    result = [plate, plate + 6, plate, plate + 6]
+    assert flicker(pairwise(Frame(plate, m, plate) for m in result)) == pytest.approx(6)
 
 
 def test_half_of_the_picture_counts_by_half() -> None:
@@ -43,9 +43,9 @@ def test_what_moves_is_left_out() -> None:
     before = np.full((40, 60, 3), 50, np.uint8)
     after = before.copy()
     after[:, :20] = 200
-    made = after.copy()
-    made[:, :20] = 120  # wrong by 80 where the plate moves, right elsewhere
-    assert flicker([(Frame(before, before, before), Frame(after, made, after))]) == 0
+    result = after.copy()
+    result[:, :20] = 120  # wrong by 80 where the plate moves, right elsewhere
+    assert flicker([(Frame(before, before, before), Frame(after, result, after))]) == 0
 
 
 def test_grain_of_the_plate_counts_as_still_and_nothing_still_has_no_flicker() -> None:

@@ -1,4 +1,4 @@
-"""The benchmark of the peers, with scripts in place of their training and inference."""
+"""The benchmark of the peers, with scripts instead of their training and inference."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ print("[INFO] Training finished gracefully at Step 7.")
 """
 NAMES_ITS_RESULTS = """
 import pathlib, sys
-frames, made = (pathlib.Path(sys.argv[sys.argv.index(name) + 1]) for name in ("--input_dir", "--output_dir"))
-made.mkdir()
+frames, rendered = (pathlib.Path(sys.argv[sys.argv.index(name) + 1]) for name in ("--input_dir", "--output_dir"))
+rendered.mkdir()
 for path in frames.glob("*.png"):
-    (made / f"{path.stem[0]}_tunet_{path.stem[1:]}.png").write_bytes(path.read_bytes())
+    (rendered / f"{path.stem[0]}_tunet_{path.stem[1:]}.png").write_bytes(path.read_bytes())
 """
 
 
@@ -51,12 +51,12 @@ def test_a_training_that_ends_by_itself_is_an_error(tmp_path: Path, script: str)
 
 def test_results_get_the_names_of_their_frames(tmp_path: Path) -> None:
     (tmp_path / "inference.py").write_text(NAMES_ITS_RESULTS)
-    frames, made = tmp_path / "src", tmp_path / "made"
+    frames, rendered = tmp_path / "src", tmp_path / "rendered"
     frames.mkdir()
     for number in (9, 48, 122):
         (frames / f"{number:04d}.png").write_text(str(number))
-    infer([sys.executable, "inference.py"], tmp_path, frames, made)
-    assert {path.name: path.read_text() for path in made.iterdir()} == {
+    infer([sys.executable, "inference.py"], tmp_path, frames, rendered)
+    assert {path.name: path.read_text() for path in rendered.iterdir()} == {
         "0009.png": "9",
         "0048.png": "48",
         "0122.png": "122",
@@ -68,16 +68,16 @@ def test_missing_results_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src/0001.png").touch()
     with pytest.raises(RuntimeError, match="0 frames instead of 1"):
-        infer([sys.executable, "inference.py"], tmp_path, tmp_path / "src", tmp_path / "made")
+        infer([sys.executable, "inference.py"], tmp_path, tmp_path / "src", tmp_path / "rendered")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_every_tool_gets_the_same_crops_and_its_own_model(tmp_path: Path, tool: str, device: str) -> None:
-    made = settings(tool, device, tmp_path / "train", tmp_path / "out")
-    assert made["data"]["resolution"] == 256
-    assert made["data"]["src_dir"] == str(tmp_path / "train/src")
-    assert made["training"]["batch_size"] == 4
-    assert made["model"]["model_size_dims"] == {"cpu": 16, "cuda": 64}[device]
-    assert made["model"].get("model_type") == (None if tool == "tpc2233" else "msrn")
-    assert made["training"].get("lr") == (3e-4 if tool == "emlcpfx-paintout" else None)
+    found = settings(tool, device, tmp_path / "train", tmp_path / "out")
+    assert found["data"]["resolution"] == 256
+    assert found["data"]["src_dir"] == str(tmp_path / "train/src")
+    assert found["training"]["batch_size"] == 4
+    assert found["model"]["model_size_dims"] == {"cpu": 16, "cuda": 64}[device]
+    assert found["model"].get("model_type") == (None if tool == "tpc2233" else "msrn")
+    assert found["training"].get("lr") == (3e-4 if tool == "emlcpfx-paintout" else None)

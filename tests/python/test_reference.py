@@ -1,4 +1,4 @@
-"""The reference pages are those that the code makes."""
+"""The generated pages are current."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_reference_pages_are_current() -> None:
-    made = subprocess.run(
+    checked = subprocess.run(
         [sys.executable, "-m", "docs.make_reference", "--check"], cwd=ROOT, capture_output=True, text=True
     )
-    assert made.returncode == 0, made.stdout + made.stderr
+    assert checked.returncode == 0, checked.stdout + checked.stderr
