@@ -387,6 +387,10 @@ def test_no_centre_lies_on_a_bad_pixel_and_none_leaks_into_a_level(shot: Shot, w
     for level in (2, 4):
         low = data.at_level(level)
         assert np.argwhere(~kept(low, 1)).tolist() == [[21 // level, 34 // level]]
+        x, y = centres_of(low, 1).T
+        assert len(x) > 1000
+        assert kept(low, 1)[y, x].all()
+        assert len(low.centres) == low.centre_offsets[-1]
         target, truth = low.target_bank[1].float().numpy(), load_clean(low.level)
         np.testing.assert_allclose(target[kept(low, 1)], truth[kept(low, 1)], atol=2e-3)
 
@@ -479,6 +483,15 @@ def test_a_negative_weight_is_clamped_and_said(shot: Shot) -> None:
     (warning,) = data.warnings
     assert "mask.1001.exr: the mask is negative in 2 pixels, down to -0.25" in warning
     assert "in 3 more of the masks" in warning
+
+
+def test_a_single_mask_is_every_frames(shot: Shot) -> None:
+    mask = np.zeros((64, 64, 1), np.float32)
+    mask[10:50] = 1
+    write_frame(shot.folder / "garbage.png", mask, ("Y",))
+    data = load(shot, mask=str(shot.folder / "garbage.png"))
+    assert data.mask_bank is not None
+    assert (data.mask_bank == torch.from_numpy(mask)).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -104,7 +104,7 @@ def is_matte(channel: str) -> bool:
 def as_float(pixels: Pixels) -> NDArray[np.float32]:
     """Pixels of a bank as float32, with the kernels' arithmetic: 255 of an 8-bit bank becomes 1."""
     if pixels.dtype == np.uint8:
-        return pixels * np.float32(1 / 255)
+        return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
     return pixels.astype(np.float32, copy=False)
 
 
