@@ -7,18 +7,18 @@ name followed by exactly one of these:
 ``_<step>.cat``, ``_best.cat``        checkpoints, deployable (format: :mod:`copycat.model.cat`)
 ``_<step>.png``                       contact sheet
 ``_<step>_preview.png``               preview
-``.summary``                          JSON lines, appended to as training goes on (below)
+``.summary``                          JSON lines, appended to during training (below)
 ``.ost``                              resume state (format: :mod:`copycat.training.checkpoint`)
 ``.json``                             settings and provenance, written once at the start
 ``.lock``                             held by the living trainer: host, pid, heartbeat
-``.request``, ``.answer``             JSON lines: what others ask of the living trainer, and what it answered
+``.request``, ``.answer``             JSON lines: requests to the living trainer, and its answers
 ``.renaming``                         the new name, while the files of the run are renamed
 ``_input.<frame>.exr``,               frames that a compositing host handed over
 ``_groundTruth.<frame>.exr``,
 ``_preview.<frame>.exr``
 ====================================  ==========================================================================
 
-So ``shot`` and ``shot_v2`` never mix. Every file is written whole beside its place, synced and renamed; only
+So ``shot`` and ``shot_v2`` never mix. Every file is written whole under a temporary name, synced and renamed; only
 ``.summary`` is appended to.
 
 Lines of a ``.summary``, each a JSON object:
@@ -33,11 +33,9 @@ Lines of a ``.summary``, each a JSON object:
 
 Readers ignore a torn last line. A resume first drops the lines past the step it resumes from.
 
-``copycat.json`` of the Data Directory holds what belongs to the display: the active run, and each run's colour and
-whether its curve shows.
+``copycat.json`` of the Data Directory holds the active run, and each run's colour and whether its curve shows.
 
-:mod:`copycat.plots.live` follows the runs of a directory and :mod:`copycat.plots.curves` makes their curves ready to be
-shown; these two need numpy and are imported by themselves.
+:mod:`copycat.plots.live` follows the runs of a directory, and :mod:`copycat.plots.curves` prepares their curves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What belongs to the display: ``copycat.json`` of a Data Directory. Standard library only."""
+"""``copycat.json`` of a Data Directory: the active run, and how runs are shown. Standard library only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Display:
 
     @classmethod
     def read(cls, directory: Path) -> Display:
-        """Reads the file; an absent or broken one means nothing was chosen yet."""
+        """Reads the file; a missing or broken one holds nothing."""
         value = read_json(directory / DISPLAY_FILE)
         runs = value.get("runs")
         entries = runs if isinstance(runs, dict) else {}
@@ -42,7 +42,7 @@ class Display:
     @classmethod
     @contextlib.contextmanager
     def edit(cls, directory: Path) -> Iterator[Display]:
-        """The file as it is now, to be changed and written back while no other process of this machine does the same.
+        """Yields the current file to be changed, and writes it back; other processes of this machine wait meanwhile.
 
         Raises:
             RunError: the file cannot be written.
@@ -59,7 +59,7 @@ class Display:
         write_json(self.directory / DISPLAY_FILE, {"active": self.active, "runs": self.runs})
 
     def colour(self, name: str) -> str:
-        """The run's colour; one of the palette by its name where none was chosen."""
+        """The run's colour; if none was chosen, one of the palette that follows from its name."""
         return self._chosen_colour(name) or PALETTE[sum(name.encode()) % len(PALETTE)]
 
     def _chosen_colour(self, name: str) -> str:
@@ -67,7 +67,7 @@ class Display:
         return chosen if isinstance(chosen, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", chosen) else ""
 
     def give_colours(self, names: Iterable[str]) -> None:
-        """Gives the runs that have none the colour of the palette that is worn least, in the order of ``names``."""
+        """Gives runs without a colour the least used colour of the palette, in the order of ``names``."""
         names = list(names)
         worn = Counter(self.colour(name).lower() for name in names if self._chosen_colour(name))
         for name in names:
@@ -89,9 +89,9 @@ class Display:
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Holds the directory's own lock, so that no lock file lies about."""
+    """Holds a lock on the directory itself, which needs no lock file."""
     descriptor = -1
-    with contextlib.suppress(OSError):  # where directories cannot be locked the last writer wins
+    with contextlib.suppress(OSError):  # on file systems that cannot lock directories the last writer wins
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:

@@ -8,7 +8,7 @@ bits plus 0xa282ead8. The data are one Event of TensorFlow's ``event.proto``, in
     Summary { repeated Value value = 1; }
     Value   { string tag = 1; float simple_value = 2; }
 
-The first event bears the file version ``brain.Event:2``, every other one a step and its numbers.
+The first event holds the file version ``brain.Event:2``, every other one a step and its numbers.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def scalar_event(wall_time: float, step: int, values: Mapping[str, float]) -> by
 def write_event_file(run: Run, directory: Path) -> Path:
     """Writes all numbers of a run as ``<directory>/<run>/events.out.tfevents.copycat``, replacing an earlier one.
 
-    The time of an event is when its step was trained if training went on without a break until the last line.
+    Event times assume that training ran without a break until the last line.
 
     Returns:
         The file.

@@ -40,7 +40,7 @@ def check_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """The files of one run; making one reads and writes nothing."""
+    """The paths of one run; creating one reads and writes nothing."""
 
     directory: Path
     name: str
@@ -125,7 +125,7 @@ class Run:
 
 
 def new_run(directory: Path, now: datetime | None = None) -> Run:
-    """A run named after the local time, with ``_2``, ``_3`` ... when that second already has one."""
+    """A run named after the local time, with ``_2``, ``_3`` ... if that second already has one."""
     stem = (now or datetime.now()).strftime("Training_%y%m%d_%H%M%S")
     name, count = stem, 1
     while (run := Run(directory, name)).exists():
@@ -135,7 +135,7 @@ def new_run(directory: Path, now: datetime | None = None) -> Run:
 
 
 def regular_files(directory: Path, strict: bool = False) -> Iterator[str]:
-    """Names of the regular files of a directory; of one that cannot be read none, or OSError where ``strict``."""
+    """Names of the regular files of a directory; if it cannot be read, none, or OSError if ``strict``."""
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -148,7 +148,7 @@ def regular_files(directory: Path, strict: bool = False) -> Iterator[str]:
 
 
 def modified(path: Path) -> float:
-    """When a file was last written, in seconds since the epoch; 0 where it cannot be read."""
+    """When a file was last written, in seconds since the epoch; 0 if it cannot be read."""
     try:
         return path.stat().st_mtime
     except OSError:

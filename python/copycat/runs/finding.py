@@ -11,7 +11,7 @@ from copycat.runs.writing import RunError
 
 
 def find_runs(directory: str | Path) -> list[Run]:
-    """The runs of a Data Directory, the one that was written to last first.
+    """The runs of a Data Directory, the last written first.
 
     A rename that a killed process left half done is finished first.
 
@@ -30,10 +30,10 @@ def find_runs(directory: str | Path) -> list[Run]:
 
 
 def find_run(directory: str | Path, name: str | None = None) -> Run:
-    """The named run, else the newest.
+    """The named run, or the newest if ``name`` is None.
 
     Raises:
-        RunError: there is none; the message lists those there are.
+        RunError: there is no such run; the message lists the existing ones.
     """
     found = find_runs(directory)
     if name is None:

@@ -25,9 +25,9 @@ class RunInfo:
 
     Attributes:
         state: ``starting``, ``training``, ``finished``, ``stopped``, ``failed`` or ``killed`` (no end was written and
-            nobody trains).
+            no trainer lives).
         reason: why it failed or stopped, else empty.
-        steps, total_steps: reached and planned; total_steps is None where a time limit decides and is not yet known.
+        steps, total_steps: done and planned; total_steps is None if a time limit decides.
         seconds: time spent in training; updated: time of the last write (seconds since the epoch).
         loss: of the last step; best_psnr: best validation PSNR in dB.
         colour: ``#rrggbb`` of its curve; shown: whether its curve shows; active: whether it is the active run.
@@ -52,8 +52,7 @@ class RunInfo:
 class StepColumns(Sequence[dict[str, float]]):
     """The step records of a run, kept in columns: a million steps take 40 MB instead of a gigabyte.
 
-    As a sequence it yields records with the keys of :data:`COLUMNS`; what a record lacked, or had that is no number,
-    is NaN.
+    As a sequence it yields records with the keys of :data:`COLUMNS`; a missing value, or one that is no number, is NaN.
     """
 
     def __init__(self) -> None:
@@ -84,19 +83,19 @@ class StepColumns(Sequence[dict[str, float]]):
 
 
 def number(value: Any) -> float:
-    """A number found in a file as a float; NaN for anything else."""
+    """A value of a file as a float; NaN if it is no number."""
     return float(value) if isinstance(value, (int, float)) and abs(value) < 1e300 else math.nan
 
 
 @dataclass
 class RunHistory:
-    """All records of a run sorted by kind; :meth:`update` reads what was added since.
+    """All records of a run by kind; :meth:`update` reads the added lines.
 
     Attributes:
         header: the last header; steps: the step records; validations: ``{"step": ..., "psnr": ...}`` records.
-        latest: the last value seen of every key of the step records, also those written only now and then.
-        end: the last line of a run that ended, None while it goes on.
-        generation: goes up by one each time the file was begun anew.
+        latest: the last value of every key of the step records, also of keys that only some records have.
+        end: the last line of a run that ended, else None.
+        generation: increases each time the file was replaced.
     """
 
     run: Run
@@ -111,7 +110,7 @@ class RunHistory:
         self._reader = SummaryReader(self.run.summary)
 
     def update(self) -> bool:
-        """Reads on; True when something changed."""
+        """Reads the added lines; True if something changed."""
         changed = False
         for records, anew in self._reader.blocks():
             if anew:
@@ -122,7 +121,7 @@ class RunHistory:
         return changed
 
     def read(self, lines: Sequence[bytes]) -> None:
-        """Takes whole lines instead of what :meth:`update` would read."""
+        """Takes whole lines as :meth:`update` reads them from the file."""
         self._sort(parse_lines(lines))
 
     def _sort(self, records: Iterable[dict[str, Any]]) -> None:
@@ -142,7 +141,7 @@ class RunHistory:
         self.steps.extend(steps)
 
     def info(self, display: Display | None = None) -> RunInfo:
-        """The run's row of the table, with its display state from ``copycat.json`` unless that was read before."""
+        """The run's row of the table, with its display state from ``copycat.json`` unless that is given."""
         last = self.steps[-1] if self.steps else {}
         if trainer_lives(self.run):
             state, reason = "starting" if is_starting(self.run) else "training", ""
@@ -175,16 +174,16 @@ class RunHistory:
 
 
 def glance(run: Run, samples: int = 256) -> RunHistory:
-    """A history for a row of the table: the first and last lines, the validations, and a sample of the steps between.
+    """A history for a row of the table: the first and last lines, the validations, and a sample of the steps.
 
-    It costs milliseconds whatever the length of the run; only a full :meth:`RunHistory.update` has every step.
+    It takes milliseconds for a run of any length; only :meth:`RunHistory.update` has every step.
     """
     history = RunHistory(run)
     lines: list[bytes] = []
     try:
         with os.fdopen(open_regular(run.summary), "rb") as stream:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # not there, or empty
+    except (OSError, ValueError):  # missing or empty
         return history
     with data:
         whole = data.rfind(b"\n") + 1

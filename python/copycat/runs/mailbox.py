@@ -1,4 +1,4 @@
-"""A file of JSON lines that several processes add to and one takes from: requests and answers. Standard library only.
+"""A file of JSON lines that processes add to and one takes from: requests and answers. Standard library only.
 
 Each change happens under the file's kernel lock and leaves whole lines; the last line to be taken removes the file. On
 a file system without locks two changes within the same millisecond may lose one of them.
@@ -34,7 +34,7 @@ def post(path: Path, message: Mapping[str, Any]) -> None:
 
 
 def take(path: Path, fits: Callable[[Message], bool] = lambda message: True) -> Message | None:
-    """Removes the first message that fits and returns it; None where there is none.
+    """Removes and returns the first message that fits; None if there is none.
 
     Raises:
         RunError: the file cannot be written.
@@ -88,7 +88,7 @@ def _lock(descriptor: int, deadline: float) -> bool:
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
-    """Whether the file that was opened is still the one at ``path``: its last message may have been taken."""
+    """Whether the opened file is still the one at ``path``; taking the last message removes it."""
     with contextlib.suppress(OSError):
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     return False
@@ -106,7 +106,7 @@ def _rewrite(descriptor: int, path: Path, change: Callable[[list[Message]], list
 
 
 def _parse(data: bytes) -> list[Message]:
-    """The objects on the lines, or the one that fills the file, as older versions wrote it; torn lines are dropped."""
+    """The objects on the lines, or the single object of older versions; torn lines are dropped."""
     found = []
     for text in (data,) if data.startswith(b"{\n") else data.splitlines():
         with contextlib.suppress(ValueError, RecursionError):

@@ -20,7 +20,7 @@ _JOURNAL = ".renaming"
 
 
 def rename(run: Run, name: str, timeout: float = 15.0) -> Run:
-    """Renames all files of a run, through its trainer when one lives.
+    """Renames all files of a run, through its trainer if one lives.
 
     Raises:
         RunError: the name is not allowed or taken, or the trainer refused or did not answer in ``timeout`` seconds.
@@ -44,7 +44,7 @@ def rename(run: Run, name: str, timeout: float = 15.0) -> Run:
 
 
 def _trainer_renames(run: Run, renamed: Run, timeout: float) -> bool:
-    """Asks the trainer to rename the run; False when it died before it took the request."""
+    """Asks the trainer to rename the run; False if it died before it took the request."""
     request = Request("rename", renamed.name)
     send_request(run, request)
     deadline = time.monotonic() + timeout
@@ -66,13 +66,13 @@ def _trainer_renames(run: Run, renamed: Run, timeout: float) -> bool:
 
 
 def move_files(run: Run, renamed: Run) -> None:
-    """Gives all files of a run their new name; the summary last, so that a reader sees one run at any time.
+    """Renames all files of a run, the summary last, so that a reader sees one run at any time.
 
     For the holder of the run's lock. ``<run>.renaming`` holds the new name meanwhile, so that :func:`complete_renames`
-    can finish what a killed process began.
+    can finish a rename whose process was killed.
 
     Raises:
-        RunError: the new name is taken, or a file cannot be renamed; what was renamed is put back.
+        RunError: the new name is taken, or a file cannot be renamed; the files have their old names again.
     """
     reservation = _reserve(renamed)
     journal = run.file(_JOURNAL)
@@ -98,15 +98,15 @@ def move_files(run: Run, renamed: Run) -> None:
 
 
 def complete_renames(directory: Path) -> None:
-    """Finishes the renames of a Data Directory whose process was killed; does nothing where that is not allowed."""
+    """Finishes renames whose process was killed; does nothing in a directory that cannot be written."""
     for journal in sorted(directory.glob(f"*{_JOURNAL}")):
         with contextlib.suppress(RunError, OSError):
             run = Run(directory, journal.name.removesuffix(_JOURNAL))
             renamed = Run(directory, str(read_json(journal).get("to", "")))
-            # In this order: the lock's file moves from the old name to the new one, not back.
+            # In this order, since the lock's file moves from the old name to the new one.
             if trainer_lives(run) or trainer_lives(renamed):
                 continue
-            lock = TrainerLock(renamed)  # of two processes that see the journal, one goes on
+            lock = TrainerLock(renamed)  # of two processes that see the journal, only one continues
             try:
                 if journal.exists():
                     run.file(".lock").unlink(missing_ok=True)
@@ -117,7 +117,7 @@ def complete_renames(directory: Path) -> None:
 
 
 def _reserve(renamed: Run) -> int:
-    """Takes a name by its ``.lock``, locked by the kernel; a reservation that nobody holds any more is taken over.
+    """Reserves a name by its ``.lock``, locked by the kernel; takes over the reservation of a dead process.
 
     Raises:
         RunError: the name is taken, or the file cannot be written.
@@ -142,7 +142,7 @@ def _move(run: Run, renamed: Run, moved: list[tuple[Path, Path]]) -> None:
     paths = (path for path in run.files() if path != run.file(_JOURNAL))
     for path in sorted(paths, key=lambda path: path == run.summary):
         target = path.with_name(renamed.name + path.name[len(run.name) :])
-        with contextlib.suppress(FileNotFoundError):  # an answer that was read meanwhile
+        with contextlib.suppress(FileNotFoundError):  # an answer that was read in between
             os.rename(path, target)
             moved.append((path, target))
 
@@ -162,7 +162,7 @@ def _exists(run: Run) -> str:
 
 
 def delete(run: Run, remove: Callable[[Path], None] = os.unlink) -> None:
-    """Deletes all files of a run; the summary last, so that what could not be deleted still shows.
+    """Deletes all files of a run, the summary last, so that a run with remaining files still shows.
 
     Raises:
         RunError: it is being trained, or a file cannot be removed.

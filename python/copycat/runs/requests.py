@@ -1,4 +1,4 @@
-"""What others ask of a living trainer: the ``.request`` and ``.answer`` of a run. Standard library only.
+"""Requests to a living trainer and their answers: ``.request`` and ``.answer``. Standard library only.
 
 Requests queue up in the order in which they are sent; the trainer looks for them once a second.
 """
@@ -15,7 +15,7 @@ from copycat.runs.trainer_lock import trainer_lives
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks of the living trainer: ``stop``, ``finish`` or ``rename`` (to ``name``)."""
+    """A request to the living trainer: ``stop``, ``finish`` or ``rename`` (to ``name``)."""
 
     action: str
     name: str = ""
@@ -23,7 +23,7 @@ class Request:
 
 
 def send_request(run: Run, request: Request) -> None:
-    """Leaves a request for the run's trainer, behind those that it has not taken yet.
+    """Queues a request for the run's trainer.
 
     Raises:
         RunError: the file cannot be written.
@@ -33,7 +33,7 @@ def send_request(run: Run, request: Request) -> None:
 
 
 def take_request(run: Run) -> Request | None:
-    """The trainer's side: takes the oldest request; None where there is none.
+    """The trainer's side: takes the oldest request; None if there is none.
 
     Raises:
         RunError: the file cannot be written.
@@ -45,32 +45,32 @@ def take_request(run: Run) -> Request | None:
 
 
 def withdraw_request(run: Run, request: Request) -> bool:
-    """Takes a request back; False when the trainer has taken it."""
+    """Withdraws a request; False if the trainer has taken it."""
     return mailbox.take(run.file(".request"), lambda message: message.get("id") == request.identifier) is not None
 
 
 def answer_request(run: Run, request: Request, refusal: str = "") -> None:
-    """The trainer's side: says that the request was carried out, or why not.
+    """The trainer's side: answers that the request was carried out, or why not.
 
-    Only a rename is waited for, so only a rename leaves an answer.
+    Only a rename gets an answer, since only its sender waits for one.
     """
     if request.action == "rename":
         mailbox.post(run.file(".answer"), {"id": request.identifier, "refusal": refusal})
 
 
 def read_answer(run: Run, request: Request) -> str | None:
-    """The refusal in the trainer's answer to this request (empty: it was carried out); None while there is none."""
+    """The trainer's refusal of this request, empty if it was carried out; None while there is no answer."""
     answer = mailbox.take(run.file(".answer"), lambda message: message.get("id") == request.identifier)
     return None if answer is None else str(answer.get("refusal") or "")
 
 
 def stop(run: Run) -> bool:
-    """Asks the run's trainer to save and stop; False when no trainer lives."""
+    """Asks the run's trainer to save and stop; False if no trainer lives."""
     return _ask(run, "stop")
 
 
 def finish(run: Run) -> bool:
-    """Asks the run's trainer to end soon with a finished model; False when no trainer lives."""
+    """Asks the run's trainer to finish; False if no trainer lives."""
     return _ask(run, "finish")
 
 

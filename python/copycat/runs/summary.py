@@ -17,7 +17,7 @@ from copycat.runs.writing import RunError, open_regular, write_whole
 
 _BLOCK_BYTES = 1 << 20
 _TAIL_BYTES = 128
-# What may be a number that no double holds; looked for first, since reading such numbers apart is slow.
+# May be a number that no double holds. Searched for first, since parsing such numbers is slow.
 _PAST_A_DOUBLE = re.compile(rb"[0-9]{300}|[eE]\+?[0-9]{3}|NaN|Infinity")
 
 
@@ -41,7 +41,7 @@ class SummaryWriter:
             raise RunError(f"{run.summary}: cannot be written: {error.strerror}") from error
 
     def append(self, *records: Mapping[str, Any]) -> None:
-        """Writes records as one block of lines, all of them or none. A number that is not finite becomes null.
+        """Writes records as one block of lines, all or none. A number that is not finite becomes null.
 
         Raises:
             RunError: the disk is full.
@@ -53,7 +53,7 @@ class SummaryWriter:
                 if lines and self._stream.write(lines) != len(lines):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError:
-                # A torn line would swallow the line after it, which may be the one that says why training ended.
+                # A torn line would swallow the next line, which may say why training ended.
                 os.ftruncate(self._stream.fileno(), before)
                 raise
         except OSError as error:
@@ -104,7 +104,7 @@ def _belongs_before(line: bytes, step: int) -> bool:
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """The object on a line; None when it is something else."""
+    """The object on a line; None if it is something else."""
     try:
         value = _parsed(line)
     except (ValueError, RecursionError):
@@ -113,7 +113,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _parsed(text: bytes) -> Any:
-    """JSON whose numbers all fit a double: others become null, as do NaN and infinity."""
+    """Parses JSON; numbers that do not fit a double become null, as do NaN and infinity."""
     if not _PAST_A_DOUBLE.search(text):
         return json.loads(text)
     return json.loads(text, parse_int=_within(int), parse_float=_within(float), parse_constant=lambda _: None)
@@ -136,10 +136,10 @@ class SummaryReader:
         self._tail = b""
 
     def poll(self) -> tuple[list[dict[str, Any]], bool]:
-        """The records since the last call, and whether the file was begun anew (a resume dropped lines).
+        """The records since the last call, and whether the file was replaced (a resume drops lines).
 
-        If so, the records are all of the file and replace the earlier ones. A torn last line is left for the next call;
-        a line that is no JSON object is skipped.
+        If so, the records are those of the whole file and replace the earlier ones. A torn last line is left for the
+        next call; a line that is no JSON object is skipped.
         """
         records: list[dict[str, Any]] = []
         begun_anew = False
@@ -151,7 +151,7 @@ class SummaryReader:
     def blocks(self) -> Iterator[tuple[list[dict[str, Any]], bool]]:
         """As :meth:`poll`, in blocks of about a megabyte, so that a long run needs little memory.
 
-        Only the first block may say that the file was begun anew.
+        Only the first block may say that the file was replaced.
         """
         try:
             stream = os.fdopen(open_regular(self._path), "rb")
@@ -175,7 +175,7 @@ class SummaryReader:
                     yield parse_lines(data[:end].split(b"\n")), False
 
     def _is_new(self, descriptor: int) -> bool:
-        """Whether this is another file than the one read so far: an inode alone may be used again."""
+        """Whether this is another file than the one read so far. An inode alone proves nothing: it may be reused."""
         status = os.fstat(descriptor)
         if status.st_ino != self._inode or status.st_size < self._offset:
             return True
@@ -183,7 +183,7 @@ class SummaryReader:
 
 
 def parse_lines(lines: Iterable[bytes]) -> list[dict[str, Any]]:
-    """The records on whole lines; parsed in one go, line by line only where one of them is broken."""
+    """The records on whole lines; parsed in one go, or line by line if one is broken."""
     lines = [line for line in lines if line.strip()]
     try:
         values = _parsed(b"[" + b",".join(lines) + b"]")

@@ -1,8 +1,8 @@
 """One trainer at a time: the ``.lock`` of a run. Standard library only.
 
-The file holds ``{"host": ..., "pid": ..., "heartbeat": ...}``. On one machine the kernel's lock decides, which ends
-with the process however it dies. Other machines may not see it, and go by the time the file was last written; the
-clocks of machine and file server are taken to agree within half a minute.
+The file holds ``{"host": ..., "pid": ..., "heartbeat": ...}``. On one machine the kernel's lock decides; it ends with
+the process, however that dies. Other machines may not see it and use the time the file was last written; the clocks of
+machine and file server must agree within half a minute.
 
 Whoever starts a trainer as a process of its own takes the lock first and lets the process inherit it
 (:meth:`TrainerLock.inheritance`), so that the run counts as living from the first moment on, and a second start is
@@ -34,16 +34,16 @@ _SETTLE_SECONDS = 1.0
 
 
 class TrainerLock:
-    """Held by the living trainer, or for a moment by a reader that renames or deletes a run nobody trains.
+    """Held by the living trainer, or briefly by a reader that renames or deletes a run without one.
 
     One thread uses it; another of its own writes the heartbeat.
     """
 
     def __init__(self, run: Run) -> None:
-        """Takes the lock, or the one that the process inherited for this run.
+        """Takes the lock, or the one that this process inherited for the run.
 
-        A lock that is newly taken clears away what an earlier trainer left: temporary files and requests. An inherited
-        one keeps the requests, which are meant for this trainer.
+        A newly taken lock removes temporary files and requests of an earlier trainer. An inherited one keeps the
+        requests, which are meant for this trainer.
 
         Raises:
             RunError: another trainer lives (the message names its host and process), or the file cannot be written.
@@ -81,7 +81,7 @@ class TrainerLock:
                 self._beat()
 
     def _settle(self, path: Path) -> None:
-        """Waits, and checks who wrote last: two machines may take over from a dead third one at once."""
+        """Waits and checks who wrote last: two machines may take over from a dead third at the same time."""
         time.sleep(_SETTLE_SECONDS)
         holder = read_json(path)
         if (holder.get("host"), holder.get("pid")) != (socket.gethostname(), os.getpid()):
@@ -96,7 +96,7 @@ class TrainerLock:
         return {"pass_fds": (self._descriptor,), "env": os.environ | {INHERITED: str(self._descriptor)}}
 
     def hand_over(self) -> None:
-        """Leaves the lock to the process that has inherited it."""
+        """Leaves the lock to the process that inherited it."""
         self._stop.set()
         self._thread.join()
         os.close(self._descriptor)
@@ -115,7 +115,7 @@ class TrainerLock:
 
 
 def _inherited(path: Path) -> int | None:
-    """The descriptor that this process was started with, where it is that of ``path``."""
+    """The descriptor that this process inherited, if it is that of ``path``."""
     with contextlib.suppress(ValueError, OSError):
         descriptor = int(os.environ.pop(INHERITED, ""))
         if descriptor > 2 and _is_file(descriptor, path) and _kernel_lock(descriptor, fcntl.LOCK_EX) is not False:
@@ -127,8 +127,8 @@ def _inherited(path: Path) -> int | None:
 def _take(run: Run, path: Path) -> tuple[int, bool]:
     """A descriptor that holds the lock, and whether another machine held it before.
 
-    A reader that asks whether a trainer lives holds the lock for an instant, and a trainer that ends removes its file:
-    both look like a refusal for a moment, hence the tries.
+    A reader that checks for a trainer holds the lock for an instant, and a trainer that ends removes its file. Both
+    look like a refusal, hence the retries.
     """
     for _ in range(_TRIES):
         descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
@@ -146,7 +146,7 @@ def _take(run: Run, path: Path) -> tuple[int, bool]:
 
 
 def _kernel_lock(descriptor: int, kind: int) -> bool | None:
-    """Whether the kernel's lock was free; None on a file system without locks."""
+    """Takes the kernel's lock; False if it is held, None on a file system without locks."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -157,7 +157,7 @@ def _kernel_lock(descriptor: int, kind: int) -> bool | None:
 
 
 def _beats(path: Path, holder: Mapping[str, Any], locked: bool | None) -> bool:
-    """Whether a heartbeat shows a trainer that the kernel's lock does not."""
+    """Whether the heartbeat shows a trainer on another machine, which the kernel's lock does not."""
     unseen = locked is None or holder.get("host") != socket.gethostname()
     return bool(holder) and unseen and time.time() - modified(path) < _STALE_SECONDS
 

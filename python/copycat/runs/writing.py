@@ -35,9 +35,9 @@ class RunError(CopycatError):
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all, whatever happens meanwhile.
+    """Writes a file whole or not at all, whatever interrupts it.
 
-    On Linux the data first go to a file without a name, so that even a killed process leaves nothing half written.
+    On Linux the data first go to a file without a name, so that even a killed process leaves no partial file.
 
     Raises:
         RunError: the disk is full, or the directory cannot be written.
@@ -158,7 +158,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty when the file is missing, is not regular, or holds no JSON object."""
+    """The object in a JSON file; empty if the file is missing, is not regular, or holds no JSON object."""
     try:
         value = json.loads(read_regular(path, _JSON_LIMIT))
     except (OSError, ValueError, RecursionError, MemoryError):
