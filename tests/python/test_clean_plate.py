@@ -306,6 +306,8 @@ def test_an_exported_program_is_told_it_too(model_file: Path, tmp_path: Path, si
     wanted = load(model_file, "cpu")(image)
     program = torch.jit.load(str(export(model_file, tmp_path / "told.pt")))
     torch.testing.assert_close(program(image), wanted, atol=1e-5, rtol=1e-5)
+    with pytest.raises(torch.jit.Error, match="not of the format of the model's Clean Plate"):
+        program(torch.rand(1, 3, 36, 48))
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(str(export(model_file, tmp_path / "told.onnx")))
     (made,) = session.run(None, {"input": image.numpy()})

@@ -38,9 +38,9 @@ TOLERANCE = 1e-5
 
 # What a program may be made of: all are in torch 1.12, with the same arguments.
 OPERATORS = """
-    __is__ __isnot__ _convolution abs add add_ addcmul cat contiguous div exp expand gt index_select layer_norm log1p
-    maximum minimum mul neg pad permute pixel_shuffle pixel_unshuffle remainder sigmoid sign size slice sub to
-    upsample_bilinear2d where zeros_like
+    __is__ __isnot__ __not__ _convolution abs add add_ addcmul cat contiguous div eq exp expand gt index_select
+    layer_norm log1p lt maximum minimum mul neg pad permute pixel_shuffle pixel_unshuffle remainder sigmoid sign
+    size slice sub to upsample_bilinear2d where zeros_like
 """
 
 # torch says so of every program that a test loads.
@@ -242,6 +242,69 @@ def test_what_was_there_stays_when_the_model_cannot_be_read(tmp_path: Path) -> N
     assert (tmp_path / "m.pt").read_bytes() == b"before"
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path, tiny: None) -> None:
-    with pytest.raises(CopycatError, match=r"nowhere/m\.pt: cannot be written: No such file or directory"):
-        export(model_of(tmp_path / "m.cat", "display"), tmp_path / "nowhere/m.pt")
+def test_a_folder_that_is_not_there_is_made(tmp_path: Path, tiny: None) -> None:
+    model = model_of(tmp_path / "m.cat", "display")
+    assert export(model, tmp_path / "new/er/m.pt").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(CopycatError, match=r"file/m\.pt: cannot be written: Not a directory"):
+        export(model, tmp_path / "file/m.pt")
+
+
+@pytest.mark.parametrize("suffix", RUN)
+def test_one_bad_pixel_stays_one(suffix: str, tmp_path: Path, tiny: None) -> None:
+    model = model_of(tmp_path / "m.cat", "depth")
+    image = torch.rand(1, 4, 48, 64)
+    clean, spoiled = image.clone(), image.clone()
+    spoiled[0, 1, 20, 30], spoiled[0, 3, 10:, 40:] = float("nan"), float("inf")
+    written = export(model, tmp_path / f"m{suffix}")
+    expected, result = RUN[suffix](written, [clean, spoiled])
+    assert result[0, 1, 20, 30].isnan()
+    result[0, 1, 20, 30] = expected[0, 1, 20, 30]
+    assert result.isfinite().all()
+    assert (result - expected)[..., :8].abs().max() < 20 * (expected[:, :3] - clean[:, :3]).abs().mean()
+
+
+# -- Flame ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("channels_in", "channels_out", "inputs", "outputs"),
+    [
+        (RGB, RGB, [("Front", "RGB")], [("Result", "RGB")]),
+        (("left.B", "left.G", "left.R"), ("matte.A",), [("Front", "BGR")], [("OutMatte", "A")]),
+        ((*RGB, "A"), ("R", "G"), [("Front", "RGB"), ("Matte", "A")], [("Result", "RG")]),
+    ],
+)
+def test_flame_finds_a_description(
+    channels_in: tuple[str, ...],
+    channels_out: tuple[str, ...],
+    inputs: list[tuple[str, str]],
+    outputs: list[tuple[str, str]],
+    tmp_path: Path,
+    tiny: None,
+) -> None:
+    model = random_model(tmp_path / "m.cat", channels_in, channels_out, log_scale=20.0)
+    written = export(model, tmp_path / "m.onnx")
+    described = json.loads((tmp_path / "m.json").read_text())["ModelDescription"]
+    assert (described["Name"], described["SupportsSceneLinear"], described["Padding"]) == ("m", True, 1)
+    assert [(socket["Type"], socket["Channels"]) for socket in described["Inputs"]] == inputs
+    assert [(socket["Type"], socket["Channels"]) for socket in described["Outputs"]] == outputs
+    graph = onnx.load(written).graph
+    assert {socket["Name"] for socket in described["Inputs"]} == {side.name for side in graph.input}
+    assert {socket["Name"] for socket in described["Outputs"]} == {side.name for side in graph.output}
+    export(random_model(tmp_path / "n.cat"), written)  # an earlier one of its own is replaced
+    assert not json.loads((tmp_path / "m.json").read_text())["ModelDescription"]["SupportsSceneLinear"]
+
+
+def test_flame_has_no_sockets_for_other_channels(tmp_path: Path, tiny: None) -> None:
+    export(model_of(tmp_path / "m.cat", "depth"), tmp_path / "m.onnx")
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_somebody_elses_json_is_not_overwritten(tmp_path: Path, tiny: None) -> None:
+    model = model_of(tmp_path / "m.cat", "display")
+    (tmp_path / "m.json").write_text('{"mine": 1}')
+    with pytest.raises(CopycatError, match=r"m\.json: the export would overwrite this file"):
+        export(model, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+    assert (tmp_path / "m.json").read_text() == '{"mine": 1}'
