@@ -17,10 +17,10 @@ def log_file(program: str) -> Path:
 
 
 def explain(error: BaseException, program: str) -> str:
-    """Writes the traceback of an exception that nobody expected to the program's log. Any thread.
+    """Writes the traceback of an unexpected exception to the program's log. Any thread.
 
     Returns:
-        One sentence for the user, with the place of the log.
+        One sentence for the user, with the path of the log.
     """
     sentence = f"copycat failed: {type(error).__name__}: {error}"
     file = log_file(program)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -17,8 +18,10 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from copycat.cli.progress import progress
+from copycat.dashboard import server as server_module
 from copycat.dashboard.access import is_loopback
 from copycat.dashboard.dialogs import inference_texts
+from copycat.dashboard.faults import Faults
 from copycat.dashboard.new_training import start_training
 from copycat.dashboard.page import _reveal
 from copycat.dashboard.status import duration
@@ -422,6 +425,35 @@ def test_a_module_in_the_working_directory_is_not_run(tmp_path: Path, monkeypatc
     assert "nowhere.exr" in trainings.failures[0]
     assert not ran.exists()
     assert find_runs(directory) == []
+
+
+def test_one_bad_run_does_not_stop_the_updates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(server_module.app, "clients", lambda path: [path])
+    monkeypatch.setattr(server_module, "SCAN_SECONDS", 0.01)
+    faults = Faults()
+
+    class Watch:
+        scans = 0
+
+        def scan(self) -> bool:
+            self.scans += 1
+            raise OverflowError("a number past a double")
+
+    watch = Watch()
+
+    async def look() -> None:
+        watching = asyncio.create_task(server_module._keep_watching(watch, faults))  # type: ignore[arg-type]
+        while watch.scans < 5:
+            await asyncio.sleep(0.01)
+        watching.cancel()
+
+    asyncio.run(look())
+    (sentence,) = faults.sentences
+    assert sentence.startswith("copycat failed: OverflowError: a number past a double (details: ")
+    assert "in scan" in (tmp_path / "copycat" / "progress.log").read_text()
 
 
 def test_files_are_shown_on_no_desktop_but_the_users_own(tmp_path: Path) -> None:

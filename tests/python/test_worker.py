@@ -276,7 +276,7 @@ def test_frames(plugin: Plugin, message: dict[str, Any], frames: list[int]) -> N
     [
         ({"text": "all", "input": [1, 5], "ground_truth": [6, 9]}, "no frame in common"),
         ({"text": "all", "input": [], "ground_truth": []}, "does not say which frames"),
-        ({"text": "all", "input": [-2147483648, 2147483647], "ground_truth": []}, "write those"),
+        ({"text": "all", "input": [-2147483648, 2147483647], "ground_truth": []}, "write the frames"),
         ({"text": "x", "input": [], "ground_truth": []}, "x"),
     ],
 )

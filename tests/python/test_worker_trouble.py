@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from copycat.runs import Display, Run, TrainerLock, take_request
 from copycat.worker import __main__ as worker_main
 from copycat.worker import server as worker_server
 from copycat.worker.protocol import Channel, pack
@@ -303,6 +304,81 @@ def test_the_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     worker_server._end(Stuck())  # type: ignore[arg-type]
     assert statuses[0] == 0
+
+
+def chosen(directory: object) -> dict[str, Any]:
+    return {"settings": {"dataDirectory": str(directory)}}
+
+
+@pytest.mark.parametrize("do", ["newest_model", "resume", "finish", "stop"])
+def test_before_any_training_the_buttons_say_what_to_do(plugin: Plugin, tmp_path: Path, do: str) -> None:
+    for directory in (tmp_path, tmp_path / "not yet"):
+        answer = plugin.ask(do=do, **chosen(directory))["error"]
+        assert answer == f"nothing has been trained in {directory} yet: press Start Training first"
+    assert plugin.ask(do=do, **chosen(""))["error"].startswith("Data Directory is empty: choose the directory")
+
+
+def test_a_run_without_checkpoint_or_resume_state_says_what_to_do(plugin: Plugin, tmp_path: Path) -> None:
+    (tmp_path / "r.summary").write_text('{"step": 1, "loss": 1}\n')
+    assert (
+        "r has not saved a model yet: wait for its first" in plugin.ask(do="newest_model", **chosen(tmp_path))["error"]
+    )
+    for do in ("resume", "finish"):
+        assert "r has not saved a state to resume from yet (r.ost" in plugin.ask(do=do, **chosen(tmp_path))["error"]
+    (tmp_path / "copycat.json").write_text('{"active": "../../x"}')
+    assert plugin.ask(do="status", **chosen(tmp_path))["ok"]["status"].startswith("r: killed, step 1")
+
+
+@pytest.mark.parametrize("do", ["status", "begin_run", "newest_model", "loss_curve", "open_progress"])
+def test_a_relative_data_directory_is_refused(
+    plugin: Plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, do: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = plugin.ask(do=do, **chosen("copycat/data"))["error"]
+    assert answer == "Data Directory is 'copycat/data', which is relative: choose it with its full path"
+    assert list(tmp_path.glob("copycat*")) == []
+
+
+@pytest.mark.parametrize(
+    ("knob", "label"), [("checkpointFile", "Checkpoint File"), ("validationInput", "Validation Input")]
+)
+def test_other_relative_paths_are_refused_before_frames_are_fetched(
+    plugin: Plugin, tmp_path: Path, knob: str, label: str
+) -> None:
+    settings = {"dataDirectory": str(tmp_path), "validationGroundTruth": "/a/b.cat", "validationInput": "/a"}
+    settings[knob] = "a/b.cat"
+    assert f"{label} is 'a/b.cat', which is relative" in plugin.ask(do="begin_run", settings=settings)["error"]
+    assert "Model File is 'a.cat', which is" in plugin.ask(do="render", settings={"modelFile": "a.cat"})["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("1-500000", "500000 frames"), ("5-", "no list of frames"), (",", "no list")]
+)
+def test_frame_lists_that_are_none(plugin: Plugin, text: str, words: str) -> None:
+    assert words in plugin.ask(do="frames", text=text)["error"]
+
+
+def test_start_training_twice_is_refused_while_the_first_run_lives(plugin: Plugin, tmp_path: Path) -> None:
+    run = Run(tmp_path, "first")
+    lock = TrainerLock(run)
+    Display(tmp_path, "first").write()
+    lock.inheritance()
+    assert "run first is starting already" in plugin.ask(do="begin_run", **chosen(tmp_path))["error"]
+    status = plugin.ask(do="status", **chosen(tmp_path))["ok"]
+    assert status["status"].startswith("first: starting")
+    assert not status["can_resume"]
+    assert plugin.ask(do="stop", **chosen(tmp_path))["ok"]["status"] == "first: saves and stops"
+    assert plugin.ask(do="finish", **chosen(tmp_path))["ok"]["status"].startswith("first: ")
+    taken = [take_request(run), take_request(run)]
+    assert [request.action for request in taken if request] == ["stop", "finish"]
+    run.summary.write_text('{"step": 1, "loss": 1}\n')
+    lock._beat()
+    assert "run first is being trained: stop it" in plugin.ask(do="begin_run", **chosen(tmp_path))["error"]
+    lock.release(run)
+    begun = plugin.ask(do="begin_run", **chosen(tmp_path))["ok"]["run"]
+    assert "no frame to train on" in plugin.ask(do="train", run=begun, **chosen(tmp_path))["error"]
+    assert plugin.ask(do="abandon", run=begun) == {"id": 1, "ok": {}}
+    assert not Run(tmp_path, begun["name"]).exists()
 
 
 def mutated(body: bytes, rng: random.Random) -> bytes:

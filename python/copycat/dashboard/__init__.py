@@ -1,4 +1,4 @@
 """The Progress tab as a web page: runs, loss curves, contact sheets, live; starts, stops and resumes trainings.
 
-Imports only :mod:`copycat.runs` and :mod:`copycat.settings.tables`, never torch; a training is a process of its own.
+Imports only :mod:`copycat.runs` and :mod:`copycat.settings.tables`, never torch; a training is another process.
 """

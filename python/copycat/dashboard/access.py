@@ -30,7 +30,7 @@ def served_names(host: str) -> list[str]:
     """The host names of requests that are answered, as Starlette's TrustedHostMiddleware takes them.
 
     A page of the loopback address answers to no other name, so that a foreign web page cannot reach it through a domain
-    of its own (DNS rebinding). What other names a machine has in its network is not known here.
+    of its own (DNS rebinding). A machine's other names in its network cannot be known here.
     """
     if not is_loopback(host):
         return ["*"]
@@ -41,9 +41,9 @@ class Access:
     """An ASGI layer in front of everything, web sockets included.
 
     Every browser needs the token, also on this machine: its other users could start trainings as this one. The token
-    comes once in the address and is then kept in a cookie, whose name holds the port, since the servers of a machine
-    share their cookies. It is Lax and not Strict, or a link on another site would open a page that asks for the token
-    again. A request from a page of another origin is refused in any case.
+    comes once in the address; a cookie keeps it from then on. The cookie's name holds the port, since the servers of a
+    machine share their cookies. It is Lax and not Strict, or a link on another site would open a page that asks for
+    the token again. A request from a page of another origin is refused in any case.
     """
 
     def __init__(self, app: ASGIApp, port: int, token: str, ticket: str = "") -> None:

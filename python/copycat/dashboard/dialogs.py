@@ -22,9 +22,9 @@ Start = Callable[[Sequence[tuple[str, str]], Settings], Awaitable[None]]
 
 
 class TrainingDialog:
-    """Asks for pairs and knobs and starts a training. What was entered stays for the next time.
+    """Asks for pairs and knobs and starts a training. The entries stay for the next time.
 
-    The knobs' controls are made when the dialog first opens: most pages are opened to look at.
+    The controls are built when the dialog first opens; most pages never open it.
     """
 
     def __init__(self, start: Start) -> None:
@@ -44,7 +44,7 @@ class TrainingDialog:
         self._dialog.open()
 
     def _build(self) -> ui.label:
-        """Makes the controls; returns the label for what is wrong with them."""
+        """Builds the controls; returns the label that shows problems."""
         knobs = [knob for knob in Settings.knobs() if "page" in knob.shown_on and knob.name != _NOT_ON_THE_PAGE]
         pages = list(dict.fromkeys(knob.page for knob in knobs))
         with ui.card().classes("training"):

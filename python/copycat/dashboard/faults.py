@@ -1,4 +1,4 @@
-"""The one place where an exception that nobody expected becomes a sentence on every page."""
+"""Turns unexpected exceptions into sentences on every page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from copycat.fault_log import explain
 
 
 class Faults:
-    """The sentences about exceptions that nobody expected; every page shows those that are new to it. Any thread.
+    """One sentence for each unexpected exception; every page shows the new ones. Any thread.
 
     Attributes:
         sentences: in order; only ever appended to.

@@ -1,4 +1,4 @@
-"""The graph: loss per step of the shown runs, with what the server thinned out for the part that is on the screen."""
+"""The graph: loss per step of the shown runs. The server thins the curves out to the visible part."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Graph:
         self._y: Range | None = None
         self._extent: Range = (0.0, 1.0)
         self._shown_y: Range = (0.0, 1.0)
-        self._wanted = self._drawing = False
+        self._redraw = self._drawing = False
         self._sent_zoom: tuple[Range | None, float] | None = None
         self._chart = ui.echart(_options(self._log_scale)).classes("graph")
         self._chart.on("chart:datazoom", self._zoomed, ["start", "end", "batch"], throttle=0.12, leading_events=False)
@@ -55,20 +55,20 @@ class Graph:
     def log_scale(self, on: bool) -> None:
         self._log_scale = on
         self._y = None
-        # An axis of another kind is another object to ECharts: it needs all of its options, and so does the rest.
+        # To ECharts an axis of another kind is another object: send all options again.
         self._chart.options["yAxis"][0]["type"] = _axis_type(on)
         self._chart.update()
         self._sent_zoom = None
 
     async def draw(self) -> None:
-        """Sends what is to be seen now; the work is done in a thread."""
-        self._wanted = True
-        if self._drawing:  # that call draws once more: what is asked meanwhile does not queue up
+        """Sends the visible part of the curves, which a thread prepares."""
+        self._redraw = True
+        if self._drawing:  # that call draws once more, so that calls do not queue up
             return
         self._drawing = True
         try:
-            while self._wanted:
-                self._wanted = False
+            while self._redraw:
+                self._redraw = False
                 options = await asyncio.to_thread(self._now)
                 self._chart.run_chart_method("setOption", options, {"replaceMerge": ["series"]})
         finally:
@@ -228,7 +228,7 @@ def _points(
 
 
 def _rounded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Five significant digits: more are not seen, and every digit travels to the browser."""
+    """Five significant digits: nobody can see more, and every digit travels to the browser."""
     with np.errstate(divide="ignore"):
         magnitude = np.where(values == 0, 1.0, 10.0 ** (4 - np.floor(np.log10(np.abs(values)))))
     return np.asarray(np.round(values * magnitude) / magnitude)
@@ -253,7 +253,7 @@ def _axis_type(log_scale: bool) -> str:
 
 
 def _options(log_scale: bool) -> dict[str, Any]:
-    """What stays as it is."""
+    """The chart's fixed options."""
     axis = {
         "nameTextStyle": {"color": _GREY, "fontSize": 11},
         "axisLabel": {"color": _GREY, "fontSize": 11, ":formatter": "copycat.axisLabel"},

@@ -1,4 +1,4 @@
-"""The page as one browser sees it: puts the parts together and carries out what the user asks."""
+"""The page of one browser: puts the parts together and carries out the user's actions."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ class Page:
                 await asyncio.to_thread(runs.delete, run)
 
     async def _try(self, act: Callable[[], Any]) -> bool:
-        """Whether an action succeeded; what is wrong is shown."""
+        """Carries out an action and shows what is wrong with it; whether it succeeded."""
         problem = ""
         try:
             await act()
@@ -288,5 +288,5 @@ def _reveal(run: Run, local: bool) -> None:
     desktop = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if not local or not desktop or shutil.which(opener) is None:
         raise CopycatError(f"there is no desktop here to show them on; the files are {run.directory}/{run.name}*")
-    what = ["-R", str(run.summary)] if opener == "open" else [str(run.directory)]
-    subprocess.Popen([opener, *what], stdin=subprocess.DEVNULL, start_new_session=True)
+    arguments = ["-R", str(run.summary)] if opener == "open" else [str(run.directory)]
+    subprocess.Popen([opener, *arguments], stdin=subprocess.DEVNULL, start_new_session=True)

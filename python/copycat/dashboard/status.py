@@ -1,4 +1,4 @@
-"""How the active run is getting on: step, speed, time left, stage, memory, and why it ended."""
+"""The read-outs of the active run: step, speed, time left, stage, memory, and why it ended."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Status:
 
 
 def readings(row: RunInfo | None, watch: Watch) -> dict[str, str]:
-    """The text of each read-out; a dash where nothing is known."""
+    """The text of each read-out; a dash where there is no value."""
     texts = dict.fromkeys(_READINGS, "–")
     if row is None:
         return texts
@@ -73,13 +73,13 @@ def readings(row: RunInfo | None, watch: Watch) -> dict[str, str]:
 
 
 def time_limit(row: RunInfo) -> float:
-    """The seconds a training was given, 0 where a number of steps decides."""
+    """The Time Limit in seconds, 0 where a number of steps decides."""
     limit = row.header.get("seconds")
     return float(limit) if isinstance(limit, (int, float)) and limit > 0 and row.total_steps is None else 0.0
 
 
 def done(row: RunInfo) -> float:
-    """How much of a training is done, 0 to 1."""
+    """The finished share of a training, 0 to 1."""
     if row.total_steps:
         return min(row.steps / row.total_steps, 1.0)
     return min(row.seconds / limit, 1.0) if (limit := time_limit(row)) else 0.0

@@ -10,17 +10,17 @@ from nicegui import events, ui
 
 from copycat.runs import RunInfo
 
-Handler = Callable[[str, str, Any], Awaitable[None]]
+RunAction = Callable[[str, str, Any], Awaitable[None]]
 
 
 class RunTable:
-    """The table of one browser. What the user does arrives as ``handler(action, run name, value)``.
+    """The table of one browser. Every action of the user calls ``handler(action, run name, value)``.
 
     Actions are ``show`` (bool), ``activate``, ``rename`` (the new name), ``colour`` (``#rrggbb``), ``reveal`` and
     ``delete``.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: RunAction) -> None:
         self._handler = handler
         self._rows: list[dict[str, Any]] = []
         self._grid = ui.aggrid(_options(), theme="balham").classes("runs")
@@ -28,7 +28,7 @@ class RunTable:
         ui.on("copycat-run", self._acted)
 
     def show(self, rows: list[RunInfo], again: bool = False) -> None:
-        """Shows these rows; ``again`` sends them even where nothing changed, to take back an edit."""
+        """Shows rows; ``again`` sends them even if nothing changed, to take back an edit."""
         plain = [_plain(row) for row in rows]
         if again or plain != self._rows:
             self._rows = plain

@@ -1,4 +1,4 @@
-"""The viewer of contact sheets and previews; what it does on the screen is in viewer.js."""
+"""The viewer of contact sheets and previews; its behaviour is in viewer.js."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the Progress page and the plugin show of runs: their live state, smoothed curves, and the graph."""
+"""Runs as the Progress page and the plugin show them: live state, smoothed curves, and the graph."""

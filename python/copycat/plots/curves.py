@@ -1,4 +1,4 @@
-"""Loss curves made ready to be shown: smoothed, and thinned out so that no peak is lost.
+"""Loss curves for display: smoothed, and thinned out so that no peak is lost.
 
 Needs numpy; :mod:`copycat.runs` itself does not import it.
 """
@@ -33,13 +33,13 @@ class Curve:
 
     @classmethod
     def of(cls, history: RunHistory) -> Curve:
-        """The curve of a history as far as it was read."""
+        """The curve of the steps that a history has read."""
         count = len(history.steps)
         columns = [
             np.frombuffer(history.steps.column(name), float)[:count] for name in ("step", "loss", "time", "level")
         ]
-        known = np.isfinite(columns[0]) & np.isfinite(columns[1])
-        return cls(*(column[known] for column in columns))
+        finite = np.isfinite(columns[0]) & np.isfinite(columns[1])
+        return cls(*(column[finite] for column in columns))
 
     def smoothed(self, smoothness: float) -> Array:
         """The losses smoothed by :func:`smooth`; kept, since every zoom asks for them again."""
@@ -51,9 +51,9 @@ class Curve:
         return values
 
     def stage_starts(self) -> list[tuple[float, int]]:
-        """(step, level) at which the data set is first seen at another level than the step before."""
-        known = np.isfinite(self.levels)
-        steps, levels = self.steps[known], self.levels[known]
+        """(step, level) of the first steps at another level than the step before."""
+        finite = np.isfinite(self.levels)
+        steps, levels = self.steps[finite], self.levels[finite]
         changes = np.flatnonzero(np.diff(levels)) + 1
         return [(float(steps[i]), int(levels[i])) for i in changes[:_STAGES_SHOWN]]
 
@@ -119,8 +119,8 @@ def thin(steps: Array, values: Array, first: float, last: float, buckets: int) -
     size = -(-count // buckets)
     offsets = start + np.arange(count // size) * size
     buckets_of = values[start : start + len(offsets) * size].reshape(-1, size)
-    rest = start + len(offsets) * size
+    tail = start + len(offsets) * size
     chosen = [[start, end - 1], offsets + buckets_of.argmin(axis=1), offsets + buckets_of.argmax(axis=1)]
-    if rest < end:
-        chosen.append([rest + values[rest:end].argmin(), rest + values[rest:end].argmax()])
+    if tail < end:
+        chosen.append([tail + values[tail:end].argmin(), tail + values[tail:end].argmax()])
     return np.unique(np.concatenate([np.asarray(part, np.intp) for part in chosen]))

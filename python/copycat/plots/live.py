@@ -90,7 +90,7 @@ class Watch:
         self._host = socket.gethostname()
         self._polled = 0.0
 
-    # -- looking
+    # -- reading memory
 
     @property
     def active(self) -> str | None:
@@ -110,7 +110,7 @@ class Watch:
         return entry.info if entry else None
 
     def history(self, name: str) -> RunHistory | None:
-        """A run's records; only those of a run whose curve shows, or that is active, are all there."""
+        """A run's records: all of them if its curve shows or it is active, else a sample."""
         entry = self._entries.get(name)
         return entry.history if entry else None
 
@@ -128,7 +128,7 @@ class Watch:
         previews = [step for step, _ in entry.run.previews()]
         return Pictures(sheets, previews, entry.history.generation)
 
-    # -- reading
+    # -- reading the disk
 
     def scan(self, everything: bool = False, curves: bool = True) -> bool:
         """Reads what changed on disk.

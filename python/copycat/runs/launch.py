@@ -1,4 +1,4 @@
-"""Starts and resumes trainings as processes of their own, and says which runs are starting. Standard library only.
+"""Starts and resumes trainings as processes of their own, and lists the starting runs. Standard library only.
 
 A run that starts is alive from the moment it is asked for: the launcher takes the run's lock and hands it to the new
 process, which holds it from birth to death. Others see the run as ``starting`` until its trainer takes over the lock.
@@ -31,7 +31,7 @@ _ENDED_WELL = (0, 130, 143, -signal.SIGTERM)
 
 
 class Trainings:
-    """Starts trainings that outlive this process, and keeps why those that failed did. Any thread.
+    """Starts trainings that outlive this process, and keeps why they failed. Any thread.
 
     Attributes:
         failures: one sentence for each training started here that failed, in order; only ever appended to.
@@ -49,8 +49,8 @@ class Trainings:
         Args:
             run: the run that it trains; its lock is held from now on.
             arguments: of ``copycat``, as ``["train", "a.exr", "b.exr", "--run-name", run.name]``.
-            settings: what the process reads from its standard input.
-            environment: variables to set besides those of this process.
+            settings: the standard input of the process.
+            environment: variables to set in addition to this process's.
 
         Raises:
             RunError: the run is being trained or starts already, or the process cannot be started.
@@ -197,7 +197,7 @@ def _clear_away(run: Run, before: str | None) -> None:
 
 
 def output_tail(output: IO[bytes]) -> bytes:
-    """The end of what a process wrote; both share the file's position, which stays as it is."""
+    """The end of a process's output; does not move the file position that both share."""
     size = os.fstat(output.fileno()).st_size
     return os.pread(output.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
 

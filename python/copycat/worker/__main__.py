@@ -29,7 +29,7 @@ def main() -> None:
 def close_from(first: int) -> None:
     """Closes every open descriptor from ``first`` on.
 
-    Only those that are open are touched: where their number is unlimited, trying them all takes minutes.
+    It lists the open ones: where descriptors are unlimited, trying every number takes minutes.
     """
     for folder in ("/proc/self/fd", "/dev/fd"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The worker's first words, before it imports what takes long. Standard library only."""
+"""Introduces the worker before the slow imports. Standard library only."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from copycat.worker.host_request import Handler, HostRequest
 
 _WRITERS = 2
 _MOST_QUEUED_BYTES = 2 << 30
+_MOST_FRAMES = 100_000
 _CLIPS = ("input", "groundTruth", "preview")
 
 
@@ -81,7 +82,7 @@ class Handovers:
         handover = self._handover(message)
         for write in handover.writes:
             if write.done():
-                write.result()  # raises what went wrong with an earlier frame
+                write.result()  # raises if an earlier frame could not be written
         clip, frame = request.text("clip"), request.integer("frame")
         if clip not in _CLIPS:
             raise CopycatError(f"{clip!r} is no clip whose frames are handed over ({', '.join(_CLIPS)})")
@@ -146,7 +147,7 @@ class Handovers:
         return {"status": f"{run.name}: starting", "can_resume": False, "failed": False}
 
     def abandon(self, request: HostRequest) -> dict[str, Any]:
-        """Deletes what was handed over for a run that will not start."""
+        """Deletes the frames of a run that will not start."""
         run = _run(request.message)
         with self._deciding:
             if run in self._started:
@@ -159,7 +160,7 @@ class Handovers:
         return {}
 
     def end(self, seconds: float) -> None:
-        """The host is gone: deletes what was not finished; trainings go on."""
+        """Deletes the frames of runs that have not started; waits so many seconds for those being written."""
         with self._deciding:
             waiting = list(self._handovers.values())
             for handover in waiting:
@@ -177,12 +178,15 @@ class Handovers:
 
 
 def frames(request: HostRequest) -> dict[str, Any]:
-    """The frames to fetch: those named, else those that both clips have."""
+    """The frames to fetch: the Training Frames, else all frames that both clips have."""
     from copycat.sequence import parse_frames
 
     text = str(request.message.get("text", "")).strip()
     if text.lower() not in ("", "all"):
-        return {"frames": parse_frames(text)}
+        named = parse_frames(text)
+        if len(named) > _MOST_FRAMES:
+            raise CopycatError(f"Training Frames {text!r} are {len(named)} frames: name fewer, at most {_MOST_FRAMES}")
+        return {"frames": named}
     ranges = [request.message.get(clip) or [] for clip in ("input", "ground_truth")]
     try:
         ends = [(int(first), int(last)) for first, last in filter(None, ranges)]
@@ -197,9 +201,9 @@ def frames(request: HostRequest) -> dict[str, Any]:
             f"Input and Ground Truth have no frame in common (they have the frames {described}): "
             "connect clips of the same frames, or write the frames to train on into Training Frames"
         )
-    if last - first >= 100_000:
+    if last - first >= _MOST_FRAMES:
         raise CopycatError(
-            f"Input and Ground Truth have the frames {first} to {last}: write those to train on into Training Frames"
+            f"Input and Ground Truth have the frames {first}-{last}: write the frames to train on into Training Frames"
         )
     return {"frames": list(range(first, last + 1))}
 

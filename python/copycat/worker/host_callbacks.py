@@ -1,6 +1,6 @@
-"""Callbacks that a host's project names: looked up only in folders that the user listed, so that no project runs code.
+"""Finds the callbacks that a host's project names, only in folders that the user listed: no project runs code.
 
-The folders are those of the environment variable ``COPYCAT_CALLBACKS``, separated as in ``PATH``.
+The environment variable ``COPYCAT_CALLBACKS`` lists the folders, separated as in ``PATH``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a handler of the worker gets, and what a handler is."""
+"""A request of the plugin, with its parts checked, and the functions that answer one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a host shows of a Data Directory: status, training info, runs table, contact sheet, loss curves."""
+"""Shows a Data Directory in a host: status, training info, runs table, contact sheet, loss curves."""
 
 from __future__ import annotations
 

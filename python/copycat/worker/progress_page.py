@@ -1,4 +1,4 @@
-"""The Progress page that a host opened: a process of its own, which ends with the host."""
+"""The Progress page that a host opened: another process, which ends with the host."""
 
 from __future__ import annotations
 

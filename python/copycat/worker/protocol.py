@@ -20,8 +20,8 @@ error. ``id`` is a whole number. A request whose id is still open, or that is ma
 a frame whose length or number of descriptors is impossible ends the worker, since nothing after it can be read.
 
 Renders wait for each other in a queue of their own, and so do the pictures that are drawn; ``status`` and the buttons
-wait for neither. After the end of file the worker deletes what was handed over for runs that never started and ends
-within 1.5 seconds.
+wait for neither. After the end of file the worker deletes the frames of runs that never started and ends within 1.5
+seconds.
 
 Shared memory: ``"buffer": {"id": 3, "bytes": 1048576}`` in a request names a piece of it. The frame in which an id
 comes first carries its descriptor. The worker keeps it mapped until an id appears in ``"drop": [3]`` of a later
@@ -32,7 +32,7 @@ in the host's pixel coordinates; ``scale`` beside ``picture`` is the render scal
 between request and answer.
 
 ``settings`` is an object of script names and values as in :mod:`copycat.settings.tables`; ``display`` is one of the
-knobs of the Progress page, which say how runs are shown and whether those that train elsewhere are read on.
+knobs of the Progress page, which say how runs are shown and whether runs that train elsewhere are followed.
 
 ==================  =================================================  =================================================
 ``do``              request                                            ``ok``
@@ -52,7 +52,7 @@ knobs of the Progress page, which say how runs are shown and whether those that 
 ``hand_over``       run, clip (input, groundTruth or preview), frame,  {} at once; the buffer is the worker's for good
                     buffer, picture
 ``train``           run, settings (CopyCat)                            as status; progress while frames are written
-``abandon``         run                                                {}; what was handed over is deleted
+``abandon``         run                                                {}; the frames handed over are deleted
 ``status``,         settings (CopyCat), display                        status: text, training_info: text, can_resume,
 ``open_progress``                                                      failed, run_table: a line for each run
 ``stop``,           settings (CopyCat)                                 as status, without run_table
@@ -94,7 +94,7 @@ class MessageError(ProtocolError):
     """One message cannot be used; the next one can.
 
     Attributes:
-        number: the id of the request, None where it cannot be told.
+        number: the id of the request, None if it cannot be read.
     """
 
     def __init__(self, text: str, number: int | None = None) -> None:
@@ -102,15 +102,15 @@ class MessageError(ProtocolError):
         self.number = number
 
 
-def integer(value: Any, what: str) -> int:
+def integer(value: Any, name: str) -> int:
     """A whole number of at most 53 bits, as JSON carries it.
 
     Raises:
-        MessageError: the value is none; the text begins with ``what``.
+        MessageError: the value is none; the text begins with ``name``.
     """
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not abs(value) <= 2**53 or int(value) != value:
-        raise MessageError(f"{what} is no whole number ({value!r:.80})")
+        raise MessageError(f"{name} is no whole number ({value!r:.80})")
     return int(value)
 
 
@@ -159,7 +159,7 @@ class Channel:
 
         Raises:
             MessageError: this message cannot be used.
-            ProtocolError: nor can what follows.
+            ProtocolError: nor can anything after it.
         """
         descriptors: list[int] = []
         try:

@@ -45,7 +45,7 @@ class Renderer:
     """The models in use. One thread renders; others may ask for nothing here."""
 
     def __init__(self, status: Handler, load: Loader | None = None) -> None:
-        """``status`` answers what a host shows of the active run, ``load`` reads a model; the real one by default."""
+        """``status`` answers with the active run's status; ``load`` reads a model, the real one by default."""
         self._status = status
         self._load = load or _load_real
         self._models: OrderedDict[tuple[str, str, bool], _Loaded] = OrderedDict()

@@ -1,4 +1,4 @@
-"""The worker's loop: receives requests, answers them from queues, ends with the host."""
+"""The worker's loop: receives requests, answers them in queues, ends with the host."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _QUEUES = {
     # Two frames at a time would take twice the memory and no less time.
     "compute": (1, ("render", "preview", "purge")),
     "draw": (1, ("contact_sheet", "loss_curve")),
-    # What waits for the disk, for a user's callback or for a page to open.
+    # These wait for the disk, for a user's callback or for a page to open.
     "work": (8, ("begin_run", "hand_over", "train", "abandon", "callback", "open_progress")),
-    # What a host's interface waits for.
+    # A host's interface waits for these.
     "quick": (8, ("status", "stop", "finish", "resume", "newest_model", "frames")),
 }
 """Queue -> how many threads serve it, and the requests that wait in it."""
@@ -70,7 +70,7 @@ class Server:
         for queue, (threads, names) in _QUEUES.items():
             self._queues |= dict.fromkeys(names, ThreadPoolExecutor(threads, f"copycat-{queue}"))
         heartbeat.owes = lambda: bool(self._open)
-        heartbeat.rest = give_memory_back
+        heartbeat.idle = give_memory_back
 
     def run(self) -> None:
         """Answers requests until the plugin is gone.
@@ -89,7 +89,7 @@ class Server:
             self._take(*received)
 
     def end(self) -> None:
-        """Gives up what is under way and deletes what was handed over for a run that never started."""
+        """Cancels all requests and deletes the frames of runs that never started."""
         with self._lock:
             requests = [entry.request for entry in self._open.values()]
         for request in requests:

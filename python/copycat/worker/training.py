@@ -1,7 +1,8 @@
-"""What a host asks of the active run: to stop, finish or go on, and its newest model."""
+"""Stops, finishes and resumes the active run for a host, and names its newest model."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ class TrainingRequests:
 
     def failure(self, directory: Path) -> dict[str, Any] | None:
         """The status of the chosen run where its training was started here and failed; its files may not say why."""
-        chosen = Display.read(directory).active
-        failure = self._trainings.failure(Run(directory, chosen)) if chosen else ""
+        chosen, failure = Display.read(directory).active, ""
+        with contextlib.suppress(RunError):  # the display file names something that is no run
+            failure = self._trainings.failure(Run(directory, chosen or ""))
         return {"status": f"{chosen} failed: {failure}", "failed": True} if failure else None
 
     def stop(self, request: HostRequest) -> dict[str, Any]:
