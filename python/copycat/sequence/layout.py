@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from copycat import __version__
 from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo, Part, Window, intersect
+from copycat.sequence.metadata import drop_container_flag, drop_metadata
 
 # The depths a format can hold, its default first; any other format is written with 8 bits.
 _DEPTHS = {
@@ -20,14 +20,8 @@ _DEPTHS = {
     "png": ("uint8", "uint16"),
     "dpx": ("uint16", "uint8"),
 }
+_DPX_BITS = (10, 12, 16)
 _EXR_COMPRESSIONS = ("none", "rle", "zip", "zips", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab")
-# Metadata that were true of the old pixels only, or of how the old file was stored.
-_STALE = re.compile(
-    r".*(thumbnail|sha-?1|hash|owner|averagecolor|constantcolor).*|textureformat|datetime|software|hostcomputer|tile.*"
-    r"|openexr:(chunkcount|levelmode|roundingmode)|oiio:(rowsperchunk|subimages)"
-)
-# The metadata that mean the same in every format.
-_UNIVERSAL = re.compile("pixelaspectratio|smpte:timecode|framespersecond|copyright|artist|imagedescription|orientation")
 _PICTURE = ("R", "G", "B", "A")
 
 
@@ -134,7 +128,7 @@ class Layout:
         stored = {}
         if old and self._exr and self.passthrough:
             stored = dict(zip(old.channels, old.spec.channelnames, strict=True))
-        spec = self._metadata(old)
+        spec = self._metadata(old, names)
         formats = [self._depth(name, old, copied=name not in new) for name in names]
         x, y = (self.like.display_window[:2]) if self.like is not None and self._exr else (0, 0)
         spec.x, spec.y, spec.z, spec.full_x, spec.full_y, spec.full_z = x + window[0], y + window[1], 0, x, y, 0
@@ -142,13 +136,25 @@ class Layout:
         spec.full_width, spec.full_height, spec.full_depth = *self.size, 1
         spec.tile_width = spec.tile_height = spec.tile_depth = 0
         spec.nchannels = len(names)
-        spec.channelnames = tuple(stored.get(name, name) for name in names)
+        spec.channelnames = self._storable([stored.get(name, name) for name in names])
         spec.alpha_channel = names.index("A") if "A" in names else -1
         spec.z_channel = -1
         spec.set_format(formats[0])
         spec.channelformats = tuple(formats) if len(set(formats)) > 1 else ()
+        if self.format == "dpx" and formats[0] == "uint16":
+            bits = old.spec.get_int_attribute("oiio:BitsPerSample") if old else 0
+            spec.attribute("oiio:BitsPerSample", bits if bits in _DPX_BITS else 10)
+        drop_container_flag(spec)
         model = [(names.index(name), self.channels.index(name)) for name in new]
         return OutputPart(spec, window, model, kept, index)
+
+    def _storable(self, names: Sequence[str]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise SequenceError(f"{self.path} cannot be written: the channel name '{name}' is not UTF-8") from None
+        return tuple(names)
 
     def _window(self, old: Part | None) -> Window:
         """The old data window, whole if the rest of the file is kept, else as far as the model has seen it."""
@@ -173,30 +179,36 @@ class Layout:
             return self.dtype
         if own in depths:
             return own
+        if own in ("int16", "uint", "int") and "uint16" in depths:
+            return "uint16"
         # Floating point pixels keep their range where the format can.
         return "float" if own in ("half", "float", "double") and "float" in depths else depths[0]
 
-    def _metadata(self, old: Part | None) -> Any:
+    def _metadata(self, old: Part | None, names: list[str]) -> Any:
         """The old part's spec with the metadata that still hold, else a fresh one."""
         import OpenImageIO as oiio  # noqa: N813
 
-        spec = oiio.ImageSpec()
-        same = self.like is not None and self.like.format == self.format
-        if old is not None:
+        spec, unassociated = oiio.ImageSpec(), True
+        if self.like is not None and old is not None:
             spec = old.spec.copy()
-            for name in [attribute.name for attribute in spec.extra_attribs]:
-                if _STALE.fullmatch(name.lower()) or not (same or _UNIVERSAL.fullmatch(name.lower())):
-                    spec.erase_attribute(name)
+            # The pixels of a TIFF are as they are; whether alpha is multiplied into them only the file knows.
+            both = self.like.format == self.format == "tiff"
+            unassociated = not both or bool(spec.get_int_attribute("oiio:UnassociatedAlpha"))
+            drop_metadata(
+                spec,
+                old.channels,
+                names,
+                same_format=self.like.format == self.format,
+                same_compression=self.compression is None and self.format != "jpeg",
+                part_named=len(self.like.parts) == 1 or (self._exr and self.passthrough),
+            )
         spec.attribute("Software", f"copycat {__version__}")
-        spec.attribute("oiio:UnassociatedAlpha", 1)
-        bits = spec.get_int_attribute("oiio:BitsPerSample")
-        spec.erase_attribute("oiio:BitsPerSample")
-        if self.format == "dpx" and self.dtype != "uint8":
-            spec.attribute("oiio:BitsPerSample", bits or 10)
+        spec.attribute("oiio:UnassociatedAlpha", int(unassociated))
         default = {"openexr": "zip", "tiff": "zip", "jpeg": "jpeg:95"}.get(self.format)
-        compression = (
-            self.compression or (self.format != "jpeg" and spec.get_string_attribute("compression")) or default
-        )
+        own = spec.get_string_attribute("compression")
+        if own.startswith("dwa"):
+            own += f":{spec.get_float_attribute('openexr:dwaCompressionLevel', 45):g}"
+        compression = self.compression or own or default
         if compression:
             spec.attribute("compression", compression)
         return spec
