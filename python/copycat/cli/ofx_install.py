@@ -104,8 +104,8 @@ def install(directory: Path | None = None) -> Path:
             "use --directory with a folder of your own and set OFX_PLUGIN_PATH to it, or run as administrator"
         ) from None
     finally:
-        for rest in (fresh, old):
-            shutil.rmtree(rest, ignore_errors=True)
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
     return target
 
 

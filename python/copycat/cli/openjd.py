@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def report(known: Mapping[str, Any]) -> None:
+def report(facts: Mapping[str, Any]) -> None:
     """Prints what a training or a render has done, in the lines that a session of Open Job Description looks for."""
-    if known.get("error"):
-        print(f"openjd_fail: {known['error']}", flush=True)
+    if facts.get("error"):
+        print(f"openjd_fail: {facts['error']}", flush=True)
         return
-    print(f"openjd_progress: {100 * known['progress']:.1f}", flush=True)
-    if known.get("loss") is not None:
-        print(f"openjd_status: step {known['frame']}, loss {known['loss']:.6f}", flush=True)
+    print(f"openjd_progress: {100 * facts['progress']:.1f}", flush=True)
+    if facts.get("loss") is not None:
+        print(f"openjd_status: step {facts['frame']}, loss {facts['loss']:.6f}", flush=True)

@@ -107,9 +107,9 @@ def sparkline(curve: StepColumns, width: int = 16) -> str:
     first, last = points[0][0], points[-1][0]
     bars: list[list[float]] = [[] for _ in range(width)]
     for step, loss in points:
-        place = (step - first) / (last - first) if last > first else 0.0
-        bars[min(max(int(place * width), 0), width - 1)].append(loss)
+        fraction = (step - first) / (last - first) if last > first else 0.0
+        bars[min(max(int(fraction * width), 0), width - 1)].append(loss)
     heights = [math.log(sum(bar) / len(bar)) if bar else math.nan for bar in bars]
-    known = [height for height in heights if height == height]
-    low, span = min(known), max(max(known) - min(known), 1e-9)
+    finite = [height for height in heights if height == height]
+    low, span = min(finite), max(max(finite) - min(finite), 1e-9)
     return "".join(" " if h != h else _BARS[round((h - low) / span * (len(_BARS) - 1))] for h in heights).rstrip()

@@ -109,6 +109,6 @@ def _steps(report: Report) -> str:
 def _left(seconds: float | None) -> str:
     if seconds is None:
         return "time left unknown"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds_left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d} left"
+    return f"{hours}:{minutes:02d}:{seconds_left:02d} left"

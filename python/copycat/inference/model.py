@@ -290,4 +290,4 @@ def _device(name: str | torch.device) -> torch.device:
 
 
 def _ignore(_sentence: str) -> None:
-    """Takes a warning that nobody asked for."""
+    """Ignores a warning."""

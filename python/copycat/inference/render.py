@@ -318,4 +318,4 @@ def _missing_frame(source: ImageSequence, frame: int) -> SequenceError:
 
 
 def _ignore(_report: object) -> None:
-    """Takes what nobody asked for."""
+    """Ignores its argument."""

@@ -41,7 +41,7 @@ class Row:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Row:
-        """The inverse of `dataclasses.asdict`; ValueError where no network can be of it, or only a gigantic one."""
+        """The inverse of `dataclasses.asdict`; raises ValueError for a row of no network, or of a gigantic one."""
         down, up = (tuple(map(int, value[way])) for way in ("down", "up"))
         row = cls(int(value["width"]), down, int(value["middle"]), up, int(value["widest"]))
         counts = (*row.down, row.middle, *row.up)
@@ -61,7 +61,7 @@ ROWS = {
 
 
 class PixelNorm(nn.Module):
-    """The numbers of a layer normalisation over the channels of each pixel."""
+    """Weight and bias of a layer normalisation over the channels of each pixel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class GatedBlock(nn.Module):
 
 
 class GatedBlocks(nn.Sequential):
-    """Gated blocks in a row; the sum that ends one is made together with the normalisation that begins the next."""
+    """A row of gated blocks; one kernel ends a block with its sum and begins the next with its normalisation."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same shape."""
@@ -107,7 +107,7 @@ class Network(nn.Module):
         row: how large it is; a value of ROWS.
         channels_in: number of input channels.
         residual: for each target channel, the input channel it starts from, or -1 for none.
-        plate_size: height and width of the clean plate that it is told, None where it is told none.
+        plate_size: height and width of its clean plate; None without one.
     """
 
     clean_plate: Tensor | None
@@ -119,9 +119,11 @@ class Network(nn.Module):
         widths = row.widths
         self.row = row
         self.residual = tuple(residual)
-        told = clean_plate.channels(len(self.residual)) if plate_size else 0
-        self.register_buffer("clean_plate", torch.zeros(1, told, *plate_size, dtype=torch.half) if plate_size else None)
-        self.head = nn.Conv2d(4 * (channels_in + told), widths[0], 3, padding=1)
+        extra = clean_plate.channels(len(self.residual)) if plate_size else 0
+        self.register_buffer(
+            "clean_plate", torch.zeros(1, extra, *plate_size, dtype=torch.half) if plate_size else None
+        )
+        self.head = nn.Conv2d(4 * (channels_in + extra), widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, row.down, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(w, below, 2, stride=2) for w, below in pairwise(widths))
         self.middle = _blocks(widths[-1], row.middle)
@@ -143,20 +145,20 @@ class Network(nn.Module):
         scales = [2 << scale for scale in range(len(self.row.down))]
         blocks = sum(s * (d + u) for s, d, u in zip(scales, self.row.down, reversed(self.row.up), strict=True))
         reach = scales[0] + blocks + self.stride * self.row.middle + scales[0]
-        # Unshuffling and the strided convolutions look at a whole cell of the coarsest grid.
+        # Unshuffling and the strided convolutions read a whole cell of the coarsest grid.
         return -(-(reach + self.stride - 1) // self.stride) * self.stride
 
     def forward(self, x: Tensor, plate: Tensor | None = None) -> Tensor:
         """[B, channels_in, H, W] float -> [B, len(residual), H, W] float32.
 
-        ``plate``: of a network that is told a clean plate, the part of it where x lies, [1 or B, C, H, W].
+        ``plate``: for a network with a clean plate, the part of it under x, [1 or B, C, H, W].
         """
         height, width = x.shape[-2:]
         right, bottom = -width % self.stride, -height % self.stride
-        told = x
+        inputs = x
         if plate is not None:
-            told = torch.cat([x, plate.to(x.dtype).expand(len(x), -1, -1, -1)], dim=1)
-        padded = F.pad(told, (0, right, 0, bottom), mode="replicate") if right or bottom else told
+            inputs = torch.cat([x, plate.to(x.dtype).expand(len(x), -1, -1, -1)], dim=1)
+        padded = F.pad(inputs, (0, right, 0, bottom), mode="replicate") if right or bottom else inputs
         y = _enlarged(self.body(_cells(padded, self.head.weight.dtype)))[..., :height, :width].float()
         base = x
         if self.residual != tuple(range(x.shape[1])):
@@ -171,8 +173,7 @@ class Network(nn.Module):
                 dtype of the weights; H and W are multiples of the stride.
 
         Returns:
-            [B, 4 * channels, H / 2, W / 2] of what is added to the Input and, with a clean plate, how far it is to be
-            seen.
+            [B, 4 * channels, H / 2, W / 2]: what is added to the Input and, with a clean plate, its opacity.
         """
         y = self.head(cells)
         skips = []
@@ -188,27 +189,27 @@ class Network(nn.Module):
 
 
 def changed(base: Tensor, y: Tensor, plate: Tensor) -> Tensor:
-    """What a network that is told a clean plate makes of what it starts from.
+    """Adds the body's result to the Input and blends in the clean plate.
 
     Args:
         base: [B, C, H, W] the Input, or 0.
-        y: [B, C + 1, H, W] what is added, and how far the clean plate is to be seen: about 0 for not, 1 for alone.
+        y: [B, C + 1, H, W] what is added, and the clean plate's opacity before its sigmoid: 0 is transparent, 1 opaque.
         plate: [1 or B, C + 1, H, W].
 
     Returns:
-        [B, C, H, W]. The clean plate comes through untouched by the network's own precision.
+        [B, C, H, W]. The network's own precision does not affect the clean plate.
     """
     count = base.size(1)
-    seen = torch.sigmoid(8 * y[:, count:] - 4)
-    return base + y[:, :count] + seen * (plate[:, :count].float() - base)
+    opacity = torch.sigmoid(8 * y[:, count:] - 4)
+    return base + y[:, :count] + opacity * (plate[:, :count].float() - base)
 
 
 def _blocks(channels: int, count: int) -> GatedBlocks:
     return GatedBlocks(*(GatedBlock(channels) for _ in range(count)))
 
 
-# torch's own shuffles keep channels-last memory on the CPU alone; elsewhere a convolution after them would work with
-# copies. The same order of channels is written out here, one copy in each direction.
+# torch's own shuffles keep channels-last memory on the CPU only; elsewhere the next convolution would copy. These have
+# the same order of channels, with one copy in each direction.
 
 
 def _cells(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -235,12 +236,12 @@ def _by_torch(x: Tensor) -> bool:
 
 
 def for_channels(weights: Mapping[str, Tensor], inputs: Sequence[int], outputs: Sequence[int]) -> dict[str, Tensor]:
-    """The weights of a network with other channels; what is taken over computes as before.
+    """The weights for a network with other channels; channels that are kept compute as before.
 
     Args:
         weights: a state dict of :class:`Network`.
-        inputs: for each input channel of the other network, the one of this that it takes the place of, or -1.
-        outputs: the same of its output channels; those with -1 start at zero, as in an untrained network.
+        inputs: for each input channel of the new network, the input channel of this one that it replaces, or -1.
+        outputs: the same for its output channels; those with -1 start at zero, as in an untrained network.
     """
 
     def picked(tensor: Tensor, channels: Sequence[int], dim: int) -> Tensor:

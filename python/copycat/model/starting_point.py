@@ -25,9 +25,9 @@ class StartingPoint:
     """A model to start from.
 
     Attributes:
-        name: what to call it in a sentence.
+        name: its name in sentences.
         header, weights: as read from its file.
-        shipped: whether the package ships it: then it has no shot of its own, and the data set chooses the encodings.
+        shipped: whether the package ships it; the data set then chooses the encodings.
     """
 
     name: str
@@ -37,12 +37,12 @@ class StartingPoint:
 
     @property
     def encodings(self) -> tuple[ops.Encoding, ops.Encoding] | None:
-        """Input and target encoding that the weights need, None where any will do."""
+        """Input and target encoding that the weights need; None if any will do."""
         return None if self.shipped else (self.header.input_encoding, self.header.target_encoding)
 
     @property
     def residual(self) -> tuple[int, ...] | None:
-        """For each output channel the input channel it starts from, None where the data set says it."""
+        """For each output channel the input channel it starts from; None if the data set decides."""
         return None if self.shipped else self.header.residual
 
     def weights_for(
@@ -50,25 +50,25 @@ class StartingPoint:
     ) -> Mapping[str, Tensor]:
         """The weights for a data set with these channels.
 
-        Those that the package ships are features of pictures in general: channels whose names they do not know start
-        as in an untrained network. So does a clean plate that they do not know; that of another shot is left out.
+        Shipped weights are features of pictures in general: channels with other names, and a clean plate that the
+        weights lack, start as in an untrained network. The clean plate of another shot is left out.
 
         Raises:
             SettingsError: a checkpoint has other channels, or shipped weights know none of the Input's.
         """
-        own, starts = self.header, _places(channels_out, channels_in)
+        own, starts = self.header, _indices(channels_out, channels_in)
         if (len(own.channels_in), len(own.channels_out)) == (len(channels_in), len(channels_out)) and (
             not self.shipped or own.residual == starts
         ):
             return self._with(plate_size, range(len(channels_in)), range(len(channels_out)))
-        inputs, outputs = _places(channels_in, own.channels_in), _places(channels_out, own.channels_out)
+        inputs, outputs = _indices(channels_in, own.channels_in), _indices(channels_out, own.channels_out)
         if not self.shipped or max(inputs) < 0:
             raise SettingsError(
                 f"{self.name} map {_arrow(own.channels_in, own.channels_out)}, "
                 f"the data set {_arrow(channels_in, channels_out)}"
             )
-        # What is added to the Input is no start for what is not, and the other way round.
-        alike = ((own.residual[place] >= 0) == (start >= 0) for place, start in zip(outputs, starts, strict=True))
+        # An output that is added to the Input is no start for one that is not, and vice versa.
+        alike = ((own.residual[output] >= 0) == (start >= 0) for output, start in zip(outputs, starts, strict=True))
         return self._with(plate_size, inputs, [p if same else -1 for p, same in zip(outputs, alike, strict=True)])
 
     def _with(
@@ -77,18 +77,18 @@ class StartingPoint:
         own, count = self.header, len(self.header.channels_out)
         weights = {name: tensor for name, tensor in self.weights.items() if name != "clean_plate"}
         if plate_size:
-            # The clean plate lies behind the input channels, how far it is seen behind the output channels.
-            places = [*outputs, count] if own.plate_size else [-1] * (len(outputs) + 1)
-            inputs = [*inputs, *(len(own.channels_in) + i if i >= 0 else -1 for i in places)]
-            outputs = [*outputs, places[-1]]
+            # The clean plate follows the input channels, its opacity the output channels.
+            plate_indices = [*outputs, count] if own.plate_size else [-1] * (len(outputs) + 1)
+            inputs = [*inputs, *(len(own.channels_in) + i if i >= 0 else -1 for i in plate_indices)]
+            outputs = [*outputs, plate_indices[-1]]
         return for_channels(weights, inputs, outputs)
 
 
 def starting_point(settings: Settings) -> StartingPoint | None:
-    """The model to start from as Initial Weights says, or None.
+    """The model that Initial Weights names, or None.
 
     Raises:
-        SettingsError: the weights that were asked for do not exist, or are those of another Model Size.
+        SettingsError: the weights do not exist, or are of another Model Size.
         cat.ModelFileError: their file cannot be read.
     """
     work, size = settings.initial_weights, settings.model_size
@@ -113,7 +113,7 @@ def starting_point(settings: Settings) -> StartingPoint | None:
     return StartingPoint(f"Initial Weights {work}", *cat.load(files[size]), shipped=True)
 
 
-def _places(names: tuple[str, ...], among: tuple[str, ...]) -> tuple[int, ...]:
+def _indices(names: tuple[str, ...], among: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(among.index(name) if name in among else -1 for name in names)
 
 

@@ -1,4 +1,4 @@
-"""How the values of a channel become what the network sees: plain numbers that a model's file carries."""
+"""Value encoding and normalisation of channels: plain numbers, stored in the .cat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the values of each channel become what the network sees, ``y = (e(x) - mean) / std``.
+    """Maps file values to network values, per channel: ``y = (e(x) - mean) / std``.
 
     ``e`` is the identity where ``log_scale`` is 0, else the signed logarithm ``sign(x) * log1p(log_scale * |x|)``,
     which keeps negatives and tames scene-linear highlights.
@@ -18,7 +18,7 @@ class Encoding:
         log_scale: per channel, 0 or more.
         mean: per channel, of e(x).
         std: per channel, of e(x), above 0.
-        matte: per channel, whether values lie within 0 and 1, where the inverse keeps them; empty for none.
+        matte: per channel, whether the inverse clamps values to 0..1; empty for none.
     """
 
     log_scale: tuple[float, ...]
@@ -47,5 +47,5 @@ class Encoding:
         return Encoding(log_scale, mean, std, tuple(self.matte[i] for i in indices) if self.matte else ())
 
     def numbers(self) -> list[float]:
-        """All in one list, as operators take them: log_scale, mean, std."""
+        """One list for the operators: log_scale, mean, std."""
         return [*self.log_scale, *self.mean, *self.std]

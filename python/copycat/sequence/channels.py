@@ -39,8 +39,8 @@ def resolve_channels(spec: str, available: FrameInfo | Sequence[str]) -> tuple[s
     for name in names:
         channels = _resolve_one(name, there)
         if not channels:
-            place = f"{available.path} has" if isinstance(available, FrameInfo) else "there is"
-            raise SequenceError(f"{place} no channel or layer {name!r}, only {', '.join(there) or 'none at all'}")
+            where = f"{available.path} has" if isinstance(available, FrameInfo) else "there is"
+            raise SequenceError(f"{where} no channel or layer {name!r}, only {', '.join(there) or 'none at all'}")
         found += channels
     twice = sorted({channel for channel in found if found.count(channel) > 1})
     if twice:
@@ -53,10 +53,10 @@ def colour_layers(channels: Sequence[str]) -> tuple[tuple[int, int, int], ...]:
 
     A layer that lacks one of them is left out: a lone red channel is as often a matte as it is light.
     """
-    places: dict[str, dict[str, int]] = {}
+    indices: dict[str, dict[str, int]] = {}
     for index, channel in enumerate(channels):
-        places.setdefault(_layer(channel), {})[_leaf(channel)] = index
-    return tuple((at["r"], at["g"], at["b"]) for at in places.values() if {"r", "g", "b"} <= at.keys())
+        indices.setdefault(_layer(channel), {})[_leaf(channel)] = index
+    return tuple((at["r"], at["g"], at["b"]) for at in indices.values() if {"r", "g", "b"} <= at.keys())
 
 
 def _resolve_one(name: str, available: Sequence[str]) -> list[str]:
@@ -65,10 +65,10 @@ def _resolve_one(name: str, available: Sequence[str]) -> list[str]:
         return [channel]
     layer, _, last = name.rpartition(".")
     if last.lower() in _SHORT:
-        wanted = _SHORT[last.lower()]
+        leaves = _SHORT[last.lower()]
         inside = {_leaf(c): c for c in reversed(available) if _layer(c).lower() == layer.lower()}
-        if all(leaf in inside for leaf in wanted):
-            return [inside[leaf] for leaf in wanted]
+        if all(leaf in inside for leaf in leaves):
+            return [inside[leaf] for leaf in leaves]
     inside_layer = [c for c in available if _layer(c) == name] or [
         c for c in available if _layer(c) and _layer(c).lower() == name.lower()
     ]

@@ -1,4 +1,4 @@
-"""What an image file holds: its windows, channels, depth and metadata, read without its pixels."""
+"""Headers of image files: windows, channels, depth and metadata, read without pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from copycat.sequence.error import SequenceError
 Window = tuple[int, int, int, int]
 """A rectangle x0, y0, x1, y1 in pixels, y down; x1 and y1 are just outside of it."""
 
-# A window larger than any picture comes from a damaged header; memory is asked for by its size.
+# A window larger than any picture comes from a damaged header; its size would decide how much memory is allocated.
 _MOST_PIXELS = 1 << 30
 
 
@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class FrameInfo:
-    """What a file holds.
+    """The header of a file.
 
     Attributes:
         path: the file.
@@ -124,7 +124,7 @@ def library_name(path: str | Path, descriptor: int) -> str:
 
 
 def reason(message: str) -> str:
-    """The first line of a library's error message, or that it gave none."""
+    """The first line of a library's error message, or a note that there is none."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return lines[0] if lines else "the file is damaged or of an unknown format"
 
@@ -136,7 +136,7 @@ def describe(source: Any, path: Path) -> FrameInfo:
     while format_name == "openexr" and source.seek_subimage(len(specs), 0):
         specs.append(source.spec())
     if format_name != "openexr":
-        # What other formats call an offset (PNG, TIFF) places the picture on a page; it does not crop it.
+        # The offset of other formats (PNG, TIFF) positions the picture on a page; it does not crop it.
         page = specs[0]
         page.full_x, page.full_y, page.full_width, page.full_height = page.x, page.y, page.width, page.height
     if any(spec.deep for spec in specs):
@@ -173,7 +173,7 @@ def describe(source: Any, path: Path) -> FrameInfo:
 
 
 def intersect(a: Window, b: Window) -> Window:
-    """What two windows have in common; 0, 0, 0, 0 when that is nothing."""
+    """The intersection of two windows; 0, 0, 0, 0 if it is empty."""
     x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else (0, 0, 0, 0)
 

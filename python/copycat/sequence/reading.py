@@ -128,9 +128,9 @@ def _read_part(source: Any, path: Path, index: int, part: Part, channels: Sequen
     x0, y0, x1, y1 = intersect((0, 0, out.shape[1], out.shape[0]), part.data_window)
     if x0 == x1:
         return
-    here = [(part.channels.index(name), place) for place, name in enumerate(channels) if name in part.channels]
+    here = [(part.channels.index(name), column) for column, name in enumerate(channels) if name in part.channels]
     begin, end = min(i for i, _ in here), max(i for i, _ in here) + 1
-    pick, to = _slice([i - begin for i, _ in here]), _slice([place for _, place in here])
+    pick, to = _slice([i - begin for i, _ in here]), _slice([column for _, column in here])
     # float and 32 bit integers have values that half does not.
     clamp = out.dtype == np.float16 and part.dtype not in ("half", "uint8", "uint16", "int8", "int16")
     dtype = "uint8" if out.dtype == np.uint8 else "half" if out.dtype == np.float16 and not clamp else "float"
