@@ -22,7 +22,7 @@ from copycat.model import cat
 from copycat.model.network import ROWS
 from copycat.settings.tables import Settings
 from copycat.training import graph as captured_step
-from copycat.training import loop as training_loop
+from copycat.training import outputs
 from copycat.training.graph import WARM_UP_STEPS, CapturedStep
 from copycat.training.group import Group, Rendezvous
 from copycat.training.member import Member
@@ -103,7 +103,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tiny: None) -> Callable[..., Stand
 
     def call(failure: Exception | None = None) -> StandInCuda:
         cuda = StandInCuda(failure)
-        monkeypatch.setattr(captured_step, "on", lambda device: CapturedStep(device, cuda))
+        monkeypatch.setattr(captured_step, "recorder_for", lambda device: CapturedStep(device, cuda))
         return cuda
 
     return call
@@ -275,7 +275,7 @@ def test_a_picture_for_which_a_recording_left_no_memory_is_made_without_it(
     recorded: Callable[..., StandInCuda], train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuda, asked = recorded(), []
-    real = training_loop.contact_sheet
+    real = outputs.contact_sheet
 
     def short_of_memory(network: Any, data: Dataset, crop: int, step: int, *rest: Any) -> Any:
         asked.append(step)
@@ -283,7 +283,7 @@ def test_a_picture_for_which_a_recording_left_no_memory_is_made_without_it(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(network, data, crop, step, *rest)
 
-    monkeypatch.setattr(training_loop, "contact_sheet", short_of_memory)
+    monkeypatch.setattr(outputs, "contact_sheet", short_of_memory)
     run = train(epochs=20, use_multi_resolution_training=False, image_interval=5).run
     assert asked == [5, 10, 10, 15, 20]
     assert (cuda.recordings, cuda.replays) == (2, 20 - 2 * WARM_UP_STEPS)
@@ -295,7 +295,7 @@ def test_what_a_level_took_is_free_before_the_next_is_placed(
 ) -> None:
     recorded()
     alive: list[weakref.ref[Dataset]] = []
-    real = Member._placed
+    real = Member._on_device
 
     def placed(self: Member, data: Dataset) -> Dataset:
         assert not any(level() for level in alive), "the last level is still there"
@@ -304,7 +304,7 @@ def test_what_a_level_took_is_free_before_the_next_is_placed(
         alive.append(weakref.ref(made))
         return made
 
-    monkeypatch.setattr(Member, "_placed", placed)
+    monkeypatch.setattr(Member, "_on_device", placed)
     train(epochs=24)
     assert len(alive) == 3
 

@@ -232,20 +232,23 @@ SAVES_WEIGHTS = """
 import sys
 import torch
 import tiny_copycat
-from copycat.cli import main
+from copycat.cli.app import main
 from copycat.training.member import Member
 
-follow = Member.follow
+made = []
+new = Member.__init__
 
-def saving(self, received):
-    try:
-        return follow(self, received)
-    finally:
-        torch.save(self.learner.parameters.weights, sys.argv.pop())
+def noted(self, *arguments):
+    new(self, *arguments)
+    made.append(self)
 
-Member.follow = saving
+Member.__init__ = noted
 tiny_copycat.shrink()
-main(sys.argv[1:-1])
+path = sys.argv.pop()
+try:
+    main(sys.argv[1:])
+finally:
+    torch.save(made[0].learner.parameters.weights, path)
 """
 
 
@@ -314,8 +317,8 @@ def test_torchrun_starts_them_too(shot: Shot, tmp_path: Path) -> None:
 SIGNALS_ITSELF = """
 import os, signal, sys
 import tiny_copycat
-from copycat import member
-from copycat.cli import main
+from copycat.training import member
+from copycat.cli.app import main
 
 load_dataset = member.load_dataset
 
@@ -348,7 +351,7 @@ def test_one_command_starts_the_others(alone: Callable[..., Path], shot: Shot, t
 FAILS_IN_RANK_1 = """
 import os, sys
 import tiny_copycat
-from copycat.cli import main
+from copycat.cli.app import main
 from copycat.training.step import TrainingError
 from copycat.training.member import Member
 

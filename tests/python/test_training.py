@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,24 @@ def test_a_validation_pair_without_the_channels(train: Train, tmp_path: Path, sh
         train(validation_input=str(tmp_path / "v.1.exr"), validation_ground_truth=str(tmp_path / "w.1.exr"))
 
 
+def test_few_names_lead_from_train_to_the_crop_kernel(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads on from ``copycat.train`` passes ten names of the package at most."""
+    ways: list[list[str]] = []
+    real = ops.sample_crops
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        frames = traceback.extract_stack()
+        names = [f.name for f in frames if "/copycat/training/" in f.filename]
+        ways.append(names[names.index("train") :])
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(ops, "sample_crops", noted)
+    train(epochs=1)
+    # From sample_crops it is torch's dispatcher and the operator's kernel.
+    assert ways[0][0] == "train"
+    assert len([*ways[0], "sample_crops", "_sample_crops"]) <= 10, ways[0]
+
+
 # -- batches ------------------------------------------------------------------------------------------------------
 
 
@@ -170,7 +189,7 @@ def test_a_batch_in_parts_is_the_same_batch(train: Train, monkeypatch: pytest.Mo
         return real(*banks, batch=batch, **more)
 
     monkeypatch.setattr(ops, "sample_crops", short_of_memory)
-    monkeypatch.setattr("copycat.training.loop.contact_sheet", lambda *_: np.zeros((96, 96, 3), np.float32))
+    monkeypatch.setattr("copycat.training.outputs.contact_sheet", lambda *_: np.zeros((96, 96, 3), np.float32))
     told: list[str] = []
     parts = train(
         epochs=4, use_multi_resolution_training=False, progress=lambda report: told.append(report.message)

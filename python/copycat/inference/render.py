@@ -24,7 +24,7 @@ from copycat.sequence import (
     read_info,
     resolve_channels,
 )
-from copycat.settings.callbacks import CALLBACK_NAMES, Callback, Callbacks
+from copycat.settings.callbacks import Callbacks, with_callbacks
 from copycat.settings.tables import InferenceSettings
 
 _LOOK_AHEAD = 2
@@ -132,14 +132,8 @@ def infer(
         RenderError: some frames could not be rendered; all others are written.
         CopycatError: nothing can be rendered, or a file cannot be written; files already written stay.
     """
-    functions = {name: knobs.pop(name) for name in CALLBACK_NAMES if callable(knobs.get(name))}
-    settings = (settings or InferenceSettings()).replace(**knobs)
+    settings, calls = with_callbacks(settings or InferenceSettings(), callbacks, knobs)
     model = model or settings.model_file
-    given = callbacks or Callbacks()
-    named: dict[str, Callback | str] = {
-        name: functions.get(name) or getattr(given, name) or getattr(settings, name) for name in CALLBACK_NAMES
-    }
-    calls = Callbacks.resolve(**named)
     model = model_for(model, settings, warn)
     source, target = ImageSequence.parse(str(plate)), ImageSequence.parse(str(output))
     there = source.frames()

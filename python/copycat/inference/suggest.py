@@ -22,7 +22,7 @@ from torch.nn import functional
 from copycat.errors import CopycatError
 from copycat.inference.model import Model, model_for
 from copycat.inference.render import FrameReport, frame_numbers
-from copycat.runs import Run, RunError, read_json
+from copycat.runs import Run, RunError, read_provenance
 from copycat.sequence import ImageSequence, read_frames_parallel, read_info, resolve_channels
 from copycat.settings.tables import InferenceSettings
 
@@ -188,7 +188,7 @@ def trained_frames(model: Model, plate: ImageSequence) -> tuple[set[int], list[P
     painted, paths = set(), []
     try:
         run = Run(model.path.parent, match["run"] if match else model.header.run)
-        for entry in read_json(run.provenance)["frames"]:
+        for entry in read_provenance(run)["frames"]:
             number, path = int(entry["frame"]), Path(entry["input"])
             handed_over = path.name.startswith(f"{run.name}_input.")
             if number in there and (handed_over or not path.exists() or path == plate.path(number).absolute()):

@@ -9,7 +9,7 @@ name followed by exactly one of these:
 ``_<step>_preview.png``               preview
 ``.summary``                          JSON lines, appended to during training (below)
 ``.ost``                              resume state (format: :mod:`copycat.training.checkpoint`)
-``.json``                             settings and provenance, written once at the start
+``.json``                             settings and provenance (:mod:`copycat.runs.provenance`)
 ``.lock``                             held by the living trainer: host, pid, heartbeat
 ``.request``, ``.answer``             JSON lines: requests to the living trainer, and its answers
 ``.renaming``                         the new name, while the files of the run are renamed
@@ -29,6 +29,7 @@ Lines of a ``.summary``, each a JSON object:
 * a step ``{"step": 12, "loss": 0.031, "parts": {"l1": .., "l2": ..}, "level": 4, "lr": 1e-3, "time": 3.2}``, time in
   seconds of training so far; ``"rate"`` (steps per second) and ``"memory"`` (peak bytes on the GPU) now and then.
 * a validation ``{"step": 1000, "psnr": 38.2}``.
+* a warning ``{"step": 1000, "warning": "..."}``; those before the first step are in the header's ``warnings``.
 * the end ``{"end": "finished" | "stopped" | "interrupted" | "terminated" | "failed", "reason": "...", "step": n}``.
 
 Readers ignore a torn last line. A resume first drops the lines past the step it resumes from.
@@ -44,6 +45,7 @@ from copycat.runs.display import PALETTE, Display
 from copycat.runs.files import DISPLAY_FILE, Run, check_name, new_run
 from copycat.runs.finding import find_run, find_runs, model_file
 from copycat.runs.history import COLUMNS, RunHistory, RunInfo, StepColumns, glance, read_info
+from copycat.runs.provenance import read_provenance, remapped, write_provenance
 from copycat.runs.renaming import delete, move_files, rename
 from copycat.runs.requests import Request, answer_request, finish, send_request, stop, take_request
 from copycat.runs.summary import SummaryReader, SummaryWriter
@@ -78,12 +80,15 @@ __all__ = [
     "open_regular",
     "read_info",
     "read_json",
+    "read_provenance",
     "read_regular",
+    "remapped",
     "rename",
     "send_request",
     "stop",
     "take_request",
     "trainer_lives",
     "write_json",
+    "write_provenance",
     "write_whole",
 ]

@@ -1,8 +1,8 @@
-"""Functions of the user's that are called while training or rendering.
+"""The user's functions that are called while training or rendering.
 
-For a training the whole run is the render and a step is a frame; for Inference a frame is a frame. On the command line
-and in Python a callback is a callable or ``module:function``, looked up as Python does. Hosts resolve names themselves,
-only in folders that the user listed, so that opening someone's project never runs code.
+In a training the whole run is the render and a step is a frame. On the command line and in Python a callback is a
+callable or ``module:function``, which Python imports. Hosts look names up in folders that the user listed and nowhere
+else, and a resume ignores the names that a stored run holds: opening someone's project or run never runs code.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from copycat.errors import CopycatError
+from copycat.settings.knob import SettingsError, Table
 
 Callback = Callable[[Mapping[str, Any]], object]
+_Settings = TypeVar("_Settings", bound=Table)
 
 
 class CallbackError(CopycatError):
@@ -23,10 +25,10 @@ class CallbackError(CopycatError):
 
 @dataclass(frozen=True)
 class Callbacks:
-    """The five callbacks; each is called with one mapping of what is known at that time.
+    """The five callbacks; each is called with one mapping of facts, in the thread that trains or renders.
 
     Keys: ``run`` or ``model``, ``frame`` (the step or frame), ``first``, ``last``, ``loss`` (as last read back),
-    ``progress`` (0 to 1), and for ``render_progress`` and ``after_render`` also ``error`` (None, or what went wrong).
+    ``progress`` (0 to 1); ``render_progress`` and ``after_render`` also have ``error`` (None, or a sentence).
     """
 
     before_render: Callback | None = None
@@ -37,14 +39,14 @@ class Callbacks:
 
     @classmethod
     def resolve(cls, **named: Callback | str | None) -> Callbacks:
-        """Turns ``module:function`` names into callables; empty names are none.
+        """Imports ``module:function`` names; an empty name stands for no callback.
 
         Raises:
             CallbackError: a module or function cannot be found.
         """
         return cls(**{name: _find(name, value) for name, value in named.items()})
 
-    def call(self, name: str, **known: Any) -> None:
+    def call(self, name: str, **facts: Any) -> None:
         """Calls one callback if it is set.
 
         Raises:
@@ -54,13 +56,44 @@ class Callbacks:
         if callback is None:
             return
         try:
-            callback(known)
+            callback(facts)
         except Exception as error:
             who = getattr(callback, "__qualname__", repr(callback))
             raise CallbackError(f"{name} callback {who}: {type(error).__name__}: {error}") from error
 
 
 CALLBACK_NAMES = tuple(field.name for field in fields(Callbacks))
+
+
+def with_callbacks(
+    settings: _Settings, callbacks: Callbacks | None, knobs: Mapping[str, Any]
+) -> tuple[_Settings, Callbacks]:
+    """Applies keyword arguments to settings, and resolves the five callbacks.
+
+    Args:
+        settings: knobs, among them names of callbacks.
+        callbacks: callables that take precedence over the names in ``settings``.
+        knobs: fields to change; a callback is a name or a callable here, and a callable takes precedence over all.
+
+    Returns:
+        The changed settings and the callbacks.
+
+    Raises:
+        SettingsError: a field is unknown, or a value does not fit.
+        CallbackError: a callback cannot be found.
+    """
+    functions = {name: knobs[name] for name in CALLBACK_NAMES if callable(knobs.get(name))}
+    plain = {name: value for name, value in knobs.items() if name not in functions}
+    names = sorted(knob.field for knob in settings.knobs() if knob.field)
+    for name in plain:
+        if name not in names:
+            raise SettingsError(f"unknown knob {name!r}; the knobs are {', '.join(names)}")
+    settings = settings.replace(**plain)
+    named = {
+        name: functions.get(name) or getattr(callbacks, name, None) or getattr(settings, name)
+        for name in CALLBACK_NAMES
+    }
+    return settings, Callbacks.resolve(**named)
 
 
 def _find(name: str, value: Callback | str | None) -> Callback | None:

@@ -1,10 +1,10 @@
-"""The .ost file: everything a resume needs, and nothing else.
+"""The .ost file, a run's resume state: all that a resume needs.
 
 A safetensors file with the vectors ``weights``, ``average``, ``exp_avg`` and ``exp_avg_sq`` (each [n] float32, laid out
 as in :class:`copycat.training.weights.FlatParameters`) and one metadata entry ``copycat``, a JSON object: format, step,
 optimiser step, elapsed seconds, last loss, best validation PSNR, and the model header
-(:class:`copycat.model.cat.ModelHeader`). Random numbers are a function of the seed and the step, so no generator's
-state is kept.
+(:class:`copycat.model.cat.ModelHeader`). Random numbers are a function of the seed and the step, so there is no
+generator state.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -33,14 +33,16 @@ class ResumeStateError(CopycatError):
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands.
+    """Where a training stood when its state was saved.
 
     Attributes:
-        step: steps done; updates: those of them that changed the weights (a step with a non-finite loss does not).
-        elapsed: seconds of training so far.
-        loss: last finite loss; best_psnr: best validation PSNR in dB.
+        step: steps done.
+        updates: steps that changed the weights; one with a non-finite loss does not.
+        elapsed: seconds of training.
+        loss: last finite loss.
+        best_psnr: best validation PSNR in dB.
         micro_batch: crops that go through the network at a time.
-        schedule: fields of the :class:`copycat.training.schedule.Schedule` that is followed.
+        schedule: fields of the :class:`copycat.training.schedule.Schedule`.
     """
 
     step: int = 0
@@ -52,12 +54,20 @@ class Position:
     schedule: dict[str, Any] | None = None
 
 
+class ResumeState(NamedTuple):
+    """What a .ost holds: where the training stood, its model, and VECTORS."""
+
+    position: Position
+    header: ModelHeader
+    vectors: dict[str, Tensor]
+
+
 def save(path: Path, position: Position, header: ModelHeader, vectors: Mapping[str, Tensor]) -> None:
     """Writes a resume state, whole or not at all.
 
     Args:
         path: the ``<run>.ost``.
-        position: where the training stands.
+        position: where the training stands now.
         header: the model that is being trained.
         vectors: VECTORS, each [n] float32 on any device.
     """
@@ -66,7 +76,7 @@ def save(path: Path, position: Position, header: ModelHeader, vectors: Mapping[s
     write_whole(path, safetensors.torch.save(tensors, {"copycat": metadata}))
 
 
-def load(path: Path) -> tuple[Position, ModelHeader, dict[str, Tensor]]:
+def load(path: Path) -> ResumeState:
     """Reads a resume state.
 
     Raises:
@@ -85,7 +95,7 @@ def load(path: Path) -> tuple[Position, ModelHeader, dict[str, Tensor]]:
                     f"{path}: was written by an older copycat (format {value['format']}), whose trainings this one "
                     "cannot go on with; give the run's .cat as Initial Weights instead"
                 )
-        return Position(**value["position"]), ModelHeader.from_json(value["model"]), vectors
+        return ResumeState(Position(**value["position"]), ModelHeader.from_json(value["model"]), vectors)
     except ResumeStateError:
         raise
     except Exception as error:  # safetensors raises an undocumented class of its own

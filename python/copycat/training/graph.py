@@ -1,4 +1,4 @@
-"""A training step as one CUDA graph: a few steps as they come, a recording, and from then on its replay."""
+"""A training step as one CUDA graph: a few ordinary steps, a recording, then replays."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Steps before the recording: libraries load their kernels, choose algorithms and take their workspace.
+# Ordinary steps before the recording, in which libraries load kernels, choose algorithms and allocate workspaces.
 WARM_UP_STEPS = 3
-# The host never gets further ahead of the device, so that what it says of time is true, and a stop comes soon.
+# The host runs at most this many steps ahead of the device, so that its clock is true and a stop comes soon.
 _IN_FLIGHT = 16
 
 
-def on(device: torch.device) -> CapturedStep | None:
-    """What makes the steps on a device; None where nothing can be recorded."""
+def recorder_for(device: torch.device) -> CapturedStep | None:
+    """Records the steps on a GPU; None on a CPU, where there is nothing to record."""
     return CapturedStep(device) if device.type == "cuda" else None
 
 
 def end_allocation(device: torch.device, pool: tuple[int, int]) -> None:
-    """Tells torch's allocator that a recording into a pool of memory is over whose end has failed.
+    """Ends a failed recording's allocation into its memory pool, which torch leaves open.
 
-    torch does not, and the allocator then fails when it is to give memory back: in the next recording, or when memory
-    is short. It refuses, and nothing is to be done, where the end has not failed.
+    Else the allocator fails when it frees memory: in the next recording, or when memory is short. Where the allocation
+    has ended already, it refuses and nothing happens.
     """
-    with contextlib.suppress(AttributeError, RuntimeError):  # before torch 2.8 the function had another name
+    with contextlib.suppress(AttributeError, RuntimeError):  # the function had another name before torch 2.8
         torch._C._cuda_endAllocateToPool(device.index or 0, pool)
         torch._C._cuda_releasePool(device.index or 0, pool)
 
 
 class CapturedStep:
-    """Makes steps on a GPU, from the fourth on by replaying a recording of one.
+    """Makes steps on a GPU, from the fourth on by replaying a recorded CUDA graph. For the training's thread alone.
 
-    The recording holds addresses and plain numbers as they were when it was made. What changes from step to step must
-    therefore lie in tensors that stay where they are, and what else a step depends on asks for `begin`. Every step
-    counts: those before the recording are ordinary ones, and recording itself computes nothing.
+    A graph holds addresses and plain numbers as they were when it was recorded. So what changes from step to step lies
+    in tensors that stay where they are, and any other change needs `begin`. Every step counts: those before the
+    recording are ordinary ones, and recording computes nothing.
 
     Attributes:
-        gave_up: whether a recording failed; all steps after it are made without one.
+        gave_up: whether a recording failed; all later steps are made without one.
     """
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
-        """``cuda`` is torch's module, or what stands for it in a test."""
+        """``cuda`` is torch's module, or a test's stand-in for it."""
         self.gave_up = False
         self._device = device
         self._cuda = cuda
@@ -57,11 +57,11 @@ class CapturedStep:
 
     @property
     def recorded(self) -> bool:
-        """Whether there is a recording, which holds memory."""
+        """Whether there is a graph, which holds memory."""
         return self._graph is not None
 
     def begin(self, work: Callable[[], Tensor]) -> None:
-        """From now on ``work`` is what a step does; forgets the recording of what it was before.
+        """Makes ``work`` the step from now on, and frees the graph of the previous one.
 
         ``work`` returns a tensor, waits for nothing on the device, and leaves nothing half done on the host when it
         raises.
@@ -70,9 +70,9 @@ class CapturedStep:
         self._work = work
 
     def forget(self) -> None:
-        """Frees the memory of the recording and of what a step was made of; the next step needs a `begin`."""
+        """Frees the graph and the step's work; the next step needs a `begin`."""
         while self._ends:
-            self._ends.popleft().synchronize()  # no replay is under way any more
+            self._ends.popleft().synchronize()  # no replay may be running
         self._warm = 0
         self._work = self._graph = self._output = None
 
@@ -80,10 +80,10 @@ class CapturedStep:
         """Makes a step.
 
         Args:
-            warn: told in one sentence when recording fails.
+            warn: called with a sentence when recording fails.
 
         Returns:
-            What ``work`` returned, in memory of its own.
+            What ``work`` returned, copied.
         """
         assert self._work is not None
         with self._cuda.device(self._device):
@@ -103,7 +103,7 @@ class CapturedStep:
         return result
 
     def _beside(self, work: Callable[[], Tensor]) -> Tensor:
-        """Makes a step on the stream of the recording, between what is before and after it on the current one."""
+        """Makes a step on the recording's stream, in order with the current stream's work before and after it."""
         current = self._cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with self._cuda.stream(self._stream):
@@ -115,11 +115,13 @@ class CapturedStep:
         current = self._cuda.current_stream(self._device)
         graph, pool = self._cuda.CUDAGraph(), self._cuda.graph_pool_handle()
         try:
-            # What other threads of the process do on a GPU meanwhile is no concern of the recording.
+            # thread_local: other threads of the process may use the GPU during the recording.
             with self._cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
                 output = work()
         except RuntimeError as error:
-            self._cuda.set_stream(current)  # torch leaves its own current when not even the recording's end succeeds
+            self._cuda.set_stream(
+                current
+            )  # torch leaves its own stream current when the recording cannot even be ended
             end_allocation(self._device, pool)
             self.gave_up = True
             reason = str(error).partition("\n")[0] or type(error).__name__

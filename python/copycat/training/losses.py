@@ -1,4 +1,4 @@
-"""What the network is trained to make small."""
+"""The loss of a training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from copycat.training.perceptual import Perceptual
 
-# Below this squared error (30 dB) a crop counts by its error and no longer by the logarithm: else the grain and coding
-# noise of the crops that need no change would outweigh a repair that is yet to be learned.
+# Below this squared error (30 dB) a crop counts by its error and not by the logarithm: else the grain and coding noise
+# of crops that need no change would outweigh a repair that is not learned yet.
 _FLOOR = 1e-3
 
 
@@ -20,16 +20,16 @@ class Loss:
 
     The error is a weighted sum of mean absolute error, mean squared error and, with a backbone, perceptual difference.
 
-    The logarithm keeps the few crops that are far off from outweighing all others: 0.7 dB on T1 over the squared error
-    itself, and 5 dB outside of a paint-out (``docs/benchmarks.md``). The squared error finds small edits that a median
-    cannot see (a repair of 0.3 % of the area).
+    The logarithm keeps a few crops that are far off from outweighing all others (``docs/benchmarks.md``). The squared
+    error finds small edits that a median cannot see, such as a repair of 0.3 % of the area.
 
     Attributes:
-        l1_weight, l2_weight: weights of the two means.
-        perceptual: the perceptual difference, None to leave it out.
-        perceptual_weight: its weight.
-        matte_limits: as :func:`copycat.data.encodings.matte_limits` returns them, on the device. An output beyond a
-            matte's 0 or 1 is no error where the target is 0 or 1: it is rendered as such.
+        l1_weight: weight of the mean absolute error.
+        l2_weight: weight of the mean squared error.
+        perceptual: the perceptual difference; None without one.
+        perceptual_weight: weight of the perceptual difference.
+        matte_limits: from :func:`copycat.data.encodings.matte_limits`, on the device. Where a matte's target is 0 or 1,
+            an output beyond it is no error, as it renders as 0 or 1.
     """
 
     l1_weight: float
@@ -43,11 +43,11 @@ class Loss:
 
         Args:
             output, target: [B, C, H, W] float32, normalised.
-            scale: [1, C, 1, 1], turns normalised differences into display-like units.
+            scale: [1, C, 1, 1], converts normalised differences to display-like units.
             mask: [B, 1, H, W] weights, or None.
 
         Returns:
-            What is differentiated (scalar), and what is shown: ``[error, mean absolute, mean squared]``, detached.
+            The objective to differentiate (scalar), and ``[error, mean absolute, mean squared]`` to show, detached.
         """
         error = (output - target) * scale
         if self.matte_limits is not None:

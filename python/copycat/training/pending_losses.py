@@ -1,4 +1,4 @@
-"""Losses that are still on the device: nobody waits for them until the summary's lines are wanted."""
+"""Losses that are still on the device, until they are read back for the ``.summary``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class PendingLosses:
-    """Losses of the last steps; truthy when there are any.
+    """Losses of the steps since the last read-back; truthy when there are any.
 
     Attributes:
-        skipped: how many steps in a row, up to the last one taken, had no finite loss and so changed no weight.
+        skipped: the length of the last run of steps without a finite loss, which changed no weight.
     """
 
     def __init__(self) -> None:
@@ -25,12 +25,12 @@ class PendingLosses:
         return bool(self._rows)
 
     def add(self, step: int, level: int, rate: float, elapsed: float, losses: Tensor) -> None:
-        """Keeps ``[loss, l1, l2]`` of a step, with its level, learning rate and seconds of training."""
+        """Adds a step: ``losses`` is ``[loss, l1, l2]`` on the device, ``elapsed`` seconds of training."""
         self._rows.append((step, level, rate, elapsed))
         self._losses.append(losses)
 
     def take(self) -> list[dict[str, Any]]:
-        """The summary's lines, in order; waits for the device. A loss that is not finite is None."""
+        """Returns the lines for the ``.summary`` in order; waits for the device. A loss that is not finite is None."""
         values = torch.stack(self._losses).tolist() if self._losses else []
         records = []
         for (step, level, rate, elapsed), (loss, l1, l2) in zip(self._rows, values, strict=True):

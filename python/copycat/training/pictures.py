@@ -1,7 +1,7 @@
 """Contact sheets and previews: display-ready 8-bit PNGs.
 
-A contact sheet has three random crops, a row each ("crop 3" on top, "crop 1" at the bottom), by three columns:
-input, ground truth, output. It bears no text.
+A contact sheet has three rows, one for each of three random crops (the third on top), and three columns: input, ground
+truth, output. It has no text.
 """
 
 from __future__ import annotations
@@ -21,12 +21,21 @@ from copycat.runs import write_whole
 from copycat.sequence import colour, write_frame
 
 ROWS = 3
-_STREAM = 0x5EED5  # keeps the sheet's random crops apart from the training's
+_STREAM = 0x5EED5  # the sheet's crops are others than the training's
 
 
 @torch.inference_mode()
 def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed: int, view: str = "") -> np.ndarray:
-    """Makes a contact sheet, [3 h, 3 w, 3] float32 in 0..1, display-referred; ``view``: see `colour.display`."""
+    """Makes a contact sheet, [3 h, 3 w, 3] float32 in 0..1, display-referred.
+
+    Args:
+        network: computes with the weights to show.
+        dataset: at the level to show.
+        crop: side of the crops in pixels.
+        step: chooses the crops, with the seed.
+        seed: of the training.
+        view: as for `colour.display`.
+    """
     device = next(network.parameters()).device
     rule = ops.CropRule(
         crop=dataset.crop(crop),
@@ -59,13 +68,13 @@ def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed
 
 
 def displayed(values: torch.Tensor, linear: bool, channels: Sequence[str], view: str = "") -> np.ndarray:
-    """What a display shows of ``values`` [..., C, H, W]: [..., H, W, 3]; see `colour.display`."""
+    """Values [..., C, H, W] as a display shows them, [..., H, W, 3] in 0..1; see `colour.display`."""
     return colour.display(values.float().cpu().movedim(-3, -1).numpy(), linear, channels, view)
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Writes a display-ready picture [H, W, 3] in 0..1 as an 8-bit PNG, whole or not at all."""
     with tempfile.TemporaryDirectory(prefix="copycat-") as folder:
-        made = Path(folder) / "sheet.png"
-        write_frame(made, picture, ("R", "G", "B"), like=None, dtype="uint8")
-        write_whole(path, made.read_bytes())
+        temporary = Path(folder) / "picture.png"
+        write_frame(temporary, picture, ("R", "G", "B"), like=None, dtype="uint8")
+        write_whole(path, temporary.read_bytes())

@@ -1,4 +1,4 @@
-"""What a training tells: a report now and then, a result in the end."""
+"""What a training returns: reports while it goes on, a result at its end."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from copycat.runs import Run
 
 @dataclass(frozen=True)
 class Report:
-    """What a progress callback is told, at most a few times a second.
+    """What a progress function is called with, at most a few times a second.
 
     Attributes:
         run: the run's name.
-        step, total_steps: done and planned; total_steps is None under a time limit.
+        step: steps done.
+        total_steps: steps planned, None under a time limit.
         loss: of the last step that was read back.
         level: 4, 2 or 1.
-        steps_per_second: over the last second or more; seconds_left: estimated, None where unknown.
+        steps_per_second: over the last second or more.
+        seconds_left: estimated, None where unknown.
         fraction: share done, 0 to 1.
-        message: a sentence for the user, where there is one.
+        message: a sentence for the user; empty if none.
     """
 
     run: str
@@ -39,12 +41,13 @@ class Result:
     """How a training ended.
 
     Attributes:
-        run: whose files were written, by rank 0.
-        ended: ``finished``, ``stopped`` (on request), ``interrupted`` (Ctrl-C), ``terminated``; or ``idle``, where the
-            training has fewer crops in a step than processes and this one had none to make.
-        step, loss: the last.
-        checkpoint: the newest .cat.
-        rank: of this process among those that train together.
+        run: the run whose files rank 0 has written.
+        ended: ``finished``, ``stopped`` (on request), ``interrupted`` (Ctrl-C), ``terminated`` (SIGTERM); or ``idle``
+            for a process that had no crop to make, as a step has fewer crops than there are processes.
+        step: the last step.
+        loss: of the last step.
+        checkpoint: the newest .cat, None without one.
+        rank: this process's rank.
     """
 
     run: Run

@@ -1,8 +1,8 @@
-"""Which level is trained at a step, and with which learning rate.
+"""The level and the learning rate of each step.
 
-A schedule is followed either by steps (the knobs' Epochs) or by time (Time Limit): ``progress`` is the share done of
-either, 0 to 1. The rate warms up over some steps, holds, and falls linearly to zero over the last third: the rate
-limits short runs, so it is held as long as it can be.
+A schedule counts steps (from Epochs) or time (Time Limit); ``progress`` is the share done of either, 0 to 1. The rate
+warms up over some steps, holds, and falls linearly to zero over the last third: it limits short runs, so it is held as
+long as possible.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ WARM_UP_STEPS = 20
 WARM_UP_SHARE = 0.05  # a run of a few steps cannot spare twenty
 DECAY_SHARE = 1 / 3
 LEARNING_RATE = 2e-3
-# Where the levels 4 and 2 end. Equal thirds leave too little for what only full resolution shows: on a deblur they cost
-# 1.8 dB against full resolution all the way, these nothing (``docs/benchmarks.md``).
+# The progress at which levels 4 and 2 end. Equal thirds leave too little time for full resolution
+# (``docs/benchmarks.md``).
 _LEVEL_ENDS = (0.1, 0.3)
 
 
@@ -27,9 +27,9 @@ class Schedule:
     Attributes:
         total_steps: Total Steps; with a time limit, unused.
         seconds: the time limit, 0 for none.
-        multi_resolution: whether the levels 4, 2 and 1 are trained in turn.
-        decay_share: share of the whole at the end in which the rate falls to zero.
-        peak: share of the full rate at which it falls from.
+        multi_resolution: whether levels 4, 2 and 1 are trained in turn.
+        decay_share: the last share of the schedule, in which the rate falls to zero.
+        peak: the share of the full rate from which it falls.
     """
 
     total_steps: int
@@ -39,7 +39,7 @@ class Schedule:
     peak: float = 1.0
 
     def progress(self, step: int, elapsed: float) -> float:
-        """The share done when ``step`` steps are done and ``elapsed`` seconds have passed."""
+        """The share done after ``step`` steps and ``elapsed`` seconds."""
         return elapsed / self.seconds if self.seconds else step / self.total_steps
 
     def finished(self, step: int, elapsed: float) -> bool:
@@ -54,7 +54,7 @@ class Schedule:
         return 4 if progress < low else 2 if progress < middle else 1
 
     def learning_rate(self, step: int, progress: float) -> float:
-        """The rate for the step that comes after ``step`` steps."""
+        """The rate of the step that comes after ``step`` steps."""
         warm_up = min(1.0, max((step + 1) / WARM_UP_STEPS, progress / WARM_UP_SHARE))
         return LEARNING_RATE * warm_up * self._decay(progress)
 
@@ -71,16 +71,16 @@ class Schedule:
         return [(level, bounds[i] + 1, bounds[i + 1]) for i, level in enumerate(levels)]
 
     def finishing(self, step: int, elapsed: float) -> Schedule:
-        """The schedule that ends soon from here on: a short decay, from the rate as it is, at full resolution.
+        """A schedule that ends soon: a decay from the present rate, at full resolution.
 
-        It takes a quarter of the time spent so far: what is then lost to a schedule of that length from the beginning
-        is small (``docs/benchmarks.md``).
+        It takes a quarter more of the steps or the time so far, which loses little against a schedule that had that
+        length from the beginning (``docs/benchmarks.md``).
         """
         progress = self.progress(step, elapsed)
         more_steps, more_seconds = max(100, step // 4), max(10.0, elapsed / 4)
         seconds = elapsed + more_seconds if self.seconds else 0.0
         share = more_seconds / seconds if self.seconds else more_steps / (step + more_steps)
-        # A run that has ended has no rate left to fall from: it gets a little of the full one.
+        # A finished run's rate is 0: it starts again from a tenth.
         peak = self._decay(progress) if progress < 1 else self.peak / 10
         return Schedule(step + more_steps, seconds, multi_resolution=False, decay_share=share, peak=peak)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop at the end of the current step."""
+"""Turns SIGINT and SIGTERM into a stop flag."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ _MEANING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class StopSignals:
-    """Within it, SIGINT and SIGTERM set ``received``; a second SIGINT is a KeyboardInterrupt again.
+    """A context in which SIGINT and SIGTERM set ``received``; a second SIGINT raises KeyboardInterrupt.
 
-    Only the main thread can take signals; elsewhere nothing is ever received.
+    Python gives signals to the main thread alone: entered in another thread, nothing is ever received.
+
+    Attributes:
+        received: ``interrupted``, ``terminated``, or empty.
     """
 
     def __init__(self) -> None:
@@ -22,7 +25,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._take) for number in _MEANING}
+            self._before = {number: signal.signal(number, self._receive) for number in _MEANING}
         return self
 
     def __exit__(
@@ -31,7 +34,7 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == "interrupted":
             raise KeyboardInterrupt
         self.received = _MEANING[signal.Signals(number)]

@@ -1,9 +1,9 @@
-"""The two ways into a training: a new run, and a run that goes on. Settings, files and lock are put in order here."""
+"""The two ways into a training: a new run, and a run that goes on. Checks settings and files, locks the run."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -21,29 +21,32 @@ from copycat.runs import (
     TrainerLock,
     find_run,
     new_run,
-    read_json,
+    read_provenance,
+    remapped,
     trainer_lives,
-    write_json,
+    write_provenance,
 )
 from copycat.sequence.colour import check_view
 from copycat.sequence.pairs import FramePair, Pair, find_frames
-from copycat.settings.callbacks import CALLBACK_NAMES, Callback, Callbacks
+from copycat.settings.callbacks import CALLBACK_NAMES, Callbacks, with_callbacks
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import Settings
 from copycat.training import checkpoint
+from copycat.training.control import Control
 from copycat.training.group import Group, find_rendezvous
-from copycat.training.loop import Trainer
-from copycat.training.member import Member
-from copycat.training.perceptual import Backbone, load_backbone
+from copycat.training.loop import lead
+from copycat.training.member import Process, follow
+from copycat.training.perceptual import load_backbone
 from copycat.training.report import Progress, Report, Result
 from copycat.training.signals import StopSignals
 from copycat.training.step import TrainingError
+from copycat.training.task import Task
 
-__all__ = ["Progress", "Report", "Result", "Trainer", "TrainingError", "resume", "train"]
+__all__ = ["Progress", "Report", "Result", "TrainingError", "resume", "train"]
 
-# What the weights were made for; to change it is to begin anew.
+# The weights were made for these; to change one is to begin anew.
 _FIXED = ("model_size", "input_channels", "ground_truth_channels", "matte", "clean_plate")
-# What the schedule follows from; where none of it changes, a resume keeps the one that it finds in the resume state.
+# The schedule follows from these; a resume that is given none of them keeps the schedule of the resume state.
 _PLAN = ("epochs", "minutes", "use_multi_resolution_training", "batch_size_type", "batch_size")
 
 
@@ -65,13 +68,13 @@ def train(
 
     Args:
         input, ground_truth: sequences of one shot (patterns, directories or files).
-        settings: every knob; those given by keyword (``epochs=2000``) take precedence.
-        pairs: further shots, all at the same channels.
+        settings: every knob; keywords (``epochs=2000``) take precedence.
+        pairs: further shots, all with the same channels.
         mask: sequence that weights the loss of the first pair.
-        run_name: name of the run, by default after the time.
-        callbacks: functions to call, besides those that the settings name.
-        progress: told how the training goes.
-        knobs: fields of Settings; the five callbacks are also taken as callables.
+        run_name: name of the run, by default the time.
+        callbacks: callables, which take precedence over names in the settings.
+        progress: called with reports.
+        knobs: fields of Settings; the five callbacks can be callables.
 
     Returns:
         How it ended; the run's files are in the Data Directory.
@@ -79,8 +82,8 @@ def train(
     Raises:
         CopycatError: something the user can put right; nothing that was written is lost.
     """
-    functions = {name: knobs.pop(name) for name in CALLBACK_NAMES if callable(knobs.get(name))}
-    settings = _with_absolute_paths((settings or Settings()).replace(**_known(knobs)))
+    settings, functions = with_callbacks(settings or Settings(), callbacks, knobs)
+    settings = _with_absolute_paths(settings)
     first = [Pair(str(input), str(ground_truth), str(mask))] if input or ground_truth or mask else []
     shots = first + list(pairs)
     for shot in shots:
@@ -91,7 +94,6 @@ def train(
             )
     if not settings.data_directory:
         raise SettingsError("Data Directory is not set: say where checkpoints and contact sheets go")
-    resolved = _callbacks(settings, callbacks, functions)
     check_view(settings.ocio_view)
     backbone = load_backbone(settings.perceptual_backbone) if settings.perceptual_weight else None
     start = starting_point(settings)
@@ -100,22 +102,26 @@ def train(
     inspection = Inspection(shots, settings) if settings.verify_inputs else None
     if inspection:
         inspection.refuse_errors()
-    with _together(settings, frames, backbone, progress) as (group, elsewhere):
-        if elsewhere:
-            return elsewhere
-        run, lock = _claim(Path(settings.data_directory).absolute(), run_name)
-        try:
-            write_json(run.provenance, _provenance(settings, shots, frames))
-            with StopSignals() as signals, closing(SummaryWriter(run)) as summary:
-                trainer = Trainer(
-                    run, settings, frames, summary, resolved, signals, progress, backbone, inspection, group
-                )
-                try:
-                    return trainer.begin(start)
-                finally:
-                    run = trainer.run
-        finally:
-            lock.release(run)
+    task = Task(
+        settings=settings,
+        frames=frames,
+        callbacks=functions,
+        progress=progress,
+        backbone=backbone,
+        inspection=inspection,
+    )
+
+    with StopSignals() as signals, _joined(task, signals) as (group, follow_rank_0):
+        if follow_rank_0:
+            result = follow_rank_0()
+        else:
+            run, lock = _claim(Path(settings.data_directory).absolute(), run_name)
+            control = Control(run, signals)
+            with _released(lock, control):
+                write_provenance(run, _provenance(settings, shots, frames))
+                with closing(SummaryWriter(run)) as summary:
+                    result = lead(task, control, summary, group, start)
+    return result
 
 
 def resume(
@@ -123,119 +129,164 @@ def resume(
     run_name: str | None = None,
     *,
     finish: bool = False,
+    remap: tuple[str | Path, str | Path] | None = None,
     callbacks: Callbacks | None = None,
     progress: Progress | None = None,
     **knobs: Any,
 ) -> Result:
     """Continues a run, by default the newest, from its resume state; from the beginning when there is none yet.
 
+    What is changed here (knobs, ``remap``) is written to ``<run>.json``, where the next resume finds it.
+
     Args:
         data_directory: where the run's files are.
         run_name: which run.
         finish: end soon, with a short decay at full resolution, instead of following the schedule to its end.
-        callbacks, progress: as for :func:`train`.
-        knobs: settings that may change on the way (``epochs``, ``minutes``, intervals, GPU); the rest is as it was.
+        remap: the folder that the shot was moved from, and the folder that it was moved to.
+        callbacks: the only callbacks that are called, besides those among ``knobs``: names that a stored run holds are
+            not, as somebody else may have written them.
+        progress: as for :func:`train`.
+        knobs: settings that may change on the way (``epochs``, ``minutes``, intervals, GPU); all others stay. One that
+            the schedule follows from makes a new schedule, also with the value that it had.
 
     Raises:
         CopycatError: there is no such run or resume state, it is being trained, or its frames cannot be read.
     """
     run = find_run(Path(data_directory).absolute(), run_name)
-    provenance = read_json(run.provenance)
-    try:
-        frames = [
-            FramePair(Path(p["input"]), Path(p["groundTruth"]), Path(p["mask"]) if p["mask"] else None, p["frame"])
-            for p in provenance["frames"]
-        ]
-        stored = provenance["settings"]
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{run.provenance}: the run's settings are missing or damaged: no {error}") from error
-    functions = {name: knobs.pop(name) for name in CALLBACK_NAMES if callable(knobs.get(name))}
-    before = Settings.from_dict(stored)
-    settings = before.replace(**_known(knobs), data_directory=str(run.directory))
+    provenance = read_provenance(run)
+    if remap:
+        provenance = remapped(provenance, *remap)
+    frames, stored = _stored(run, provenance)
+    before = stored.replace(data_directory=str(run.directory), **dict.fromkeys(CALLBACK_NAMES, ""))
+    settings, functions = with_callbacks(before, callbacks, knobs)
+    settings = _with_absolute_paths(settings).replace(data_directory=str(run.directory))
     _check_resumable(before, settings)
-    resolved = _callbacks(settings, callbacks, functions)
+    if finish and not run.resume_state.exists():
+        raise RunError(
+            f"{run.resume_state}: run {run.name} was stopped before its first resume state, so there is nothing to "
+            "finish; resume it without --finish to train it from the beginning"
+        )
     check_view(settings.ocio_view)
     backbone = load_backbone(settings.perceptual_backbone) if settings.perceptual_weight else None
-    with _together(settings, frames, backbone, progress) as (group, elsewhere):
-        if elsewhere:
-            return elsewhere
-        lock = TrainerLock(run)
-        try:
-            # A run that was stopped before its first resume state begins anew.
-            state = checkpoint.load(run.resume_state) if run.resume_state.exists() else None
-            start = None if state else starting_point(settings)
-            replanned = any(getattr(before, name) != getattr(settings, name) for name in _PLAN)
-            with (
-                StopSignals() as signals,
-                closing(SummaryWriter(run, resume_step=state[0].step if state else 0)) as summary,
-            ):
-                trainer = Trainer(run, settings, frames, summary, resolved, signals, progress, backbone, group=group)
-                try:
-                    if state is None:
-                        return trainer.begin(start)
-                    return trainer.resume(state, replanned=replanned, finish=finish)
-                finally:
-                    run = trainer.run
-        finally:
-            lock.release(run)
+    task = Task(
+        settings=settings,
+        frames=frames,
+        callbacks=functions,
+        progress=progress,
+        backbone=backbone,
+        warnings=tuple(_callbacks_left_out(stored, functions)),
+    )
+    replanned = any(name in knobs for name in _PLAN)
+
+    with StopSignals() as signals, _joined(task, signals) as (group, follow_rank_0):
+        if follow_rank_0:
+            result = follow_rank_0()
+        else:
+            control = Control(run, signals, finish=finish)
+
+            def remember_settings() -> None:
+                write_provenance(control.run, {**provenance, "settings": settings.to_dict()})
+
+            with _released(TrainerLock(run), control):
+                # A run that was stopped before its first resume state begins anew.
+                state = checkpoint.load(run.resume_state) if run.resume_state.exists() else None
+                origin = state or starting_point(settings)
+                with closing(SummaryWriter(run, resume_step=state.position.step if state else 0)) as summary:
+                    result = lead(
+                        task,
+                        control,
+                        summary,
+                        group,
+                        origin,
+                        replanned=replanned,
+                        when_prepared=remember_settings,
+                    )
+    return result
+
+
+def _stored(run: Run, provenance: Mapping[str, Any]) -> tuple[tuple[FramePair, ...], Settings]:
+    """Frames and settings of a stored run.
+
+    Raises:
+        RunError: they are missing or damaged.
+        SettingsError: a knob is unknown or has a value that it cannot have.
+    """
+    try:
+        frames = tuple(
+            FramePair(Path(p["input"]), Path(p["groundTruth"]), Path(p["mask"]) if p["mask"] else None, p["frame"])
+            for p in provenance["frames"]
+        )
+        return frames, Settings.from_dict(provenance["settings"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{run.provenance}: the run's settings are missing or damaged: no {error}") from error
+
+
+def _callbacks_left_out(stored: Settings, functions: Callbacks) -> Iterator[str]:
+    """A sentence for each callback that the stored run names and this resume was not given."""
+    for name in CALLBACK_NAMES:
+        value = getattr(stored, name)
+        if value and getattr(functions, name) is None:
+            yield f"the run's {name} callback {value} is not called: name it again, as a file may come from anybody"
 
 
 @contextmanager
-def _together(
-    settings: Settings, frames: Sequence[FramePair], backbone: Backbone | None, progress: Progress | None
-) -> Iterator[tuple[Group | None, Result | None]]:
-    """The group that this process is to lead, if any, or the result of its part in a training led elsewhere.
+def _joined(task: Task, signals: StopSignals) -> Iterator[tuple[Group | None, Callable[[], Result] | None]]:
+    """The group that the environment names, None for a training by this process alone.
+
+    Yields:
+        The group, and for any but its rank 0 the function that follows rank 0 to the end of the training.
 
     Raises:
-        CopycatError: the processes did not meet; of a training that is led elsewhere, also as :func:`train`.
+        DistributedError: the processes did not meet.
     """
-    rendezvous, crops = find_rendezvous(), settings.crops_per_step(len(frames))
-    directory = Path(settings.data_directory).absolute()
-    if rendezvous and rendezvous.rank >= crops:
-        yield None, Result(Run(directory, "idle"), "idle", 0, None, None, rendezvous.rank)
+    directory = Path(task.settings.data_directory).absolute()
+    rendezvous = find_rendezvous()
+    if rendezvous is None:
+        yield None, None
         return
-    rendezvous = rendezvous and rendezvous.among(crops)
-    if not rendezvous or rendezvous.size == 1:
+    rank = rendezvous.rank
+    if rank >= task.batch:
+        yield None, lambda: Result(Run(directory, "idle"), "idle", 0, None, None, rank)
+        return
+    rendezvous = rendezvous.among(task.batch)
+    if rendezvous.size == 1:
         yield None, None
         return
 
-    def tell(sentence: str) -> None:
-        if progress:
-            progress(Report(f"rank {rendezvous.rank}", 0, None, None, 1, 0.0, None, 0.0, sentence))
+    def say(sentence: str) -> None:
+        if task.progress:
+            task.progress(Report(f"rank {rank}", 0, None, None, 1, 0.0, None, 0.0, sentence))
 
-    tell(f"rank {rendezvous.rank} of {rendezvous.size} meets the others at {rendezvous.address}:{rendezvous.port}")
+    say(f"rank {rank} of {rendezvous.size} meets the others at {rendezvous.address}:{rendezvous.port}")
     with closing(Group(rendezvous)) as group:
-        if group.leads:
-            yield group, None
-            return
-        with StopSignals() as signals:
-            member = Member(settings, frames, group, tell, backbone)
-            name, ended, step = member.follow(lambda: signals.received)
-        yield None, Result(Run(directory, name), ended, step, None, None, rendezvous.rank)
+
+        def follow_rank_0() -> Result:
+            name, ended, step = follow(Process(task, group, say), lambda: signals.received)
+            return Result(Run(directory, name), ended, step, None, None, rank)
+
+        yield group, None if group.leads else follow_rank_0
 
 
-def _known(knobs: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments as fields of Settings, or SettingsError."""
-    fields = {knob.field for knob in Settings.knobs()}
-    for name in knobs:
-        if name not in fields:
-            raise SettingsError(f"unknown knob {name!r}; the knobs are {', '.join(sorted(filter(None, fields)))}")
-    return knobs
-
-
-def _callbacks(settings: Settings, given: Callbacks | None, functions: dict[str, Callback]) -> Callbacks:
-    given = given or Callbacks()
-    named = {name: functions.get(name) or getattr(given, name) or getattr(settings, name) for name in CALLBACK_NAMES}
-    return Callbacks.resolve(**named)
+@contextmanager
+def _released(lock: TrainerLock, control: Control) -> Iterator[None]:
+    """Releases the lock in the end, under the name that the run has then."""
+    try:
+        yield
+    finally:
+        lock.release(control.run)
 
 
 def _with_absolute_paths(settings: Settings) -> Settings:
-    """The settings so that a resume from another working directory finds the same files."""
+    """The settings with absolute paths, so that a resume in another working directory finds the same files."""
     changed = {}
     for knob in settings.knobs():
         if knob.field and knob.kind in ("file", "sequence") and getattr(settings, knob.field):
-            changed[knob.field] = str(Path(getattr(settings, knob.field)).expanduser().absolute())
+            changed[knob.field] = _absolute(getattr(settings, knob.field))
     return settings.replace(**changed)
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).expanduser().absolute()) if str(path) else ""
 
 
 def _claim(directory: Path, name: str | None) -> tuple[Run, TrainerLock]:
@@ -265,13 +316,16 @@ def _provenance(settings: Settings, shots: list[Pair], frames: Iterable[FramePai
         "torch": torch.__version__,
         "host": platform.node(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "settings": settings.to_dict(),
-        "pairs": [{"input": s.input, "groundTruth": s.ground_truth, "mask": s.mask} for s in shots],
+        "settings": settings.replace(data_directory=_absolute(settings.data_directory)).to_dict(),
+        "pairs": [
+            {"input": _absolute(s.input), "groundTruth": _absolute(s.ground_truth), "mask": _absolute(s.mask)}
+            for s in shots
+        ],
         "frames": [
             {
-                "input": str(pair.input.absolute()),
-                "groundTruth": str(pair.ground_truth.absolute()),
-                "mask": str(pair.mask.absolute()) if pair.mask else "",
+                "input": _absolute(pair.input),
+                "groundTruth": _absolute(pair.ground_truth),
+                "mask": _absolute(pair.mask or ""),
                 "frame": pair.frame,
             }
             for pair in frames

@@ -32,7 +32,7 @@ class TrainingError(CopycatError):
 
 @dataclass(frozen=True, eq=False)
 class _Stage:
-    """What does not change from step to step: a recorded step holds it."""
+    """What stays the same from step to step; a recorded graph holds its addresses."""
 
     data: Dataset
     rule: ops.CropRule
@@ -40,18 +40,18 @@ class _Stage:
 
 
 class Learner:
-    """A network and what changes its weights. A step is a function of the weights, the data set and the step's number.
+    """A network and its optimiser. A step is a function of the weights, the data set and the step's number.
 
-    In a group every process has the same learner and makes its part of the crops. They agree on the gradient before
-    each update, which makes it the step of one process but for the order of sums; or, with a sync interval, on the
-    weights once in a while (local SGD: Stich, ICLR 2019).
+    In a group every process has the same learner and makes its share of the crops. The processes sum their gradients
+    before each update, so that a step equals that of one process but for the order of sums; or, with a sync interval,
+    they average their weights every so many steps (local SGD: Stich, ICLR 2019).
 
     Attributes:
-        network: computes with the weights, in the device's training dtype.
+        network: computes in the device's training dtype.
         parameters: the weights and their running average.
-        batch: crops in a step.
-        own: which of them this process makes.
-        micro_batch: crops that go through the network at a time; made smaller when memory is short.
+        batch: crops in a step, over all processes.
+        own: the crops of a step that this process makes.
+        micro_batch: crops that go through the network at a time; halved when memory is short.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Learner:
         device: torch.device,
         batch: int,
         weights: Mapping[str, Tensor] | None = None,
+        *,
         backbone: Backbone | None = None,
         plate: Tensor | None = None,
         group: Group | None = None,
@@ -69,13 +70,13 @@ class Learner:
 
         Args:
             header: size, channels and encodings.
-            settings: seed, loss and what is done to the crops.
+            settings: seed, weights of the loss, augmentation of the crops.
             device: where it trains.
             batch: crops in a step.
             weights: a state dict to start from.
-            backbone: for the perceptual part of the loss, where its weight is above 0.
-            plate: the data set's clean plate at full resolution, where the network is told one.
-            group: the processes that make the steps together, where there are several.
+            backbone: for the perceptual part of the loss; unused where Perceptual Weight is 0.
+            plate: the data set's clean plate at level 1; None for a network without one.
+            group: the processes that train together; None for this one alone.
         """
         torch.manual_seed(settings.seed)
         self.network = header.network()
@@ -106,28 +107,28 @@ class Learner:
             colour_layers(channels) for channels in (header.channels_in, header.channels_out)
         )
         self._optimiser = Optimiser(self.parameters)
-        # On the device, so that a recorded step counts on and is told its rate.
+        # On the device, where a recorded step counts them on and reads them.
         self._step = torch.zeros((), dtype=torch.int64, device=device)
         self._rate = torch.zeros((), device=device)
         self._next_step = 0
         self._stage: _Stage | None = None
         self._group = group
         self._on_gradients = group is not None and group.rendezvous.sync_interval == 1
-        # Of what is summed over the group; where it agrees on weights only, a step is this process's own.
-        self._counted = batch if self._on_gradients else len(self.own)
-        self._captured = graph.on(device)
+        # Divisor of the loss: the whole batch when ranks sum gradients, else this rank's crops.
+        self._divisor = batch if self._on_gradients else len(self.own)
+        self._captured = graph.recorder_for(device)
 
     def learn(self, data: Dataset, step: int, rate: float, warn: Callable[[str], None]) -> Tensor:
         """Makes the step that comes after ``step`` steps.
 
         Args:
-            data: at the level that is being trained.
+            data: the data set at the level that is being trained.
             step: steps done.
             rate: learning rate.
-            warn: told when memory is short.
+            warn: called with a sentence when memory is short.
 
         Returns:
-            ``[loss, l1, l2]`` on the device. When they or the gradient are not finite, no weight has changed.
+            ``[loss, l1, l2]`` on the device. When one of them or the gradient is not finite, no weight has changed.
 
         Raises:
             TrainingError: there is no memory even for one crop.
@@ -156,7 +157,7 @@ class Learner:
                 torch.cuda.empty_cache()
             warn(f"memory is short: {self.micro_batch} crops go through the network at a time")
         if self._on_gradients:
-            # Outside of what is recorded: a process whose recording fails goes on without, among others that replay.
+            # Outside of the recording, so that a rank whose recording failed can step among others that replay.
             assert self._group is not None
             self._group.sum(self.parameters.gradient, losses)
             self._update(losses[0])
@@ -164,25 +165,29 @@ class Learner:
         return losses
 
     def agree(self) -> None:
-        """Gives all processes of the group the same weights, each's counting as much as it makes of the crops."""
+        """Averages weights and optimiser over the group, each rank weighted by its share of the crops.
+
+        Nothing changes unless all of the averaging succeeds: what is saved after a rank is lost is a rank's own state.
+        """
         if self._group is None or self._on_gradients:
             return
         vectors = self.state()[1].values()
-        for vector in vectors:
-            vector.mul_(len(self.own) / self.batch)
-        self._group.sum(*vectors)
+        averages = [vector * (len(self.own) / self.batch) for vector in vectors]
+        self._group.sum(*averages)
+        for vector, average in zip(vectors, averages, strict=True):
+            vector.copy_(average)
         self.parameters.changed()
 
     def share(self) -> None:
-        """Gives all processes of the group what rank 0 starts from."""
+        """Gives all processes of the group the weights and optimiser of rank 0."""
         if self._group is not None:
             self._group.share(self._optimiser.updates, *self.state()[1].values())
             self.parameters.changed()
 
     def leave_stage(self) -> bool:
-        """Lets go of the data set and of the recorded step, for others to have their memory; whether one was recorded.
+        """Frees the data set and the recorded graph; returns whether there was a graph.
 
-        The next step begins both anew.
+        The next step takes the data set and records again.
         """
         self._stage = None
         recorded = self._captured is not None and self._captured.recorded
@@ -192,7 +197,7 @@ class Learner:
         return recorded
 
     def _stage_of(self, data: Dataset) -> _Stage:
-        """What the next step is made of; a new one when the data set or the micro-batch is another."""
+        """What the next step reads; a new one when the data set or the micro-batch has changed."""
         stage = self._stage
         if stage is None or stage.data is not data or stage.micro_batch != self.micro_batch:
             self._stage = stage = _Stage(data, self._rule(data), self.micro_batch)
@@ -223,9 +228,9 @@ class Learner:
         )
 
     def _work(self, stage: _Stage) -> Tensor:
-        """What of a step needs nobody else: all of it, or up to the gradient of the own crops.
+        """The part of a step that needs no other rank: all of it, or up to the gradient of the own crops.
 
-        May be recorded: waits for nothing, and takes what changes between steps from tensors.
+        Can be recorded as a graph: it waits for nothing and reads what changes between steps from tensors.
         """
         try:
             losses = self._gather(stage)
@@ -237,7 +242,7 @@ class Learner:
         return losses
 
     def _gather(self, stage: _Stage) -> Tensor:
-        """Leaves the gradient of the own crops in ``parameters``; returns the losses."""
+        """Computes the gradient of the own crops into ``parameters``; returns the losses."""
         data = stage.data
         total = torch.zeros(3, device=self._device)
         for first in self.own[:: stage.micro_batch]:
@@ -268,7 +273,7 @@ class Learner:
                     total_samples=self.batch,
                 )
             objective, losses = self._loss(self.network(source, plate), target, self._scale, mask)
-            share = count / self._counted
+            share = count / self._divisor
             (objective * share).backward()  # type: ignore[no-untyped-call]
             total += losses * share
             self.parameters.gather_gradient()
@@ -281,7 +286,7 @@ class Learner:
         self._step += 1
 
     def state(self) -> tuple[int, dict[str, Tensor]]:
-        """How many steps changed the weights, and the vectors of :data:`copycat.training.checkpoint.VECTORS`."""
+        """The number of steps that changed the weights, and :data:`copycat.training.checkpoint.VECTORS`."""
         vectors = {"weights": self.parameters.weights, "average": self.parameters.average}
         return int(self._optimiser.updates[0]), vectors | self._optimiser.state()
 

@@ -1,4 +1,4 @@
-"""How well a network does on pairs it was not trained on."""
+"""Validation: the PSNR of a network on frame pairs that it is not trained on."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ def psnr(
     tile_size: int = 1024,
     cancel: Callable[[], bool] | None = None,
 ) -> float:
-    """Mean over the frames of the peak signal-to-noise ratio in dB, peak 1.
+    """Peak signal-to-noise ratio in dB, peak 1, averaged over the frames.
 
-    Scene-linear colour is compared as a display shows it (sRGB, clipped to 0..1), everything else as it is in the file.
+    Scene-linear colour is compared through the sRGB curve, clipped to 0..1, everything else as it is in the file.
 
     Args:
-        network: of the shape that ``header`` describes.
+        network: the network that ``header`` describes.
         pairs: validation frames.
         header: channels and encodings.
         tile_size: bounds the memory; 0 renders whole frames.
-        cancel: asked before each tile whether to stop.
+        cancel: called before each tile; True stops.
 
     Raises:
-        tiles.CancelledError: ``cancel`` said so.
+        CopycatError: a frame cannot be read.
+        tiles.CancelledError: ``cancel`` returned True.
     """
     values = []
     for pair in pairs:
@@ -44,16 +45,16 @@ def psnr(
         output = tiles.render(network, image, encodings, tile_size=tile_size, cancel=cancel)
         truth = read_frame(pair.ground_truth, header.channels_out)
         x0, y0, x1, y1 = truth.valid
-        made = output.movedim(0, -1).numpy()[y0:y1, x0:x1]
-        values.append(frame_psnr(_shown(made, truth.info), _shown(truth.pixels[y0:y1, x0:x1], truth.info)))
+        pixels = output.movedim(0, -1).numpy()[y0:y1, x0:x1]
+        values.append(frame_psnr(_displayed(pixels, truth.info), _displayed(truth.pixels[y0:y1, x0:x1], truth.info)))
     return float(np.mean(values))
 
 
-def frame_psnr(made: np.ndarray, truth: np.ndarray) -> float:
-    """``-10 log10`` of the mean squared difference, peak 1; 100 dB where there is none."""
-    error = float(np.mean(np.square(made.astype(np.float64) - truth)))
+def frame_psnr(output: np.ndarray, truth: np.ndarray) -> float:
+    """``-10 log10`` of the mean squared difference, peak 1; 100 dB for equal frames."""
+    error = float(np.mean(np.square(output.astype(np.float64) - truth)))
     return -10 * math.log10(max(error, 1e-10))
 
 
-def _shown(pixels: np.ndarray, info: FrameInfo) -> np.ndarray:
+def _displayed(pixels: np.ndarray, info: FrameInfo) -> np.ndarray:
     return np.clip(srgb(pixels), 0, 1) if info.linear and pixels.shape[-1] >= 3 else pixels

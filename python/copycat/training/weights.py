@@ -1,8 +1,8 @@
-"""All weights of a network in one vector: the optimiser's step, the average and the cast are one kernel each.
+"""All weights of a network in one vector, so that optimiser step, average and cast are one kernel each.
 
-Three vectors are kept: the float32 weights, their exponential moving average (what a .cat holds), and the copy in the
-computing dtype whose slices are the network's parameters. In each, weights of one shape lie one after another, so that
-the optimiser takes them as one stack; where they begin suits a GPU's tensor cores.
+There are three vectors: the float32 weights, their exponential moving average (which a .cat holds), and the copy in the
+computing dtype whose slices are the network's parameters. Weights of one shape lie one after another, so that the
+optimiser takes them as one stack, and start at addresses that a GPU's tensor cores can read.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import torch
 from torch import Tensor, nn
 
 AVERAGE_DECAY = 0.99
-# Weights of one shape begin at a multiple of so many. cuDNN's tensor cores ask for 16 bytes; when the weights lay
-# otherwise, kernels without tensor cores were nine tenths of a step on an H100 (``docs/benchmarks.md``).
+# Weights of one shape start at a multiple of this. cuDNN uses tensor cores only for weights aligned to 16 bytes, and
+# nine tenths of a step on an H100 were kernels without tensor cores when they were not (``docs/benchmarks.md``).
 _ALIGNMENT = 64
 
 
 class FlatParameters:
-    """The weights of ``network``, which from now on computes with slices of ``self.computing``.
+    """The weights of ``network``, which from now on computes with slices of the computing copy.
 
     Attributes:
-        weights: [n] float32, what the optimiser changes. What lies between the parameters is zero.
+        weights: [n] float32, changed by the optimiser. Gaps between parameters are zero.
         gradient: [n] float32.
         average: [n] float32.
-        dtype: what the network computes in.
+        dtype: of the network's computation.
 
-    All keep their places in memory, so that a CUDA graph can hold them.
+    All keep their addresses, so that a CUDA graph can hold them.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         """Moves the network to ``device`` and lets it compute in ``dtype``."""
         named = sorted(network.named_parameters(), key=lambda item: item[1].shape)
         self._shapes = {name: parameter.shape for name, parameter in named}
-        self._starts, size = _places(self._shapes)
+        self._starts, size = _layout(self._shapes)
         self.weights, self.gradient = (torch.zeros(size, device=device) for _ in range(2))
         for (_, parameter), part in zip(named, self.by_name(self.weights).values(), strict=True):
             part.copy_(parameter.detach())
@@ -51,10 +51,7 @@ class FlatParameters:
             parameter.data = part
 
     def by_name(self, vector: Tensor) -> dict[str, Tensor]:
-        """The slices of a vector [n], each shaped as its parameter.
-
-        Those of convolutions lie channels last, as convolutions want weights and return their gradients.
-        """
+        """The slices of a vector [n], each in the shape of its parameter; those of convolutions are channels last."""
         parts = {}
         for name, shape in self._shapes.items():
             part = vector.narrow(0, self._starts[name], shape.numel())
@@ -66,23 +63,23 @@ class FlatParameters:
         return parts
 
     def stacks(self, vector: Tensor, names: Collection[str]) -> list[Tensor]:
-        """Slices of the weights ``names``, [out, in, h, w] each: all of one shape as one, [N, out, h w in]."""
-        found = []
-        for (shape, wanted), run in groupby(self._shapes.items(), lambda item: (item[1], item[0] in names)):
-            if wanted:
-                those = [name for name, _ in run]
-                stack = vector.narrow(0, self._starts[those[0]], len(those) * shape.numel())
-                found.append(stack.view(len(those), shape[0], -1))
-        return found
+        """Slices of the weights ``names``, [out, in, h, w] each, stacked by shape: [N, out, h w in]."""
+        stacks = []
+        for (shape, selected), run in groupby(self._shapes.items(), lambda item: (item[1], item[0] in names)):
+            if selected:
+                alike = [name for name, _ in run]
+                stack = vector.narrow(0, self._starts[alike[0]], len(alike) * shape.numel())
+                stacks.append(stack.view(len(alike), shape[0], -1))
+        return stacks
 
     def discard_gradient(self) -> None:
-        """Forgets what an abandoned step left."""
+        """Drops the gradient of an abandoned step."""
         self._gathered = False
         for parameter in self._parameters:
             parameter.grad = None
 
     def gather_gradient(self) -> None:
-        """Takes what backward left in the computing dtype: ``gradient`` becomes the sum since the optimiser's step."""
+        """Adds the gradient of a backward pass to ``gradient``, the sum since the last update."""
         taken: list[Tensor] = []
         for parameter in self._parameters:
             assert parameter.grad is not None
@@ -95,18 +92,18 @@ class FlatParameters:
         self._gathered = True
 
     def average_weight(self, step: Tensor) -> Tensor:
-        """How far the average moves in the step that comes after ``step`` (int64 scalar) steps: further at first."""
+        """The weight of the new weights in the average, after ``step`` (int64 scalar) steps: larger at first."""
         return (9.0 / (step + 10.0)).clamp(min=1 - AVERAGE_DECAY)
 
     def stepped(self, average_weight: Tensor) -> None:
-        """After the optimiser's step: moves the average and the computing copy along."""
+        """Updates the average and the computing copy after the optimiser's step."""
         self.average.lerp_(self.weights, average_weight)
         self._computing.copy_(self.weights)
         self._gathered = False
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it, the network computes with the average."""
+        """A context in which the network computes with the average."""
         self._computing.copy_(self.average)
         try:
             yield
@@ -114,7 +111,7 @@ class FlatParameters:
             self._computing.copy_(self.weights)
 
     def average_by_name(self) -> dict[str, Tensor]:
-        """The average as a state dict, float32, with what else the network holds."""
+        """The average as a state dict, float32, with the network's buffers."""
         others = dict(self._network.named_buffers())
         return {name: part.clone() for name, part in self.by_name(self.average).items()} | others
 
@@ -125,12 +122,12 @@ class FlatParameters:
         self.changed()
 
     def changed(self) -> None:
-        """After the weights were given other values: computes with them."""
+        """Updates the computing copy after the weights were set."""
         self._computing.copy_(self.weights)
 
 
-def _places(shapes: Mapping[str, torch.Size]) -> tuple[dict[str, int], int]:
-    """Where each parameter begins in a vector, those of one shape one after another; and the vector's size."""
+def _layout(shapes: Mapping[str, torch.Size]) -> tuple[dict[str, int], int]:
+    """Each parameter's start in a vector, those of one shape one after another, and the vector's size."""
     starts, end = {}, 0
     for shape, run in groupby(shapes, lambda name: shapes[name]):
         end = -(-end // _ALIGNMENT) * _ALIGNMENT

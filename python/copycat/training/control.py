@@ -1,0 +1,66 @@
+"""What others ask of a training while it runs: requests through the run's files, and signals."""
+
+from __future__ import annotations
+
+from copycat.runs import Request, Run, RunError, answer_request, move_files, take_request
+from copycat.training.signals import StopSignals
+
+REASONS = {"stopped": "on request", "interrupted": "by Ctrl-C", "terminated": "by SIGTERM"}
+
+
+class StoppedError(Exception):
+    """The training was stopped where it could not go on to the end of a step; the text is how it ended."""
+
+
+class Control:
+    """Takes requests and signals; for the training's thread alone, which asks between steps, frames and tiles.
+
+    Attributes:
+        run: the run whose files are written; another one after a rename.
+        stop: how the training is to end (a key of REASONS), empty while it goes on.
+    """
+
+    def __init__(self, run: Run, signals: StopSignals, *, finish: bool = False) -> None:
+        """``finish``: Finish has been asked for already."""
+        self.run = run
+        self.stop = ""
+        self._signals = signals
+        self._finish = finish
+
+    @property
+    def signalled(self) -> str:
+        """The signal that this process has received: a key of REASONS, or empty."""
+        return self._signals.received
+
+    def look(self) -> str:
+        """Carries out what was asked since the last look; returns ``stop``."""
+        while request := take_request(self.run):
+            answer_request(self.run, request, self._carry_out(request))
+        self.stop = self.stop or self.signalled
+        return self.stop
+
+    def stopping(self) -> bool:
+        """:meth:`look` as a yes or no, for renders that can be cancelled."""
+        return bool(self.look())
+
+    def take_finish(self) -> bool:
+        """Whether Finish was asked for since the last call."""
+        asked, self._finish = self._finish, False
+        return asked
+
+    def _carry_out(self, request: Request) -> str:
+        """Returns why the request is refused, empty where it is not."""
+        if request.action == "stop":
+            self.stop = self.stop or "stopped"
+        elif request.action == "finish":
+            self._finish = True
+        elif request.action == "rename":
+            try:
+                renamed = Run(self.run.directory, request.name)
+                move_files(self.run, renamed)
+                self.run = renamed
+            except RunError as error:
+                return str(error)
+        else:
+            return f"{request.action!r} cannot be asked of a trainer; it knows stop, finish and rename"
+        return ""

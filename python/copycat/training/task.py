@@ -1,0 +1,40 @@
+"""What a training is asked to do, as ``train`` and ``resume`` have checked it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from copycat.checks.dataset import Inspection
+from copycat.sequence.pairs import FramePair
+from copycat.settings.callbacks import Callbacks
+from copycat.settings.tables import Settings
+from copycat.training.perceptual import Backbone
+from copycat.training.report import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The same in every process of a group; only rank 0 uses the callbacks and the inspection.
+
+    Attributes:
+        settings: every knob.
+        frames: the frame pairs to train on.
+        callbacks: the user's functions.
+        progress: called with reports; None for nobody.
+        backbone: for the perceptual part of the loss; None without one.
+        inspection: looks at the frames as they are read; None without Verify Inputs.
+        warnings: what the user should know before the first step.
+    """
+
+    settings: Settings
+    frames: tuple[FramePair, ...]
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    progress: Progress | None = None
+    backbone: Backbone | None = None
+    inspection: Inspection | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def batch(self) -> int:
+        """Crops in a step, over all processes."""
+        return self.settings.crops_per_step(len(self.frames))
