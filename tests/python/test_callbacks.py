@@ -12,7 +12,7 @@ from conftest import Shot, random_model, summary
 from copycat.inference.render import infer
 from copycat.runs import find_run
 from copycat.settings.callbacks import CALLBACK_NAMES, CallbackError, Callbacks
-from copycat.training.start import Result
+from copycat.training.start import Result, resume
 
 Calls = list[tuple[str, int | None]]
 
@@ -59,6 +59,28 @@ def test_an_exception_fails_the_training(name: str, train: Callable[..., Result]
     last = summary(find_run(tmp_path / "runs"))[-1]
     assert last["end"] == "failed"
     assert "on purpose" in last["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "saved"),
+    [
+        ("before_frame_render", 4, 3),
+        ("after_frame_render", 4, 4),
+        ("render_progress", 6, 6),
+        ("after_render", 6, 6),
+        ("before_render", 0, 0),
+    ],
+)
+def test_what_was_trained_before_an_exception_is_saved(
+    name: str, at: int, saved: int, train: Callable[..., Result], tmp_path: Path
+) -> None:
+    with pytest.raises(CallbackError):
+        train(epochs=6, checkpoint_interval=1000, **recorder([], fail=name, at=at))
+    run = find_run(tmp_path / "runs")
+    assert [record["step"] for record in summary(run) if "loss" in record] == list(range(1, saved + 1))
+    assert [step for step, _ in run.checkpoints()] == ([saved] if saved else [])
+    assert run.resume_state.exists() == bool(saved)
+    assert resume(tmp_path / "runs").step == 6
 
 
 def test_after_frame_render_is_not_called_for_an_aborted_frame(train: Callable[..., Result]) -> None:

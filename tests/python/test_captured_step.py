@@ -24,7 +24,7 @@ from copycat.settings.tables import Settings
 from copycat.training import graph as captured_step
 from copycat.training import outputs
 from copycat.training.graph import WARM_UP_STEPS, CapturedStep
-from copycat.training.group import Group, Rendezvous
+from copycat.training.group import DistributedError, Group, Rendezvous
 from copycat.training.member import Member
 from copycat.training.start import Result
 from copycat.training.step import Learner
@@ -166,6 +166,25 @@ def test_in_a_group_only_the_own_gradient_is_recorded(recorded: Callable[..., St
     assert_same(made, plain)
     assert not torch.equal(made.parameters.weights, new_learner().parameters.weights)
     assert (cuda.recordings, cuda.replays) == (1, 12 - WARM_UP_STEPS)
+
+
+class LosesTheOther(Pair):
+    """A group whose other half is gone when weights are averaged."""
+
+    rendezvous = Rendezvous(0, 2, "127.0.0.1", 1, sync_interval=4)
+
+    def sum(self, *tensors: Tensor) -> None:
+        tensors[0].add_(1)
+        raise DistributedError("gone")
+
+
+def test_weights_stay_as_they_are_when_a_process_is_lost_while_they_are_averaged(tiny: None) -> None:
+    made = new_learner(group=cast(Group, LosesTheOther()))
+    learn(made, data(), range(3))
+    before = {name: vector.clone() for name, vector in made.state()[1].items()}
+    with pytest.raises(DistributedError):
+        made.agree()
+    assert all(torch.equal(vector, before[name]) for name, vector in made.state()[1].items())
 
 
 def test_a_clean_plate_is_recorded_too(recorded: Callable[..., StandInCuda]) -> None:

@@ -434,7 +434,11 @@ def test_a_signal_while_frames_are_read_stops_all(shot: Shot, tmp_path: Path) ->
     assert read_info(find_run(tmp_path / "runs")).state == "stopped"
 
 
-def test_when_one_is_killed_the_rest_is_saved_and_said(shot: Shot, tmp_path: Path, tiny: None) -> None:
+@pytest.mark.parametrize("sync_interval", [1, 1000])
+def test_when_one_is_killed_the_rest_is_saved_and_said(
+    sync_interval: int, shot: Shot, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COPYCAT_SYNC_INTERVAL", str(sync_interval))
     processes = started(shot, tmp_path / "runs")
     processes[1].kill()
     (status, _, err), _ = outcomes(processes)
@@ -446,9 +450,11 @@ def test_when_one_is_killed_the_rest_is_saved_and_said(shot: Shot, tmp_path: Pat
     step = checkpoint.load(run.resume_state)[0].step
     assert len(losses(run)) == step == run.checkpoints()[-1][0]
     cat.load(run.checkpoint(step))
+    before = losses(run)[-1]
     ((status, out, err),) = outcomes([start_copycat("resume", tmp_path / "runs", "--epochs", step + 3)])
     assert status == 0, err
     assert f"finished at step {step + 3}" in out
+    assert losses(run)[-3] < 2 * before  # scaled weights would lose what they had learned
 
 
 def test_when_rank_0_is_killed_the_others_end_with_a_sentence(shot: Shot, tmp_path: Path) -> None:
@@ -505,7 +511,8 @@ def test_an_address_where_rank_0_cannot_listen_is_named(shot: Shot, tmp_path: Pa
     assert not (tmp_path / "runs").exists()
 
 
-def test_ctrl_c_ends_the_wait_for_the_others(shot: Shot, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "ended"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_wait_for_the_others(number: signal.Signals, ended: int, shot: Shot, tmp_path: Path) -> None:
     variables = OURS | {"COPYCAT_RANK": "0", "COPYCAT_MAIN_PORT": str(free_port())}
     process = start_copycat(
         *options(shot, tmp_path / "runs"),
@@ -515,9 +522,57 @@ def test_ctrl_c_ends_the_wait_for_the_others(shot: Shot, tmp_path: Path) -> None
     try:
         assert process.stdout
         assert "meets the others" in process.stdout.readline()
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == -signal.SIGINT
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == ended
     finally:
         process.kill()
         process.communicate()
+    assert not (tmp_path / "runs").exists()
+
+
+DIES_BEFORE_MEETING = """
+import os, sys
+import tiny_copycat
+from copycat.cli.app import main
+from copycat.sequence.pairs import DatasetError
+from copycat.training import start
+
+if os.environ.get("COPYCAT_RANK") == "1":
+
+    def dying(*_):
+        raise DatasetError("this companion sees no frames")
+
+    start.Group = dying
+tiny_copycat.shrink()
+main(sys.argv[1:])
+"""
+
+
+def test_a_companion_that_dies_before_all_have_met_is_noticed(shot: Shot, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(DIES_BEFORE_MEETING)
+    words = options(shot, tmp_path / "runs", "--epochs", 9, "--processes", 3)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), *map(str, words)],
+        env=environment() | {"PYTHONPATH": str(TINY.parent)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,  # torch alone would wait for ten minutes
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == ("error: another process of this training has ended; rank 1: this companion sees no frames\n")
+
+
+def test_a_signal_is_obeyed_while_a_rank_is_stopped(shot: Shot, tmp_path: Path) -> None:
+    run = tmp_path / "runs"
+    process = start_copycat(*options(shot, run, "--epochs", 100000, "--checkpoint-interval", 5, "--processes", 2))
+    wait_for(lambda: any(run.glob("*.ost")) or process.poll() is not None)
+    (other,) = psutil.Process(process.pid).children()
+    other.suspend()
+    process.send_signal(signal.SIGTERM)
+    ((status, _, err),) = outcomes([process])
+    assert status == 143, err
+    assert psutil.wait_procs([other], timeout=PATIENCE)[1] == []
+    info = read_info(find_run(run))
+    assert (info.state, info.steps) == ("stopped", checkpoint.load(find_run(run).resume_state).position.step)
+    assert len(losses(find_run(run))) == info.steps

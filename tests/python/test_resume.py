@@ -6,8 +6,10 @@ Over 400 lines: every way to stop a training shares the processes started here.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +24,19 @@ import torch
 from conftest import FRAMES, Outcome, Shot, environment, losses, run_copycat, start_copycat, summary, write_shot
 from copycat.errors import CopycatError
 from copycat.model import cat
-from copycat.runs import Request, Run, RunError, find_run, read_info, rename, send_request, stop, trainer_lives
+from copycat.runs import (
+    Request,
+    Run,
+    RunError,
+    find_run,
+    read_info,
+    read_json,
+    read_provenance,
+    rename,
+    send_request,
+    stop,
+    trainer_lives,
+)
 from copycat.sequence import write_frame
 from copycat.training import checkpoint
 from copycat.training.start import Report, Result, resume
@@ -219,7 +233,7 @@ def test_a_stop_saves_says_so_and_can_be_resumed(
     # A signal is seen at the end of its own step, a request when it is next looked for.
     assert first == 7 or (end == "stopped" and first > 7)
     if end != "stopped":
-        assert copycat("resume", runs)[0] == status
+        assert copycat("resume", runs, *hook)[0] == status
         assert assert_stopped(find_run(runs), end) == 12
     steps = read_info(find_run(runs)).steps + 3
     assert copycat("resume", runs, "--epochs", steps)[0] == 0
@@ -260,6 +274,8 @@ def test_a_failure_says_why_and_can_be_resumed(
     run = find_run(runs)
     assert read_info(run).state == "failed"
     assert "fuse blown" in summary(run)[-1]["reason"]
+    # As a signal does, it saves first: here between two checkpoints.
+    assert run.checkpoints()[-1][0] == checkpoint.load(run.resume_state).position.step == 5
     assert_only_whole_files(run)
     hooks("def at_five(known):\n    pass\n")
     status, _, err = copycat("resume", runs)
@@ -349,6 +365,110 @@ def test_a_finished_run_can_be_given_more_epochs(train: Train, tmp_path: Path) -
     assert (result.ended, result.step) == ("finished", 9)
     assert [record["step"] for record in summary(result.run) if "loss" in record] == list(range(1, 10))
     assert resume(tmp_path / "runs", image_interval=5).step == 9  # the plan of 9 epochs is remembered
+
+
+def stopped_at(step: int, directory: Path) -> Callable[[Report], None]:
+    """A progress function that stops the newest run from a step on."""
+
+    def ask(report: Report) -> None:
+        if report.step >= step:
+            stop(find_run(directory))
+
+    return ask
+
+
+def test_a_plan_that_is_asked_for_again_is_followed_again(train: Train, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    knobs = {"epochs": 160, "checkpoint_interval": 10, "image_interval": 1000}
+    train(progress=stopped_at(20, runs), **knobs)
+    finishing = resume(runs, finish=True, progress=stopped_at(40, runs))
+    assert finishing.ended == "stopped"
+    assert summary(finishing.run)[-2]["step"] == finishing.step < 120
+    assert resume(runs, epochs=160).step == 160
+
+
+def test_what_a_resume_changes_the_next_remembers(train: Train, tmp_path: Path) -> None:
+    run = train(epochs=6, image_interval=6).run
+    resume(tmp_path / "runs", epochs=9, image_interval=2)
+    assert [step for step, _ in run.contact_sheets()] == [6, 8, 9]
+    resume(tmp_path / "runs", epochs=12)
+    assert [step for step, _ in run.contact_sheets()] == [6, 8, 9, 10, 12]
+    settings = read_provenance(run)["settings"]
+    assert (settings["epochs"], settings["imageInterval"]) == (12, 2)
+
+
+def test_there_is_nothing_to_finish_before_the_first_resume_state(train: Train, tmp_path: Path) -> None:
+    run = train(epochs=2).run
+    run.resume_state.unlink()
+    before = run.summary.read_bytes()
+    with pytest.raises(RunError, match=r"stopped before its first resume state, so there is nothing to finish"):
+        resume(tmp_path / "runs", finish=True)
+    assert run.summary.read_bytes() == before
+
+
+def test_a_stored_run_names_no_callback_that_is_called(
+    hooks: Callable[[str], None], train: Train, tmp_path: Path
+) -> None:
+    hooks("called = []\ndef note(facts):\n    called.append(facts['frame'])\n")
+    train(epochs=2, before_frame_render="studio_hooks:note")
+    called = sys.modules["studio_hooks"].called
+    assert called == [1, 2]
+    messages: list[str] = []
+    result = resume(tmp_path / "runs", epochs=3, progress=lambda report: messages.append(report.message))
+    assert called == [1, 2]
+    sentence = "the run's before_frame_render callback studio_hooks:note is not called: name it again"
+    assert any(sentence in message for message in messages)
+    assert any(sentence in warning for warning in read_info(result.run).header["warnings"])
+    resume(tmp_path / "runs", epochs=4, before_frame_render="studio_hooks:note")
+    assert called == [1, 2, 4]
+
+
+# -- runs that were moved -------------------------------------------------------------------------------------------
+
+
+def hand_over(shot: Shot, directory: Path, name: str) -> Shot:
+    """Frames as a host leaves them in the Data Directory, with a preview."""
+    directory.mkdir(exist_ok=True)
+    for kind, pattern in (("input", shot.input), ("groundTruth", shot.ground_truth)):
+        for frame in FRAMES:
+            shutil.copy(pattern % frame, directory / f"{name}_{kind}.{frame}.exr")
+    shutil.copy(shot.input % FRAMES[0], directory / f"{name}_preview.{FRAMES[0]}.exr")
+    return Shot(directory, f"{directory}/{name}_input.####.exr", f"{directory}/{name}_groundTruth.####.exr")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_run_with_its_frames_is_moved_and_renamed(
+    moved: bool, renamed: bool, train: Train, shot: Shot, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    frames = hand_over(shot, runs, "shot_010")
+    preview = str(runs / f"shot_010_preview.{FRAMES[0]}.exr")
+    run = train(frames.input, frames.ground_truth, run_name="shot_010", epochs=3, preview=preview).run
+    assert str(runs) not in json.dumps(read_json(run.provenance)["frames"])
+    if renamed:
+        run = rename(run, "shot_010_v2")
+    if moved:
+        shutil.move(runs, tmp_path / "elsewhere")
+        run = Run(tmp_path / "elsewhere", run.name)
+    for epochs in (5, 6):
+        result = resume(run.directory, epochs=epochs)
+        assert (result.run, result.step) == (run, epochs)
+        assert run.preview(epochs).exists()
+    assert not any("have changed" in warning for warning in read_info(run).header["warnings"])
+
+
+def test_a_shot_that_was_moved_is_remapped_once(train: Train, shot: Shot, tmp_path: Path) -> None:
+    run = train(epochs=3, preview=shot.input).run
+    shutil.move(shot.folder, tmp_path / "archive")
+    with pytest.raises(CopycatError, match=r"plate\.1001\.exr does not exist"):
+        resume(run.directory, epochs=5)
+    with pytest.raises(RunError, match=r"nowhere: none of the run's frames or other files lies in this folder"):
+        resume(run.directory, epochs=5, remap=(tmp_path / "nowhere", tmp_path))
+    with pytest.raises(CopycatError, match="does not exist"):
+        resume(run.directory, epochs=5, remap=(shot.folder, tmp_path / "wrong"))
+    assert resume(run.directory, epochs=5, remap=(shot.folder, tmp_path / "archive")).step == 5
+    assert resume(run.directory, epochs=6).step == 6
 
 
 def test_the_newest_run_is_resumed_or_the_one_named(train: Train, tmp_path: Path) -> None:

@@ -123,6 +123,10 @@ def resume(
     finish: Annotated[
         bool, typer.Option("--finish", help="End after a quarter more, with a decay at full resolution.")
     ] = False,
+    remap: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--remap", metavar="OLD NEW", help="The shot was moved from folder OLD to folder NEW."),
+    ] = None,
     processes: _PROCESSES = 1,
     **knobs: Any,
 ) -> None:
@@ -131,7 +135,7 @@ def resume(
     from copycat.training.start import resume
 
     with training_display() as progress, companions(processes):
-        result = resume(data_directory, run, finish=finish, progress=progress, **knobs)
+        result = resume(data_directory, run, finish=finish, remap=remap, progress=progress, **knobs)
     _end(result)
 
 
@@ -149,6 +153,9 @@ def _end(result: Any) -> NoReturn:
         raise typer.Exit
     if result.rank:
         print(f"rank {result.rank}: {result.ended} at step {result.step}")
+        raise typer.Exit(_ENDED[result.ended])
+    if not result.run.exists():
+        print(f"{result.ended} before the training began: nothing was written")
         raise typer.Exit(_ENDED[result.ended])
     where = result.checkpoint or result.run.summary
     print(f"{result.run.name}: {result.ended} at step {result.step}: {where}")

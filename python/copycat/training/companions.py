@@ -1,4 +1,4 @@
-"""A training's other processes on this machine, started with the command line that this one was started with."""
+"""The other processes of a training on this machine, started with the command line of this one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import IO
 
 from copycat.training.group import LOST, DistributedError, find_rendezvous
@@ -16,12 +17,28 @@ from copycat.training.group import LOST, DistributedError, find_rendezvous
 _FAREWELL_SECONDS = 60.0
 
 
+@dataclass(frozen=True)
+class _Companion:
+    rank: int
+    process: subprocess.Popen[bytes]
+    output: IO[str]
+
+    def last_words(self) -> str:
+        """The error that it ended with, as a sentence; empty if none."""
+        self.output.seek(0)
+        errors = [line.removeprefix("error:").strip() for line in self.output if line.startswith("error:")]
+        return errors[-1] if errors else ""
+
+
+_started: list[_Companion] = []
+
+
 @contextmanager
 def companions(count: int) -> Iterator[None]:
-    """Within it, this process is rank 0 of ``count``; does nothing for a count of 1, and in a companion itself.
+    """A context in which this process is rank 0 of ``count``; nothing for a count of 1, and in a companion itself.
 
     Raises:
-        DistributedError: as what is done within; it then says what a companion said.
+        DistributedError: from within, with what the companions said.
     """
     if count == 1 or find_rendezvous():
         yield
@@ -32,47 +49,57 @@ def companions(count: int) -> Iterator[None]:
         "COPYCAT_WORLD_SIZE": str(count),
     }
     with ExitStack() as files:
-        words = [files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for _ in range(1, count)]
-        started = [
-            subprocess.Popen(
+        for rank in range(1, count):
+            output = files.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+            process = subprocess.Popen(
                 [sys.executable, *sys.orig_argv[1:]],
                 env=os.environ | shared | {"COPYCAT_RANK": str(rank)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=output,
             )
-            for rank, said in enumerate(words, 1)
-        ]
+            _started.append(_Companion(rank, process, output))
         os.environ.update(shared, COPYCAT_RANK="0")
         try:
             yield
         except DistributedError as error:
-            _leave(started)
-            raise DistributedError("; ".join([str(error), *_reasons(words)])) from error
+            _end(_FAREWELL_SECONDS)
+            reasons = [
+                f"rank {one.rank}: {words}" for one in _started if (words := one.last_words()) and LOST not in words
+            ]
+            raise DistributedError("; ".join([str(error), *(r for r in reasons if r not in str(error))])) from error
+        except BaseException:
+            _end(_FAREWELL_SECONDS / 10)  # they fail as this process does, or wait for it in vain
+            raise
         finally:
             for name in (*shared, "COPYCAT_RANK"):
                 os.environ.pop(name, None)
-            _leave(started)
+            _end(_FAREWELL_SECONDS)
+            _started.clear()
 
 
-def _leave(started: list[subprocess.Popen[bytes]]) -> None:
-    """Waits for companions, which end by themselves; one that does not is ended."""
-    for process in started:
+def check_companions() -> None:
+    """Raises DistributedError when a companion has failed: this process would wait for it in vain."""
+    for one in _started:
+        if one.process.poll():  # one that had nothing to do has ended with status 0
+            words = one.last_words() or f"ended with status {one.process.returncode}"
+            raise DistributedError(f"another process of this training has ended; rank {one.rank}: {words}")
+
+
+def end_companions() -> None:
+    """Ends the companions at once, those that do not answer as well."""
+    for one in _started:
+        one.process.kill()
+
+
+def _end(seconds: float) -> None:
+    """Waits for the companions, which end by themselves; ends those that do not."""
+    for one in _started:
         try:
-            process.wait(_FAREWELL_SECONDS)
+            one.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _reasons(words: Sequence[IO[str]]) -> list[str]:
-    """Of each companion that failed by itself, why."""
-    reasons = []
-    for rank, said in enumerate(words, 1):
-        said.seek(0)
-        errors = [line.removeprefix("error:").strip() for line in said if line.startswith("error:")]
-        reasons += [f"rank {rank}: {error}" for error in errors[-1:] if LOST not in error]
-    return reasons
+            one.process.kill()
+            one.process.wait()
 
 
 def _free_port() -> int:

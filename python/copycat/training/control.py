@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from copycat.runs import Request, Run, RunError, answer_request, move_files, take_request
 from copycat.training.signals import StopSignals
 
@@ -34,8 +36,9 @@ class Control:
 
     def look(self) -> str:
         """Carries out what was asked since the last look; returns ``stop``."""
-        while request := take_request(self.run):
-            answer_request(self.run, request, self._carry_out(request))
+        with contextlib.suppress(RunError):  # the disk is full: what cannot be taken now is taken later
+            while request := take_request(self.run):
+                answer_request(self.run, request, self._carry_out(request))
         self.stop = self.stop or self.signalled
         return self.stop
 

@@ -1,44 +1,47 @@
-"""The processes that make one training's steps together, on one machine or on many: who they are, and what they say.
+"""The processes that train together, on one machine or on many: how they meet, sum tensors and exchange messages.
 
 Each is started with the same command and finds the others through its environment: ``COPYCAT_MAIN_ADDR``,
-``COPYCAT_MAIN_PORT``, ``COPYCAT_RANK`` and ``COPYCAT_WORLD_SIZE``, or the variables that torchrun sets. What they send
-each other is numbers and JSON, so that nothing received can run code. It is neither encrypted nor authenticated: the
-address of rank 0 belongs to a network that is trusted.
+``COPYCAT_MAIN_PORT``, ``COPYCAT_RANK`` and ``COPYCAT_WORLD_SIZE``, or the variables that torchrun sets. They exchange
+numbers and JSON, so that nothing received can run code. The traffic is neither encrypted nor authenticated: use a
+network that you trust.
 """
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import json
 import os
 import platform
-import signal
 import socket
-import struct
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from copycat.errors import CopycatError
+from copycat.training.control import StoppedError
 
 _OURS = ("COPYCAT_MAIN_ADDR", "COPYCAT_MAIN_PORT", "COPYCAT_RANK", "COPYCAT_WORLD_SIZE")
 _TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")
 _SYNC_INTERVAL = "COPYCAT_SYNC_INTERVAL"
 LOST = "another process of this training has ended, or the connection to it is lost"
-_SIOCGIFADDR = 0x8915  # of Linux
 _MEETING = timedelta(minutes=10)
-# Rank 0 may render a long validation while the others wait for what comes next.
+# The others wait for rank 0's next order while it renders a long validation.
 _WAITING = timedelta(days=1)
+_LOOK = timedelta(seconds=0.25)
+# After a stop signal, rank 0 waits so long for a process that does not answer; the others wait longer for its order.
+_PATIENCE_SECONDS = {True: 5.0, False: 30.0}
+_CLOSING_SECONDS = 5.0
 
 
 class DistributedError(CopycatError):
@@ -51,9 +54,10 @@ class Rendezvous:
 
     Attributes:
         rank: 0 to size - 1; rank 0 alone writes files.
-        size: how many processes there are.
-        address, port: where rank 0 is found.
-        sync_interval: steps after which they agree: 1 for on every gradient, more for on the weights every so often.
+        size: the number of processes.
+        address: where rank 0 listens.
+        port: where rank 0 listens.
+        sync_interval: 1 to sum the gradients of each step, n to average the weights every n steps.
         by_torchrun: whether torchrun has started them, which has a meeting point of its own.
     """
 
@@ -65,12 +69,12 @@ class Rendezvous:
     by_torchrun: bool = False
 
     def among(self, size: int) -> Rendezvous:
-        """The rendezvous when at most ``size`` processes have something to do; a rank beyond them has none."""
+        """The rendezvous of at most ``size`` processes; a rank beyond them has none."""
         return replace(self, size=min(self.size, size))
 
 
 def find_rendezvous(environment: Mapping[str, str] = os.environ) -> Rendezvous | None:
-    """What the environment says; None where the training is local.
+    """The rendezvous that the environment names; None for a local training.
 
     Raises:
         DistributedError: a variable's value makes no sense.
@@ -98,34 +102,35 @@ def _whole(environment: Mapping[str, str], name: str, least: int, most: int) -> 
 
 
 class Group:
-    """The processes once they have met.
+    """The processes once they have met. For the training's thread alone.
 
     Attributes:
         rendezvous: this process's.
-        local_rank, local_size: its place among those on its machine.
+        local_rank: this process's rank among those on its machine.
+        local_size: the number of processes on its machine.
+        lost: why nothing more can be exchanged, empty while all is well.
     """
 
-    def __init__(self, rendezvous: Rendezvous) -> None:
+    def __init__(self, rendezvous: Rendezvous, watch: Callable[[], str] = str) -> None:
         """Waits for the others, ten minutes at most.
+
+        Args:
+            rendezvous: where they meet.
+            watch: called a few times a second while this process waits for others; returns the stop signal that was
+                received, or an empty string, and raises when the waiting is in vain.
 
         Raises:
             DistributedError: they did not come.
+            StoppedError: a stop signal was received.
         """
         self.rendezvous = rendezvous
+        self._watch = watch
+        self.lost = ""
         self._steps: dist.ProcessGroup | None = None
         if interface := _interface(rendezvous.address, rendezvous.port):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-        rank, size = rendezvous.rank, rendezvous.size
-        where = f"rank {rank} of {size} did not meet the others at {rendezvous.address}:{rendezvous.port}"
         try:
-            with _named(where), _interruptible():
-                if rendezvous.by_torchrun:
-                    dist.init_process_group("gloo", "env://", _MEETING, rendezvous.size, rendezvous.rank)
-                else:
-                    dist.init_process_group(
-                        "gloo", None, _MEETING, rendezvous.size, rendezvous.rank, _store(rendezvous)
-                    )
-                self._words = dist.new_group(backend="gloo", timeout=_WAITING)
+            self._meet()
             hosts = self.gather(platform.node())
         except BaseException:
             if dist.is_initialized():
@@ -134,13 +139,38 @@ class Group:
         self.local_rank = hosts[: rendezvous.rank].count(hosts[rendezvous.rank])
         self.local_size = hosts.count(hosts[rendezvous.rank])
 
+    def _meet(self) -> None:
+        """Connects in a thread of its own: torch waits for others without looking at signals."""
+        own = self.rendezvous
+        failures: list[BaseException] = []
+
+        def connect() -> None:
+            try:
+                with _named(f"rank {own.rank} of {own.size} did not meet the others at {own.address}:{own.port}"):
+                    if own.by_torchrun:
+                        dist.init_process_group("gloo", "env://", _MEETING, own.size, own.rank)
+                    else:
+                        dist.init_process_group("gloo", None, _MEETING, own.size, own.rank, _store(own))
+                    self._messages = dist.new_group(backend="gloo", timeout=_WAITING)
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=connect, name="copycat-meeting", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(_LOOK.total_seconds())
+            if thread.is_alive() and (signal := self._watch()):
+                raise StoppedError(signal)
+        if failures:
+            raise failures[0]
+
     @property
     def leads(self) -> bool:
         """Whether this is rank 0, which decides and writes."""
         return self.rendezvous.rank == 0
 
     def meet_on(self, device: torch.device) -> None:
-        """Makes ready for sums of what lies on ``device``; everybody calls it.
+        """Prepares sums of tensors on ``device``; all processes call it.
 
         Raises:
             DistributedError: some have a GPU and some have none.
@@ -158,49 +188,77 @@ class Group:
                 self._steps = dist.new_group(backend="nccl")
 
     def part_of(self, count: int) -> range:
-        """This process's part of ``count`` things, as even as can be."""
+        """This process's share of ``count`` items, as even as possible."""
         rank, size = self.rendezvous.rank, self.rendezvous.size
         return range(count * rank // size, count * (rank + 1) // size)
 
     def sum(self, *tensors: Tensor) -> None:
-        """Makes each tensor the sum of everybody's, the same bits for all."""
-        with self._together():
-            for tensor in tensors:
-                dist.all_reduce(tensor, group=self._steps)
+        """Replaces each tensor by its sum over all processes, the same bits for all."""
+        for tensor in tensors:
+            self._together(dist.all_reduce, tensor, group=self._steps)
 
     def share(self, *tensors: Tensor) -> None:
-        """Makes each tensor that of rank 0."""
-        with self._together():
-            for tensor in tensors:
-                dist.broadcast(tensor, 0, group=self._steps)
+        """Replaces each tensor by that of rank 0."""
+        for tensor in tensors:
+            self._together(dist.broadcast, tensor, 0, group=self._steps)
 
-    def say(self, words: Any = None) -> Any:
-        """What rank 0 says to all, plain data as in JSON; returns it to everybody."""
-        data = json.dumps(words).encode() if self.leads else b""
-        with self._together():
-            length = torch.tensor(len(data))
-            dist.broadcast(length, 0, group=self._words)
-            sent = _as_tensor(data, int(length))
-            dist.broadcast(sent, 0, group=self._words)
+    def say(self, message: Any = None) -> Any:
+        """Sends a message of rank 0, plain data as in JSON, to all; returns it in each process."""
+        data = json.dumps(message).encode() if self.leads else b""
+        length = torch.tensor(len(data))
+        self._together(dist.broadcast, length, 0, group=self._messages)
+        sent = _as_tensor(data, int(length))
+        self._together(dist.broadcast, sent, 0, group=self._messages)
         return json.loads(sent.numpy().tobytes())
 
-    def gather(self, words: Any) -> list[Any]:
-        """What each says, plain data as in JSON, in the order of the ranks; returns it to everybody."""
-        data = json.dumps(words).encode()
-        with self._together():
-            lengths = [torch.tensor(0) for _ in range(self.rendezvous.size)]
-            dist.all_gather(lengths, torch.tensor(len(data)), group=self._words)
-            longest = max(int(length) for length in lengths)
-            parts = [_as_tensor(b"", longest) for _ in lengths]
-            dist.all_gather(parts, _as_tensor(data, longest), group=self._words)
+    def gather(self, message: Any) -> list[Any]:
+        """Exchanges a message of each process, plain data as in JSON; returns all in the order of the ranks."""
+        data = json.dumps(message).encode()
+        lengths = [torch.tensor(0) for _ in range(self.rendezvous.size)]
+        self._together(dist.all_gather, lengths, torch.tensor(len(data)), group=self._messages)
+        longest = max(int(length) for length in lengths)
+        parts = [_as_tensor(b"", longest) for _ in lengths]
+        self._together(dist.all_gather, parts, _as_tensor(data, longest), group=self._messages)
         return [json.loads(part.numpy().tobytes()[: int(n)]) for part, n in zip(parts, lengths, strict=True)]
 
     def close(self) -> None:
-        """Lets go of the connections; nothing else can be said."""
-        dist.destroy_process_group()
+        """Closes the connections; nothing else can be exchanged.
 
-    def _together(self) -> Any:
-        return _named(LOST)
+        torch waits for operations that have begun. One with a process that does not answer is left to a thread that
+        ends with this process.
+        """
+        thread = threading.Thread(target=dist.destroy_process_group, name="copycat-closing", daemon=True)
+        thread.start()
+        thread.join(_CLOSING_SECONDS if self.lost else None)
+
+    def _together(self, operation: Callable[..., Any], *arguments: Any, group: dist.ProcessGroup | None) -> None:
+        """Makes an operation that all processes make; raises DistributedError, or StoppedError after a signal."""
+        if self.lost:
+            raise DistributedError(self.lost)
+        try:
+            with _named(LOST):
+                if group is not None and group is self._steps:  # NCCL: only queued here, nothing waits
+                    operation(*arguments, group=group)
+                else:
+                    self._wait(operation(*arguments, group=group, async_op=True))
+        except BaseException as error:
+            self.lost = str(error) or LOST
+            raise
+
+    def _wait(self, work: Any) -> None:
+        """Waits for an operation, and looks at signals meanwhile."""
+        give_up: float | None = None
+        while True:
+            try:
+                work.wait(_LOOK)
+                return
+            except RuntimeError:
+                if work.is_completed():
+                    raise
+            if signal := self._watch():
+                give_up = give_up or time.monotonic() + _PATIENCE_SECONDS[self.leads]
+                if time.monotonic() > give_up:
+                    raise StoppedError(signal)
 
 
 @contextmanager
@@ -212,21 +270,8 @@ def _named(sentence: str) -> Iterator[None]:
         raise DistributedError(f"{sentence}: {str(error).partition(chr(10))[0]}") from error
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Within it Ctrl-C ends the process at once: torch waits for others without looking at Python's signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _store(rendezvous: Rendezvous) -> TCPStore:
-    """Where the processes find each other; rank 0 listens at its address alone, not at all that the machine has."""
+    """The store in which the processes find each other; rank 0 listens at the given address only."""
     size, leads = rendezvous.size, rendezvous.rank == 0
     if not leads:
         return TCPStore(rendezvous.address, rendezvous.port, size, False, _MEETING)
@@ -247,17 +292,17 @@ def _store(rendezvous: Rendezvous) -> TCPStore:
         raise DistributedError(
             f"rank 0 cannot listen at {rendezvous.address}:{rendezvous.port}: {error.strerror or error}"
         ) from error
-    # In torch 2.6, libuv's takes no socket that listens already.
+    # torch 2.6's libuv store cannot take a listening socket.
     return TCPStore(
         rendezvous.address, rendezvous.port, size, True, _MEETING, master_listen_fd=listening.detach(), use_libuv=False
     )
 
 
 def _interface(address: str, port: int) -> str:
-    """The network interface from which an address is reached, "" where it is not known.
+    """The network interface from which an address is reached, empty if unknown.
 
-    Left alone, gloo takes the one that belongs to the machine's name, which on many systems is the loopback, where no
-    other machine finds it.
+    By default gloo takes the interface that the machine's name resolves to. On many systems this is the loopback, where
+    no other machine finds it.
     """
     if sys.platform != "linux":
         return ""
@@ -265,16 +310,12 @@ def _interface(address: str, port: int) -> str:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((address, port))  # sends nothing
             own = probe.getsockname()[0]
-            for _, name in socket.if_nameindex():
-                with suppress(OSError):  # one without an address
-                    found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()))
-                    if socket.inet_ntoa(found[20:24]) == own:
-                        return name
     except OSError:
-        pass
-    return ""
+        return ""
+    named = ((name, entry.address) for name, entries in psutil.net_if_addrs().items() for entry in entries)
+    return next((name for name, entry in named if entry == own), "")
 
 
 def _as_tensor(data: bytes, length: int) -> Tensor:
-    """[length] uint8: the data, filled up with zeros."""
+    """[length] uint8: the data, padded with zeros."""
     return torch.frombuffer(bytearray(data.ljust(length, b"\0")), dtype=torch.uint8)

@@ -32,7 +32,8 @@ from copycat.settings.callbacks import CALLBACK_NAMES, Callbacks, with_callbacks
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import Settings
 from copycat.training import checkpoint
-from copycat.training.control import Control
+from copycat.training.companions import check_companions, end_companions
+from copycat.training.control import Control, StoppedError
 from copycat.training.group import Group, find_rendezvous
 from copycat.training.loop import lead
 from copycat.training.member import Process, follow
@@ -258,13 +259,29 @@ def _joined(task: Task, signals: StopSignals) -> Iterator[tuple[Group | None, Ca
             task.progress(Report(f"rank {rank}", 0, None, None, 1, 0.0, None, 0.0, sentence))
 
     say(f"rank {rank} of {rendezvous.size} meets the others at {rendezvous.address}:{rendezvous.port}")
-    with closing(Group(rendezvous)) as group:
+
+    def watch() -> str:
+        check_companions()
+        return signals.received
+
+    try:
+        group = Group(rendezvous, watch)
+    except StoppedError as stopped:
+        ended = str(stopped)
+        end_companions()
+        yield None, lambda: Result(Run(directory, "none"), ended, 0, None, None, rank)
+        return
+    with closing(group):
 
         def follow_rank_0() -> Result:
             name, ended, step = follow(Process(task, group, say), lambda: signals.received)
             return Result(Run(directory, name), ended, step, None, None, rank)
 
-        yield group, None if group.leads else follow_rank_0
+        try:
+            yield group, None if group.leads else follow_rank_0
+        finally:
+            if group.lost:
+                end_companions()
 
 
 @contextmanager
