@@ -461,7 +461,7 @@ def test_a_run_with_its_frames_is_moved_and_renamed(
 def test_a_shot_that_was_moved_is_remapped_once(train: Train, shot: Shot, tmp_path: Path) -> None:
     run = train(epochs=3, preview=shot.input).run
     shutil.move(shot.folder, tmp_path / "archive")
-    with pytest.raises(CopycatError, match=r"plate\.1001\.exr does not exist"):
+    with pytest.raises(CopycatError, match="does not exist"):
         resume(run.directory, epochs=5)
     with pytest.raises(RunError, match=r"nowhere: none of the run's frames or other files lies in this folder"):
         resume(run.directory, epochs=5, remap=(tmp_path / "nowhere", tmp_path))

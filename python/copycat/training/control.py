@@ -38,7 +38,8 @@ class Control:
         """Carries out what was asked since the last look; returns ``stop``."""
         with contextlib.suppress(RunError):  # the disk is full: what cannot be taken now is taken later
             while request := take_request(self.run):
-                answer_request(self.run, request, self._carry_out(request))
+                refusal = self._carry_out(request)
+                answer_request(self.run, request, refusal)  # under the new name after a rename
         self.stop = self.stop or self.signalled
         return self.stop
 

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from copycat.runs import Display, Run, RunError
+from copycat.runs import Display, Run, RunError, read_provenance
 from copycat.runs.launch import Trainings, stop_training
 from copycat.settings.tables import Settings
 from copycat.worker import active_run, host_callbacks
@@ -41,13 +41,13 @@ class TrainingRequests:
     def finish(self, request: HostRequest) -> dict[str, Any]:
         """Has the active run end soon with a finished model, whether it is being trained or was stopped."""
         run = active_run.expect(request.settings)
-        self._trainings.finish(run, _options(request), host_callbacks.environment())
+        self._trainings.finish(run, _options(request, run), host_callbacks.environment())
         return {"status": f"{run.name}: training ends after a decay", "can_resume": False, "failed": False}
 
     def resume(self, request: HostRequest) -> dict[str, Any]:
         """Continues the active run."""
         run = active_run.expect(request.settings)
-        self._trainings.resume(run, _options(request), host_callbacks.environment())
+        self._trainings.resume(run, _options(request, run), host_callbacks.environment())
         return {"status": f"{run.name}: starting", "can_resume": False, "failed": False}
 
 
@@ -60,11 +60,20 @@ def newest_model(request: HostRequest) -> dict[str, Any]:
     return {"model": str(checkpoints[-1][1])}
 
 
-def _options(request: HostRequest) -> list[str]:
-    """The knobs that may change in a resume, as options of the command line."""
+def _options(request: HostRequest, run: Run) -> list[str]:
+    """What a resume is told, as options of the command line: the knobs that have changed, and the node's callbacks.
+
+    A knob with its stored value is left out: the schedule of the resume state stays unless the artist changes it.
+
+    Raises:
+        CallbackError: a callback's module lies in none of the host's folders.
+    """
     settings = Settings.from_dict(request.settings)
-    words = []
-    for knob in Settings.knobs():
-        if knob.name in _CHANGEABLE and knob.field:
-            words += [f"--{knob.field.replace('_', '-')}", str(getattr(settings, knob.field))]
-    return words
+    stored = read_provenance(run).get("settings") or {}
+    changed = {
+        knob.field: getattr(settings, knob.field)
+        for knob in Settings.knobs()
+        if knob.field and knob.name in _CHANGEABLE and getattr(settings, knob.field) != stored.get(knob.name)
+    }
+    options = {**changed, **host_callbacks.check(settings)}
+    return [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
