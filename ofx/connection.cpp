@@ -218,8 +218,7 @@ seconds Connection::patience() const { return is_ready_ && is_warm_ ? silence_pa
 
 // Under the mutex. When the worker counts as dead unless it is heard before.
 Connection::Clock::time_point Connection::silence_limit() const {
-  if (!is_ready_) return started_ + patience();
-  return pending_.empty() ? Clock::time_point::max() : last_heard_ + patience();
+  return is_ready_ && pending_.empty() ? Clock::time_point::max() : last_heard_ + patience();
 }
 
 void Connection::run() {

@@ -114,8 +114,7 @@ class Connection {
   std::deque<Outgoing> outgoing_;
   std::map<int, Reply*> pending_;                              // by request
   std::map<int, std::weak_ptr<SharedMemory>> mapped_buffers_;  // that the worker has
-  const Clock::time_point started_ = Clock::now();
-  Clock::time_point last_heard_ = started_;
+  Clock::time_point last_heard_ = Clock::now();
   bool is_ready_ = false;
   bool is_warm_ = false;  // it has rendered: all that it needs is imported
   bool is_ending_ = false;

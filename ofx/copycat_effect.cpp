@@ -25,6 +25,7 @@ std::string without_run(const std::string& status) {
 }
 
 Json about_run(const char* what, const Parameters& parameters, OfxTime time) {
+  parameters.check_paths(time);
   Json request = Json::object();
   request.set("do", what).set("settings", parameters.settings(time));
   return request.set("display", parameters.display(time));
@@ -54,6 +55,7 @@ class CopyCatEffect final : public Effect {
   }
 
   bool is_identity(Instance& instance, OfxTime time) const override {
+    if (const std::optional<Json> late = instance.status.take_late_answer()) post_status(instance, *late);
     const std::string view = instance.parameters.text("view", time);
     if (view == "Input") return true;
     return instance.parameters.text("dataDirectory", time).empty();
@@ -108,15 +110,24 @@ class CopyCatEffect final : public Effect {
     } else if (name == "createInference") {
       const std::string model = ask(instance, "newest_model", time)["model"].text();
       show_message(instance.effect, kOfxMessageMessage, "Model File for an Inference node: " + model);
-      instance.post(kOfxMessageMessage, "Model File for an Inference node: " + model);
     } else if (worker()->is_ready() && !parameters.text("dataDirectory", time).empty()) {
-      show_status(instance, ask(instance, "status", time), time);
+      refresh(instance, time);
     }
   }
 
  private:
   static Json ask(Instance& instance, const char* what, OfxTime time) {
-    return worker()->ask(about_run(what, instance.parameters, time), nullptr, {});
+    return ask_behind_bar(instance.effect, about_run(what, instance.parameters, time));
+  }
+
+  // What is wrong is shown on the node alone: a dialog at every edit of a knob would be in the way.
+  static void refresh(Instance& instance, OfxTime time) try {
+    if (const auto status = instance.status.ask(about_run("status", instance.parameters, time)))
+      show_status(instance, *status, time);
+    else
+      instance.post(kOfxMessageMessage, "The copycat worker is busy: the status follows.");
+  } catch (const std::exception& error) {
+    instance.post(kOfxMessageError, error.what());
   }
 
   static void post_status(Instance& instance, const Json& status) {
@@ -126,6 +137,7 @@ class CopyCatEffect final : public Effect {
 
   // Only in InstanceChanged: parameters may be set there alone.
   static void show_status(Instance& instance, const Json& status, OfxTime time) {
+    instance.status.forget();
     if (status.has("training_info"))
       instance.parameters.set_text("trainingInfo", status["training_info"].text(), time);
     if (status.has("run_table")) instance.parameters.set_text("runTable", status["run_table"].text(), time);

@@ -64,7 +64,9 @@ DescriptorPair open_pipe() {
 }
 
 Descriptor moved_up(const Descriptor& low) {
-  return Descriptor(fcntl(low.number(), F_DUPFD_CLOEXEC, kLowest));
+  const int number = fcntl(low.number(), F_DUPFD_CLOEXEC, kLowest);
+  if (number < 0 && errno == EINVAL) errno = EMFILE;  // a limit below ours
+  return Descriptor(number);
 }
 
 }  // namespace copycat

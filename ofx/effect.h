@@ -9,6 +9,7 @@
 
 #include "host.h"
 #include "image.h"
+#include "interface_thread.h"
 #include "knobs.h"
 #include "model_file.h"
 #include "worker.h"
@@ -23,7 +24,7 @@ struct ClipRow {
 };
 
 // An instance of an effect. Made in CreateInstance from handles alone; everything else is read when it is
-// needed.
+// needed. Any thread that is in an action of the instance, several at a time.
 struct Instance {
   Instance(OfxImageEffectHandle effect, const KnobTable& table);
 
@@ -36,8 +37,9 @@ struct Instance {
 
   OfxImageEffectHandle effect;
   Parameters parameters;
-  std::atomic<bool> changing{false};  // the user's last wish is still being fulfilled
-  std::mutex mutex;                   // of what follows; several renders may run at once
+  std::atomic<bool> changing{false};  // an InstanceChanged is under way
+  StatusRequest status;               // of CopyCat
+  std::mutex mutex;                   // of what follows
   std::string posted;
   Channels channels;  // of the model last used; empty while none was
 };

@@ -148,6 +148,11 @@ void set_persistent_message(OfxImageEffectHandle effect, const char* type, const
   }
 }
 
+bool has_progress_bars() {
+  return (suites().progress2 && suites().progress2->progressUpdate) ||
+         (suites().progress1 && suites().progress1->progressUpdate);
+}
+
 ProgressBar::ProgressBar(OfxImageEffectHandle effect, const std::string& label) : effect_(effect) {
   if (suites().progress2 && suites().progress2->progressStart)
     suites().progress2->progressStart(effect_, label.c_str(), "org.copycat");

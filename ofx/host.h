@@ -74,6 +74,8 @@ bool has_persistent_messages();
 // errors and warnings once. Natron opens a dialog for every other text: it gets none, see show_on_node.
 void set_persistent_message(OfxImageEffectHandle effect, const char* type, const std::string& text);
 
+bool has_progress_bars();
+
 // The host's progress bar while it exists; works without one.
 class ProgressBar {
  public:

@@ -42,6 +42,7 @@ class InferenceEffect final : public Effect {
       copy_or_clear(source.view(), output.view(), arguments.window, arguments.rows);
       return;
     }
+    instance.parameters.check_paths(arguments.time);
     Json request = Json::object();
     request.set("do", "render").set("settings", instance.parameters.settings(arguments.time));
     const Json answer = apply_model(instance, std::move(request), source, output, arguments);
@@ -66,6 +67,7 @@ class InferenceEffect final : public Effect {
       remember(instance, {});
       show(instance, {}, edit.time);  // the earlier model's would stay where this one cannot be read
       const std::string file = instance.parameters.text("modelFile", edit.time);
+      instance.parameters.check_paths(edit.time);
       if (!file.empty()) remember(instance, read_channels(file).value_or(Channels{}));
     }
     // What the file does not say by itself, the first render does; a loaded project's stay until then.

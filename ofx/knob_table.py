@@ -18,7 +18,7 @@ KINDS = {
     "float": "number",
     "choice": "choice",
     "string": "text",
-    "sequence": "text",
+    "sequence": "sequence",
     "file": "file",
     "directory": "directory",
     "button": "button",
@@ -37,10 +37,11 @@ def quoted(text: str) -> str:
 def row(table: str, knob: dict[str, Any]) -> str:
     """One ``Knob`` initialiser."""
     kind, default = knob["kind"], knob["default"]
-    is_text = KINDS[kind] in ("text", "file", "directory", "info", "table")
+    is_text = KINDS[kind] in ("text", "sequence", "file", "directory", "info", "table")
     most = UNBOUNDED.get(kind, 0)
     low = -most if knob["minimum"] is None else knob["minimum"]
     high = most if knob["maximum"] is None else knob["maximum"]
+    shown_low, shown_high = knob["display"] or (low, high)
     number = knob["choices"].index(str(default)) if kind == "choice" else float(default or 0) if not is_text else 0
     choices = f"{table}_{knob['name']}" if knob["choices"] else "nullptr"
     fields = [
@@ -54,6 +55,8 @@ def row(table: str, knob: dict[str, Any]) -> str:
         quoted(default or "") if is_text else '""',
         str(low),
         str(high),
+        str(shown_low),
+        str(shown_high),
         choices,
         str(len(knob["choices"])),
         "true" if knob["kept"] else "false",

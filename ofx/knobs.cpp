@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
+#include <stdexcept>
 #include <vector>
 
 namespace copycat {
@@ -57,15 +58,15 @@ void describe_value(const Properties& p, const Knob& knob, const std::string& gp
       p.set(kOfxParamPropDefault, as_int(knob.number));
       p.set(kOfxParamPropMin, as_int(knob.minimum));
       p.set(kOfxParamPropMax, as_int(knob.maximum));
-      p.set(kOfxParamPropDisplayMin, as_int(knob.minimum));
-      p.set(kOfxParamPropDisplayMax, as_int(knob.maximum));
+      p.set(kOfxParamPropDisplayMin, as_int(knob.display_minimum));
+      p.set(kOfxParamPropDisplayMax, as_int(knob.display_maximum));
       break;
     case KnobKind::number:
       p.set(kOfxParamPropDefault, knob.number);
       p.set(kOfxParamPropMin, knob.minimum);
       p.set(kOfxParamPropMax, knob.maximum);
-      p.set(kOfxParamPropDisplayMin, knob.minimum);
-      p.set(kOfxParamPropDisplayMax, knob.maximum);
+      p.set(kOfxParamPropDisplayMin, knob.display_minimum);
+      p.set(kOfxParamPropDisplayMax, knob.display_maximum);
       break;
     case KnobKind::choice:
       for (int i = 0; i < knob.choice_count; ++i) p.set(kOfxParamPropChoiceOption, knob.choices[i], i);
@@ -212,6 +213,20 @@ std::string Parameters::text(const char* name, OfxTime time) const {
 bool Parameters::is_on(const char* name, OfxTime time) const {
   const Knob* knob = row(name);
   return knob && value(*knob, time).boolean();
+}
+
+void Parameters::check_paths(OfxTime time) const {
+  for (const Knob& knob : *table_) {
+    const bool is_path =
+        knob.kind == KnobKind::file || knob.kind == KnobKind::directory || knob.kind == KnobKind::sequence;
+    if (!is_path) continue;
+    const std::string path = value(knob, time).text();
+    if (path.empty() || path[0] == '/' || path[0] == '~') continue;
+    throw std::runtime_error(
+        std::string(knob.label) + " \"" + path +
+        "\" is relative: give the whole path, which means the same wherever the host was "
+        "started");
+  }
 }
 
 void Parameters::set_text(const char* name, const std::string& text, OfxTime time) const {

@@ -9,7 +9,19 @@
 
 namespace copycat {
 
-enum class KnobKind { boolean, integer, number, choice, text, file, directory, button, info, table };
+enum class KnobKind {
+  boolean,
+  integer,
+  number,
+  choice,
+  text,
+  sequence,
+  file,
+  directory,
+  button,
+  info,
+  table
+};
 
 // One row of the table.
 struct Knob {
@@ -18,10 +30,11 @@ struct Knob {
   const char* hint;
   const char* page;
   KnobKind kind;
-  bool is_setting;   // a value that the worker gets
-  double number;     // default of a boolean, integer or number; index of a choice's default
-  const char* text;  // default of a text
-  double minimum, maximum;
+  bool is_setting;          // a value that the worker gets
+  double number;            // default of a boolean, integer or number; index of a choice's default
+  const char* text;         // default of a text
+  double minimum, maximum;  // limits
+  double display_minimum, display_maximum;  // ends of the slider
   const char* const* choices;
   int choice_count;
   bool is_kept;  // a read-out that a project keeps
@@ -55,6 +68,10 @@ class Parameters {
   Json value(const Knob& knob, OfxTime time) const;
   std::string text(const char* name, OfxTime time) const;  // a text, or the name of what is chosen
   bool is_on(const char* name, OfxTime time) const;
+
+  // Throws std::runtime_error that names the first file or directory whose path is relative: it would be
+  // looked for wherever the host was started.
+  void check_paths(OfxTime time) const;
 
   // Only in InstanceChanged. An unchanged text is not set again.
   void set_text(const char* name, const std::string& text, OfxTime time) const;

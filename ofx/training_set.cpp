@@ -46,8 +46,12 @@ std::vector<OfxTime> frames_to_fetch(const Instance& instance, const Clips& clip
   request.set("input", range_of_clip(instance, clips.input));
   request.set("ground_truth", range_of_clip(instance, clips.ground_truth));
   std::vector<OfxTime> frames;
-  const Json answer = worker()->ask(std::move(request), nullptr, {});
-  for (const Json& frame : answer["frames"].items()) frames.push_back(frame.number());
+  const Json answer = ask_behind_bar(instance.effect, std::move(request));
+  for (const Json& frame : answer["frames"].items())
+    if (const auto number = frame.integer()) frames.push_back(*number);
+  if (frames.empty())
+    throw std::runtime_error("Training Frames \"" + instance.parameters.text("trainingFrames", time) +
+                             "\" names no frame: write frame numbers, as in 1001,1012, or all");
   return frames;
 }
 
@@ -164,9 +168,10 @@ Json fetch_and_train(Instance& instance, const Clips& clips, const Json& run, co
 Json start_training(Instance& instance, const Edit& edit) {
   const Clips clips{input_clip(instance), "GroundTruth"};
   check_clips(instance, clips);
+  instance.parameters.check_paths(edit.time);
   Json begin = Json::object();
   begin.set("do", "begin_run").set("settings", instance.parameters.settings(edit.time));
-  const Json run = worker()->ask(std::move(begin), nullptr, {})["run"];
+  const Json run = ask_behind_bar(instance.effect, std::move(begin))["run"];
   const int count = worker()->count();
   try {
     return fetch_and_train(instance, clips, run, edit);
@@ -176,7 +181,7 @@ Json start_training(Instance& instance, const Edit& edit) {
     Json abandon = Json::object();
     abandon.set("do", "abandon").set("run", run);
     try {
-      worker()->ask(std::move(abandon), nullptr, {});
+      finish_behind_bar(instance.effect, std::move(abandon));
     } catch (const std::exception&) {  // a worker that died has nothing left to abandon
     }
     if (has_died) throw WorkerError("the copycat worker has died while it was handed the training frames");

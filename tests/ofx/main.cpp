@@ -1,6 +1,7 @@
 // The test host as a program: reads one JSON command a line, answers each with one line.
 #include <dirent.h>
 #include <dlfcn.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -313,6 +314,27 @@ Json measure(const Json&) {
   return answer;
 }
 
+// Lets the process open so many more descriptors; negative: as many as the system allows.
+Json limit_descriptors(const Json& command) {
+  const int free = static_cast<int>(command["free"].number());
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const int next = dup(0);
+  close(next);
+  limit.rlim_cur = free < 0 ? limit.rlim_max : static_cast<rlim_t>(next + free);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  return Json::object();
+}
+
+// Closes the plugin and opens it again, as hosts do that scan their plugins.
+Json reload(const Json& command) {
+  for (int i = 0; i < static_cast<int>(command["count"].number()); ++i) {
+    unload(command);
+    load(command);
+  }
+  return Json::object();
+}
+
 // Create, render and destroy, as hosts do around every frame.
 Json cycles(const Json& command) {
   OfxStatus worst = kOfxStatOK;
@@ -355,6 +377,8 @@ const std::map<std::string, Command> kCommands = {{"load", load},
                                                   {"ask", ask},
                                                   {"misuse", misuse},
                                                   {"measure", measure},
+                                                  {"limit_descriptors", limit_descriptors},
+                                                  {"reload", reload},
                                                   {"cycles", cycles},
                                                   {"messages", messages}};
 

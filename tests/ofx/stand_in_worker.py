@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from copycat.worker import protocol
@@ -43,21 +46,61 @@ def load(path: str, device: str, half_precision: bool) -> StandInModel:
 
 def misbehave(descriptor: int, how: str) -> None:
     """Introduces itself, then goes wrong."""
+    if how == "no greeting":
+        sys.exit("the stand-in does not start")
     channel = protocol.Channel(socket.socket(fileno=descriptor))
+    if how == "late greeting":
+        wait_for_gate()
     spoken = 999 if how == "other protocol" else protocol.PROTOCOL
     channel.send({"hello": {"protocol": spoken, "version": "9.9", "pid": os.getpid()}})
-    channel.receive()
+    if how in ("withhold", "late greeting"):
+        withhold(channel)
+        return
+    received = channel.receive()
     if how == "silence":
         time.sleep(60)
+    if how == "nonsense" and received:
+        answer = os.environ["COPYCAT_STAND_IN_ANSWER"].replace("ID", str(received[0]["id"])).encode()
+        os.write(descriptor, struct.pack("<II", len(answer), 0) + answer)
+        time.sleep(60)
+    if how == "flood":
+        for _ in range(1000):
+            print("w" * 99_999, file=sys.stderr)
+    if how == "slow end" and received:
+        channel.send({"id": received[0]["id"], "ok": {}})
+        channel.receive()
+        time.sleep(2.5)
+        Path(os.environ["COPYCAT_STAND_IN_GATE"]).touch()
     print("the stand-in gave up", file=sys.stderr, flush=True)
+
+
+def wait_for_gate() -> None:
+    """Waits until the file that ``COPYCAT_STAND_IN_GATE`` names exists."""
+    while not Path(os.environ["COPYCAT_STAND_IN_GATE"]).exists():
+        time.sleep(0.02)
+
+
+def withhold(channel: protocol.Channel) -> None:
+    """Answers everything at once but what ``COPYCAT_STAND_IN_WITHHOLDS`` lists, which waits for the gate."""
+    withheld = os.environ.get("COPYCAT_STAND_IN_WITHHOLDS", "").split(",")
+
+    def answer(number: int, late: bool) -> None:
+        if late:
+            wait_for_gate()
+        ok = {"status": "Training_1: the gate is open", "failed": False, "model": "/models/a.cat", "frames": []}
+        channel.send({"id": number, "ok": {**ok, "run": {"directory": "/runs", "name": "Training_1"}}})
+
+    while (received := channel.receive()) is not None:
+        message = received[0]
+        if "id" in message:
+            late = message["do"] in withheld
+            threading.Thread(target=answer, args=(message["id"], late), daemon=True).start()
 
 
 def main() -> None:
     """Called as the plugin calls the interpreter: ``-P -m copycat.worker 3``."""
     descriptor = int(sys.argv[-1])
     how = os.environ.get("COPYCAT_STAND_IN", "")
-    if how == "no greeting":
-        sys.exit("the stand-in does not start")
     if how:
         misbehave(descriptor, how)
     else:

@@ -89,8 +89,13 @@ def check_value(knob: Knob, row: dict[str, Any]) -> None:
     elif knob.kind != "button":
         assert default == knob.default
     if knob.kind in ("int", "float"):
-        for bound, limit in (("Min", knob.minimum), ("Max", knob.maximum)):
-            assert limit is None or row[f"OfxParamProp{bound}"] == row[f"OfxParamPropDisplay{bound}"] == [limit]
+        slider = knob.display or (knob.minimum, knob.maximum)
+        for bound, limit, end in (("Min", knob.minimum, slider[0]), ("Max", knob.maximum, slider[1])):
+            assert limit is None or row[f"OfxParamProp{bound}"] == [limit]
+            assert row[f"OfxParamPropDisplay{bound}"] == [end]
+        low, high = (row[f"OfxParamPropDisplay{bound}"][0] for bound in ("Min", "Max"))
+        assert row["OfxParamPropMin"][0] <= low <= default <= high <= row["OfxParamPropMax"][0]
+        assert high <= 100_000  # a slider that a hand can set
     modes = {"file": "FilePath", "directory": "DirectoryPath"}
     if knob.kind in modes:
         assert row["OfxParamPropStringMode"] == [f"OfxParamStringIs{modes[knob.kind]}"]

@@ -51,6 +51,7 @@ class Knob:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    display: tuple[float, float] | None = None
     shown_on: frozenset[Surface] = EVERYWHERE
     alias: str | None = None
     kept: bool = False
@@ -78,6 +79,7 @@ def knob(
     choices: tuple[Any, ...] = (),
     minimum: float | None = None,
     maximum: float | None = None,
+    display: tuple[float, float] | None = None,
     shown_on: frozenset[Surface] = EVERYWHERE,
     alias: str | None = None,
 ) -> Any:
@@ -91,6 +93,7 @@ def knob(
         "choices": choices,
         "minimum": minimum,
         "maximum": maximum,
+        "display": display,
         "shown_on": shown_on,
         "alias": alias,
     }
@@ -196,6 +199,7 @@ def _row(f: dataclasses.Field[Any], hint: Any) -> Knob:
         choices=row["choices"],
         minimum=row["minimum"],
         maximum=row["maximum"],
+        display=row["display"],
         shown_on=row["shown_on"],
         alias=row["alias"],
     )

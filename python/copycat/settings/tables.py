@@ -57,6 +57,7 @@ class Settings(Table):
         page="CopyCat",
         minimum=1,
         maximum=10_000_000,
+        display=(1, 50_000),
     )
     minutes: float = knob(
         0.0,
@@ -65,6 +66,7 @@ class Settings(Table):
         page="CopyCat",
         minimum=0,
         maximum=100_000,
+        display=(0, 120),
     )
     training_frames: str = knob(
         "all",
@@ -101,6 +103,7 @@ class Settings(Table):
         "Pairs in each step if Batch Size is Manual; at most the number of pairs.",
         minimum=1,
         maximum=4096,
+        display=(1, 32),
     )
     crop_size: int = knob(
         256, "Crop Size", "Side of the random square crops, in pixels.", kind="choice", choices=(32, 64, 128, 256, 512)
@@ -111,9 +114,10 @@ class Settings(Table):
         "Steps between .cat files; the last step always writes one.",
         minimum=1,
         maximum=10_000_000,
+        display=(1, 10_000),
     )
     image_interval: int = knob(
-        100, "Contact Sheet Interval", "Steps between contact sheets.", minimum=1, maximum=10_000_000
+        100, "Contact Sheet Interval", "Steps between contact sheets.", minimum=1, maximum=10_000_000, display=(1, 1000)
     )
     use_multi_resolution_training: bool = knob(
         True,
@@ -121,7 +125,9 @@ class Settings(Table):
         "Trains three stages, at 1/4, 1/2 and full resolution. Switch it off above 100 pairs.",
         alias="useMultiResolution",
     )
-    crops_per_pair: int = knob(1, "Crops per Pair", "Crops from each pair in a step.", minimum=1, maximum=256)
+    crops_per_pair: int = knob(
+        1, "Crops per Pair", "Crops from each pair in a step.", minimum=1, maximum=256, display=(1, 16)
+    )
     input_channels: str = knob(
         "rgb", "Input Channels", "Channels of the Input by name, in order, e.g. R,G,B,depth.Z; rgb is R,G,B."
     )
@@ -152,6 +158,7 @@ class Settings(Table):
         "Seed of the random numbers; the same seed trains the same model.",
         minimum=0,
         maximum=2_147_483_647,
+        display=(0, 100),
     )
     bank: str = knob(
         "auto",
@@ -179,8 +186,12 @@ class Settings(Table):
         "by OCIO, else of the built-in one. Empty: the sRGB curve.",
     )
     # -- the loss and what is done to the crops
-    l1_weight: float = knob(0.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6)
-    l2_weight: float = knob(1.0, "L2 Weight", "Weight of the mean squared error in the loss.", minimum=0, maximum=1e6)
+    l1_weight: float = knob(
+        0.0, "L1 Weight", "Weight of the mean absolute error in the loss.", minimum=0, maximum=1e6, display=(0, 1)
+    )
+    l2_weight: float = knob(
+        1.0, "L2 Weight", "Weight of the mean squared error in the loss.", minimum=0, maximum=1e6, display=(0, 1)
+    )
     matte: str = knob(
         "Auto",
         "Matte",
@@ -201,6 +212,7 @@ class Settings(Table):
         "Weight of the difference of the Perceptual Backbone's features in the loss; colour only.",
         minimum=0,
         maximum=1e6,
+        display=(0, 1),
     )
     perceptual_backbone: str = knob(
         "",
@@ -338,6 +350,7 @@ class InferenceSettings(Table):
         page="Inference",
         minimum=0,
         shown_on=HOSTED,
+        display=(0, 100_000),
     )
     half_precision: bool = knob(
         False,
@@ -361,6 +374,7 @@ class InferenceSettings(Table):
         page="Inference",
         minimum=0,
         maximum=4096,
+        display=(0, 512),
     )
     before_render: str = knob(
         "", "Before Render", _CALLBACK.format(when="before rendering starts", failure=_ABORTS), page="Python"
