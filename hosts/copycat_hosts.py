@@ -1,6 +1,6 @@
-"""What the host scripts share: finding the newest model of a Data Directory. Runs inside the host's own Python.
+"""Finds the newest model of a Data Directory, for the scripts in nuke/ and natron/.
 
-Standard library only, and any Python 3: hosts bring their own and know nothing of copycat's.
+Runs in the host's own Python 3, where copycat is not installed: standard library only.
 """
 
 import json
@@ -16,10 +16,10 @@ def newest_model(directory):
     """The newest checkpoint of the Data Directory's active run, else of the run that was written to last.
 
     Args:
-        directory: the Data Directory, as the knob says.
+        directory: the value of the knob Data Directory.
 
     Returns:
-        The path of the .cat, or None where there is none.
+        The path of the .cat, or None when there is none.
     """
     directory = os.path.expanduser(directory)
     try:

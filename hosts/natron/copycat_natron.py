@@ -1,4 +1,4 @@
-"""What the menu and the buttons do in Natron."""
+"""Natron's menu entries and the button Create Inference."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ def create_inference(app, node):
         node: the CopyCat node.
 
     Returns:
-        The new node, or None where there is no checkpoint yet.
+        The new node, or None when there is no checkpoint.
     """
     model = copycat_hosts.newest_model(node.getParam("dataDirectory").get() or "")
     if model is None:

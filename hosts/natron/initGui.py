@@ -1,4 +1,4 @@
-"""Read by Natron's interface from NATRON_PLUGIN_PATH: a menu for copycat."""
+"""Natron's interface runs this from NATRON_PLUGIN_PATH: a menu for copycat."""
 
 import copycat_hosts
 import copycat_natron
@@ -18,7 +18,7 @@ def createCopycatInference():  # noqa: N802
         NatronGui.natron.warningDialog("copycat", "Select a CopyCat node first.")
     for node in nodes:
         if copycat_natron.create_inference(app, node) is None:
-            NatronGui.natron.warningDialog("copycat", f"{node.getScriptName()} has no checkpoint yet.")
+            NatronGui.natron.warningDialog("copycat", f"{node.getScriptName()} has no model yet: train one first.")
 
 
 NatronGui.natron.addMenuCommand("copycat/CopyCat", "createCopycat")

@@ -1,4 +1,4 @@
-"""Read by Nuke from NUKE_PATH before anything else: lets Nuke find the scripts, and the plugin where it is not yet."""
+"""Nuke runs this from NUKE_PATH at its start: makes the modules in hosts/ importable."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Read by Nuke's interface from NUKE_PATH: a menu for copycat, and a real node behind Create Inference."""
+"""Nuke runs this from NUKE_PATH in its interface: a menu for copycat, and a node for the button Create Inference."""
 
 import copycat_hosts
 import nuke
@@ -9,8 +9,13 @@ def node_class(identifier):
     return f"OFX{identifier.lower()}_v1"
 
 
+def viewed_group():
+    """The group whose node graph was clicked last; before Nuke 15.1, which shows one at a time, the current one."""
+    return nuke.lastHitGroup() if hasattr(nuke, "lastHitGroup") else nuke.thisGroup()
+
+
 def create(identifier):
-    """Makes a node at the selected one, and says what to do when Nuke did not load the plugin."""
+    """Makes a node at the selected one, or says what to do when Nuke did not load the plugin."""
     try:
         return nuke.createNode(node_class(identifier))
     except RuntimeError:
@@ -21,12 +26,8 @@ def create(identifier):
         return None
 
 
-def create_inference(node):
-    """Adds an Inference node beside a CopyCat node, with the newest model and the same input."""
-    model = copycat_hosts.newest_model(node["dataDirectory"].evaluate() or "")
-    if model is None:
-        nuke.message(f"{node.name()} has no checkpoint yet: start a training first.")
-        return None
+def create_inference(node, model):
+    """Adds an Inference node beside a CopyCat node, with a model and the same input, and returns it."""
     for selected in nuke.selectedNodes():
         selected.setSelected(False)
     inference = create(copycat_hosts.INFERENCE)
@@ -37,26 +38,44 @@ def create_inference(node):
     return inference
 
 
+def newest_model(node):
+    """The path of the newest model of a CopyCat node's active run, or None."""
+    return copycat_hosts.newest_model(node["dataDirectory"].evaluate() or "")
+
+
+def create_in_viewed_group(identifier):
+    """The menu's entries CopyCat and Inference."""
+    with viewed_group():
+        create(identifier)
+
+
 def create_inference_at_selection():
-    """The menu's entry."""
-    nodes = [node for node in nuke.selectedNodes() if node.Class() == node_class(copycat_hosts.COPYCAT)]
-    if not nodes:
-        nuke.message("Select a CopyCat node first.")
-        return
-    create_inference(nodes[0])
+    """The menu's entry Create Inference."""
+    with viewed_group():
+        nodes = [node for node in nuke.selectedNodes() if node.Class() == node_class(copycat_hosts.COPYCAT)]
+        if not nodes:
+            nuke.message("Select a CopyCat node first.")
+            return
+        model = newest_model(nodes[0])
+        if model is None:
+            nuke.message(f"{nodes[0].name()} has no model yet: press Start Training and wait for the first checkpoint.")
+            return
+        create_inference(nodes[0], model)
 
 
 def knob_changed():
-    """Called by Nuke for every knob of a CopyCat node."""
+    """Called by Nuke for every knob of a CopyCat node. What the button has to say, the plugin says itself."""
     if nuke.thisKnob().name() == "createInference":
-        create_inference(nuke.thisNode())
+        model = newest_model(nuke.thisNode())
+        if model is not None:
+            create_inference(nuke.thisNode(), model)
 
 
 def add_menu():
-    """Puts the entries into the toolbar."""
+    """Adds copycat to the Nodes toolbar."""
     menu = nuke.menu("Nodes").addMenu("copycat")
-    menu.addCommand("CopyCat", lambda: create(copycat_hosts.COPYCAT))
-    menu.addCommand("Inference", lambda: create(copycat_hosts.INFERENCE))
+    menu.addCommand("CopyCat", lambda: create_in_viewed_group(copycat_hosts.COPYCAT))
+    menu.addCommand("Inference", lambda: create_in_viewed_group(copycat_hosts.INFERENCE))
     menu.addCommand("Create Inference", create_inference_at_selection)
 
 

@@ -29,6 +29,7 @@ class StandInModel:
         tile_overlap: int = 0,
         cancel: Callable[[], bool] | None = None,
         out: Any = None,
+        **_: Any,
     ) -> Any:
         deadline = time.monotonic() + float(os.environ.get("COPYCAT_STAND_IN_SECONDS", "0"))
         while time.monotonic() < deadline and not (cancel and cancel()):

@@ -38,7 +38,7 @@ class Node:
     """As much of a Nuke node as the scripts use."""
 
     def __init__(self, node_class: str, **knobs: str) -> None:
-        self.node_class, self.inputs, self.place = node_class, ["plate"], (0, 0)
+        self.node_class, self.inputs, self.position = node_class, ["plate"], (0, 0)
         self.knobs = {name: SimpleNamespace(evaluate=lambda v=value: v) for name, value in knobs.items()}
 
     def __getitem__(self, name: str) -> Any:
@@ -57,27 +57,32 @@ class Node:
         self.inputs[index] = node
 
     def xpos(self) -> int:
-        return self.place[0]
+        return self.position[0]
 
     def ypos(self) -> int:
-        return self.place[1]
+        return self.position[1]
 
     def setXYpos(self, x: int, y: int) -> None:  # noqa: N802
-        self.place = (x, y)
+        self.position = (x, y)
 
 
 @pytest.fixture
 def nuke(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     nuke = MagicMock()
-    nuke.createNode = MagicMock(side_effect=Node)
+
+    def create(node_class: str) -> Node:
+        nuke.createNode.made = Node(node_class)
+        return nuke.createNode.made
+
+    nuke.createNode = MagicMock(side_effect=create)
     nuke.selectedNodes.return_value = []
     monkeypatch.setitem(sys.modules, "nuke", nuke)
     runpy.run_path(str(HOSTS / "nuke" / "init.py"))
     return nuke
 
 
-def test_nuke_s_create_inference_adds_a_node(nuke: MagicMock, directory: Path) -> None:
-    menu = runpy.run_path(str(HOSTS / "nuke" / "menu.py"))
+def test_nuke_s_button_adds_an_inference_node(nuke: MagicMock, directory: Path) -> None:
+    runpy.run_path(str(HOSTS / "nuke" / "menu.py"))
     callback, keywords = nuke.addKnobChanged.call_args.args[0], nuke.addKnobChanged.call_args.kwargs
     assert keywords == {"nodeClass": "OFXorg.copycat.copycat_v1"}
     nuke.thisNode.return_value = Node("OFXorg.copycat.copycat_v1", dataDirectory=str(directory))
@@ -87,21 +92,53 @@ def test_nuke_s_create_inference_adds_a_node(nuke: MagicMock, directory: Path) -
     nuke.thisKnob.return_value.name.return_value = "createInference"
     callback()
     nuke.createNode.assert_called_once_with("OFXorg.copycat.inference_v1")
-    made = menu["create_inference"](nuke.thisNode())
+    made = nuke.createNode.made
     assert made.knobs["modelFile"] == str(directory / "first_1000.cat")
     assert made.inputs == ["plate"]
-    assert made.place == (120, 0)
+    assert made.position == (120, 0)
+
+
+def test_nuke_s_button_leaves_the_message_to_the_plugin(nuke: MagicMock, tmp_path: Path) -> None:
+    runpy.run_path(str(HOSTS / "nuke" / "menu.py"))
+    nuke.thisNode.return_value = Node("OFXorg.copycat.copycat_v1", dataDirectory=str(tmp_path))
+    nuke.thisKnob.return_value.name.return_value = "createInference"
+    nuke.addKnobChanged.call_args.args[0]()
+    nuke.createNode.assert_not_called()
+    nuke.message.assert_not_called()
+
+
+def entries(nuke: MagicMock) -> dict[str, Any]:
+    """The commands of the menu by name."""
+    runpy.run_path(str(HOSTS / "nuke" / "menu.py"))
+    return dict(call.args for call in nuke.menu.return_value.addMenu.return_value.addCommand.call_args_list)
+
+
+@pytest.mark.parametrize("shows_groups", [True, False])
+def test_nuke_s_menu_works_in_the_group_that_is_viewed(nuke: MagicMock, directory: Path, shows_groups: bool) -> None:
+    if not shows_groups:
+        del nuke.lastHitGroup  # before Nuke 15.1
+    group = (nuke.lastHitGroup if shows_groups else nuke.thisGroup).return_value
+    inside = []
+    nuke.createNode.side_effect = lambda name: inside.append((group.__enter__.call_count, group.__exit__.call_count))
+    commands = entries(nuke)
+    nuke.selectedNodes.return_value = [MagicMock(**{"Class.return_value": "OFXorg.copycat.copycat_v1"})]
+    nuke.selectedNodes.return_value[0]["dataDirectory"].evaluate.return_value = str(directory)
+    for name in ("CopyCat", "Inference", "Create Inference"):
+        commands[name]()
+    assert inside == [(1, 0), (2, 1), (3, 2)]
 
 
 def test_nuke_says_what_is_missing(nuke: MagicMock, tmp_path: Path) -> None:
-    menu = runpy.run_path(str(HOSTS / "nuke" / "menu.py"))
-    assert menu["create_inference"](Node("x", dataDirectory=str(tmp_path))) is None
-    assert "no checkpoint yet" in nuke.message.call_args.args[0]
-    menu["create_inference_at_selection"]()
+    commands = entries(nuke)
+    commands["Create Inference"]()
     assert "Select a CopyCat node" in nuke.message.call_args.args[0]
+    nuke.selectedNodes.return_value = [Node("OFXorg.copycat.copycat_v1", dataDirectory=str(tmp_path))]
+    commands["Create Inference"]()
+    assert "CopyCat1 has no model yet" in nuke.message.call_args.args[0]
     nuke.createNode.side_effect = RuntimeError("no such node")
-    assert menu["create"]("org.copycat.CopyCat") is None
+    commands["CopyCat"]()
     assert "copycat ofx install" in nuke.message.call_args.args[0]
+    assert nuke.message.call_count == 3
 
 
 def test_natron_s_menu_and_button(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:

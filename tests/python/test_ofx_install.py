@@ -12,6 +12,8 @@ import numpy as np
 import ofx_host
 import pytest
 from copycat.cli import ofx_install
+from copycat.cli.app import app
+from typer.testing import CliRunner
 
 
 @pytest.fixture
@@ -64,6 +66,15 @@ def test_install_then_render_then_uninstall(
     assert not bundle.exists()
     with pytest.raises(ofx_install.InstallError, match="is not installed in"):
         ofx_install.uninstall()
+
+
+def test_install_says_where_the_scripts_of_hosts_lie(package: Path, tmp_path: Path) -> None:
+    asked = ["ofx", "install", "--directory", str(tmp_path / "plugins")]
+    assert "built without hosts" in CliRunner().invoke(app, asked).output.replace("\n", " ")
+    (package / "_ofx" / "hosts").symlink_to(ofx_host.ROOT / "hosts")
+    said = CliRunner().invoke(app, asked).output.replace("\n", "")
+    assert f"add {package}/_ofx/hosts/nuke to NUKE_PATH" in said
+    assert f"add {package}/_ofx/hosts/natron to NATRON_PLUGIN_PATH" in said
 
 
 def test_a_folder_that_cannot_be_written_is_named(package: Path, tmp_path: Path) -> None:

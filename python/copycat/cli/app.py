@@ -326,6 +326,7 @@ def install(directory: _PLUGIN_FOLDER = None) -> None:
     from copycat.cli import ofx_install
 
     print(f"installed {ofx_install.install(directory)}")
+    print(ofx_install.host_scripts())
 
 
 @ofx.command()

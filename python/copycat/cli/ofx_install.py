@@ -109,6 +109,18 @@ def install(directory: Path | None = None) -> Path:
     return target
 
 
+def host_scripts() -> str:
+    """Where the scripts for Nuke and Natron lie and which variables to set, or why there are none."""
+    try:
+        folder = packaged("hosts")
+    except InstallError as error:
+        return str(error)
+    return (
+        f"Nuke: add {folder / 'nuke'} to NUKE_PATH for a menu and Create Inference nodes\n"
+        f"Natron: add {folder / 'natron'} to NATRON_PLUGIN_PATH for the same"
+    )
+
+
 def uninstall(directory: Path | None = None) -> Path:
     """Removes the bundle from a folder, by default the first of :func:`search_path` that has it.
 
