@@ -89,7 +89,13 @@ def test_the_start_of_a_worker_can_be_cancelled(tmp_path: Path, python: dict[str
 def test_abandoned_frames_are_left_to_a_worker_that_hangs(tmp_path: Path, python: dict[str, str]) -> None:
     with ofx_host.Host(tmp_path, {**python, **withholding("abandon")}) as host:
         copycat(host)
-        assert host.do("change", param="startTraining", cancel_at=0)["status"] != 0
+        host.do("change", param="startTraining", cancel_at=0)  # comes back, whichever bar it was that was cancelled
+
+
+def test_no_frame_to_train_on_is_a_sentence(tmp_path: Path, python: dict[str, str]) -> None:
+    with ofx_host.Host(tmp_path, {**python, **withholding()}) as host:
+        copycat(host)
+        assert host.do("change", param="startTraining")["status"] != 0
         assert 'Training Frames "all" names no frame' in host.last_message()
 
 
