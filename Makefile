@@ -42,8 +42,9 @@ setup: $(VENV)/tools
 setup-demo: $(VENV)/tools
 	$(BIN)/pip install -q --no-build-isolation -e ".[demo]"
 
+# In a build directory of its own, since its warnings are errors.
 setup-test: $(VENV)/tools
-	$(BIN)/pip install -q --no-build-isolation -e ".[dev,demo,progress]"
+	COPYCAT_WERROR=ON $(BIN)/pip install -q --no-build-isolation -Cbuild-dir=build/werror/{wheel_tag} -e ".[dev,demo,progress]"
 	PATH="$(abspath $(BIN)):$$PATH" tests/install_browser.sh
 
 lint:
@@ -55,10 +56,10 @@ lint:
 
 # The C++ tests run twice: as built for use, and under AddressSanitizer and UndefinedBehaviorSanitizer.
 cpp-test:
-	$(BIN)/cmake -S . -B build/test -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_CUDA=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake -S . -B build/test -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	$(BIN)/cmake --build build/test
 	$(BIN)/ctest --test-dir build/test --output-on-failure
-	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_CUDA=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 

@@ -17,6 +17,8 @@
 #include <thread>
 #include <vector>
 
+#include "../cpp/kernels/half.h"
+
 namespace copycat {
 namespace {
 
@@ -78,39 +80,6 @@ void finish_rows() {
 bool has_row(Rows rows, int y) {
   const bool odd = (y & 1) != 0;
   return rows == Rows::all || odd == (rows == Rows::odd);
-}
-
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const std::uint32_t exponent = (half >> 10) & 31u;
-  const std::uint32_t mantissa = half & 1023u;
-  std::uint32_t bits;
-  if (exponent == 31) {
-    bits = sign | 0x7F800000u | (mantissa << 13);
-  } else if (exponent != 0) {
-    bits = sign | ((exponent + 112u) << 23) | (mantissa << 13);
-  } else {
-    const float value = static_cast<float>(mantissa) * 0x1p-24f;
-    return sign ? -value : value;
-  }
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-std::uint16_t float_to_half(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
-  const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
-  if (magnitude > 0x7F800000u) return static_cast<std::uint16_t>(sign | 0x7E00u);   // NaN
-  if (magnitude >= 0x477FF000u) return static_cast<std::uint16_t>(sign | 0x7C00u);  // rounds to infinity
-  if (magnitude < 0x38800000u) {  // subnormal: counts of 2^-24, rounded to even by the addition
-    const float count = std::nearbyint(std::fabs(value) * 0x1p24f);
-    return static_cast<std::uint16_t>(sign | static_cast<std::uint16_t>(count));
-  }
-  const std::uint32_t rounded = magnitude + 0xFFFu + ((magnitude >> 13) & 1u);
-  return static_cast<std::uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
 float read_component(const std::uint8_t* p, Depth depth) {

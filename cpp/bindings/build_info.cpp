@@ -1,10 +1,18 @@
-// build_info and cuda_device_count: what was compiled in, and what this machine can do with it.
+// What was compiled in, what this machine offers, and the limits of the kernels.
+#include "../kernels/limits.h"
+#include "../kernels/processor.h"
 #include "../kernels/rows.h"
 #include "run.h"
 
 namespace copycat::bindings {
 
 void register_build_info(py::module_& module) {
+  module.attr("LANES") = kLanes;
+  module.attr("MOST_CHANNELS") = kMostChannels;
+  module.attr("WIDEST_BLOCK") = kWidestBlock;
+  module.attr("WIDEST_BLOCK_ON_GPU") = kWidestBlockOnGpu;
+  module.attr("NORM_EPSILON") = kNormEpsilon;
+
   module.def("build_info", [] {
     py::dict info;
     info["version"] = COPYCAT_VERSION;
@@ -21,6 +29,7 @@ void register_build_info(py::module_& module) {
 #endif
     return info;
   });
+  module.def("cpu_has_bfloat16", [] { return processor().has_bfloat16(); });
   module.def("cuda_device_count", [] {
 #if defined(COPYCAT_HAS_CUDA)
     return cuda_device_count();

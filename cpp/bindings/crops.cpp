@@ -218,12 +218,11 @@ void register_crops(py::module_& module) {
            py::arg("step_tensor"), py::arg("step"), py::arg("seed"), py::arg("centre_share"), py::arg("flip"),
            py::arg("flop"), py::arg("turn"), py::arg("gain"), py::arg("contrast"), py::arg("saturation"),
            py::arg("crops_per_pair"), py::arg("first_sample"), py::arg("total_samples"));
-  module.def("sample_crops", &sample_crops, py::kw_only(), py::arg("input_bank"), py::arg("target_bank"),
-             py::arg("mask_bank"), py::arg("input_out"), py::arg("target_out"), py::arg("mask_out"),
-             py::arg("input_encoding"), py::arg("target_encoding"), py::arg("input_layers"),
-             py::arg("target_layers"), py::arg("rule"), py::arg("threads"), py::arg("stream"));
-  module.def("crop_positions", &crop_positions, py::kw_only(), py::arg("frame_height"),
-             py::arg("frame_width"), py::arg("out"), py::arg("rule"), py::arg("threads"), py::arg("stream"));
+  define(module, "sample_crops", sample_crops, "input_bank", "target_bank", "mask_bank", "input_out",
+         "target_out", "mask_out", "input_encoding", "target_encoding", "input_layers", "target_layers",
+         "rule", "threads", "stream");
+  define(module, "crop_positions", crop_positions, "frame_height", "frame_width", "out", "rule", "threads",
+         "stream");
 }
 
 }  // namespace copycat::bindings

@@ -22,8 +22,7 @@ void downsize(const py::object& bank, int factor, const py::object& out, int thr
 }  // namespace
 
 void register_downsize(py::module_& module) {
-  module.def("downsize", &downsize, py::kw_only(), py::arg("bank"), py::arg("factor"), py::arg("out"),
-             py::arg("threads"), py::arg("stream"));
+  define(module, "downsize", downsize, "bank", "factor", "out", "threads", "stream");
 }
 
 }  // namespace copycat::bindings

@@ -6,74 +6,66 @@
 namespace copycat::bindings {
 namespace {
 
-// The tensors of one call by their names: [pixels, channels] or [channels], all on one device, of one dtype,
-// without gaps. Every name must be given; None stands for a tensor that is absent.
-class Arguments {
+// The tensors of one call: all on one device, of one dtype, without gaps. None stands for an absent one.
+class Block {
  public:
-  // `first` has `parts` x channels and says how many pixels and channels there are.
-  Arguments(const py::kwargs& tensors, const char* first, int64_t parts)
-      : tensors_(tensors), first_(tensor(given(first), first)) {
+  // `first` [pixels, parts * channels] gives the sizes of all others.
+  Block(const py::object& first, const char* name, int64_t parts) : first_(tensor(first, name)) {
     need_rank(first_, 2);
     need_dense(first_);
     need_aligned(first_);
-    if (first_.element != Element::kFloat32 && first_.element != Element::kBFloat16)
-      refuse(first, "must be float32 or bfloat16");
+    need_block_type(first_);
     channels_ = first_.shape[1] / parts;
-    if (first_.shape[1] % (parts * kLanes) != 0 || channels_ < 1 || channels_ > kWidestBlock)
-      refuse(first,
-             "has channels that are no multiple of 16, or too many: its shape is " + first_.describe_shape());
+    need_lanes(first_, channels_);
+    if (first_.shape[1] % parts != 0)
+      refuse(name, "has an odd number of channels: " + first_.describe_shape());
   }
 
   template <typename Operation>
-  void describe(Operation& operation) const {
+  Operation describe() const {
+    Operation operation{};
     operation.pixels = first_.shape[0];
     operation.channels = static_cast<int32_t>(channels_);
     operation.dtype = pixel_type(first_);
+    return operation;
   }
 
   void* first() const { return first_.data; }
   int64_t channels() const { return channels_; }
 
   // The data of a tensor [pixels, parts * channels]; null for None.
-  void* pixels(const char* name, int64_t parts = 1) const {
-    const Tensor found = checked(name, {first_.shape[0], parts * channels_});
-    if (found.data) need_aligned(found);
-    return found.data;
+  void* pixels(const py::object& object, const char* name, int64_t parts = 1) const {
+    const Tensor result = like_first(object, name, {first_.shape[0], parts * channels_});
+    if (result.data) need_aligned(result);
+    return result.data;
   }
 
   // The data of a vector [channels]; null for None.
-  void* vector(const char* name) const { return checked(name, {channels_}).data; }
+  void* vector(const py::object& object, const char* name) const {
+    return like_first(object, name, {channels_}).data;
+  }
 
   // A float32 tensor of sums.
-  Tensor sums(const char* name) const {
-    const Tensor found = tensor(given(name), name);
-    need_element(found, Element::kFloat32, "float32");
-    need_dense(found);
-    need_device(found, first_.device);
-    return found;
+  Tensor sums(const py::object& object, const char* name) const {
+    const Tensor result = tensor(object, name);
+    need_element(result, Element::kFloat32, "float32");
+    need_dense(result);
+    need_device(result, first_.device);
+    return result;
   }
 
-  template <typename Operation>
-  void run(const Operation& operation, int threads, uintptr_t stream) const {
-    bindings::run(operation, {first_.device, threads, stream});
-  }
+  Launch launch(int threads, uintptr_t stream) const { return {first_.device, threads, stream}; }
 
  private:
-  py::object given(const char* name) const {
-    if (!tensors_.contains(name)) throw py::type_error(std::string(name) + " is missing");
-    return tensors_[name];
-  }
-
   // Without data for None.
-  Tensor checked(const char* name, const std::vector<int64_t>& shape) const {
-    const py::object object = given(name);
+  Tensor like_first(const py::object& object, const char* name, const std::vector<int64_t>& shape) const {
     if (object.is_none()) return {};
-    Tensor other = tensor(object, name);
-    need_shape(other, shape);
-    need_dense(other);
-    need_device(other, first_.device);
-    if (other.element != first_.element) refuse(name, "must have the dtype of " + first_.name);
-    return other;
+    Tensor result = tensor(object, name);
+    need_shape(result, shape);
+    need_dense(result);
+    need_device(result, first_.device);
+    need_dtype_of(result, first_);
+    return result;
   }
 
   // The GPU moves pixels 16 bytes at a time.
@@ -82,90 +74,92 @@ class Arguments {
       refuse(t.name, "must begin at a multiple of 16 bytes");
   }
 
-  const py::kwargs& tensors_;
   Tensor first_;
   int64_t channels_;
 };
 
-void together(bool one, bool other, const char* name, const char* with) {
+void need_both(bool one, bool other, const char* name, const char* with) {
   if (one != other) refuse(name, std::string("and ") + with + " belong together, but one of them is None");
 }
 
-void gate(int threads, uintptr_t stream, const py::kwargs& tensors) {
-  const Arguments arguments(tensors, "x", 2);
-  Gate operation{};
-  arguments.describe(operation);
-  operation.input = arguments.first();
-  operation.output = arguments.pixels("out");
-  arguments.run(operation, threads, stream);
+void gate(const py::object& x, const py::object& out, int threads, uintptr_t stream) {
+  const Block block(x, "x", 2);
+  Gate operation = block.describe<Gate>();
+  operation.input = block.first();
+  operation.output = block.pixels(out, "out");
+  run(operation, block.launch(threads, stream));
 }
 
-void gate_gradient(int threads, uintptr_t stream, const py::kwargs& tensors) {
-  const Arguments arguments(tensors, "x", 2);
-  GateGradient operation{};
-  arguments.describe(operation);
-  operation.input = arguments.first();
-  operation.gradient = arguments.pixels("gradient");
-  operation.output = arguments.pixels("out", 2);
-  arguments.run(operation, threads, stream);
+void gate_gradient(const py::object& x, const py::object& gradient, const py::object& out, int threads,
+                   uintptr_t stream) {
+  const Block block(x, "x", 2);
+  GateGradient operation = block.describe<GateGradient>();
+  operation.input = block.first();
+  operation.gradient = block.pixels(gradient, "gradient");
+  operation.output = block.pixels(out, "out", 2);
+  run(operation, block.launch(threads, stream));
 }
 
-void residual_norm(int threads, uintptr_t stream, const py::kwargs& tensors) {
-  const Arguments arguments(tensors, "x", 1);
-  ResidualNorm operation{};
-  arguments.describe(operation);
-  operation.x = arguments.first();
-  operation.branch = arguments.pixels("branch");
-  operation.scale = arguments.vector("scale");
-  operation.weight = arguments.vector("weight");
-  operation.bias = arguments.vector("bias");
-  operation.sum = arguments.pixels("sum");
-  operation.normed = arguments.pixels("normed");
-  together(operation.branch, operation.scale, "branch", "scale");
-  together(operation.branch, operation.sum, "branch", "sum");
-  together(operation.weight, operation.bias, "weight", "bias");
-  together(operation.weight, operation.normed, "weight", "normed");
+void residual_norm(const py::object& x, const py::object& branch, const py::object& scale,
+                   const py::object& weight, const py::object& bias, const py::object& sum,
+                   const py::object& normed, int threads, uintptr_t stream) {
+  const Block block(x, "x", 1);
+  ResidualNorm operation = block.describe<ResidualNorm>();
+  operation.x = block.first();
+  operation.branch = block.pixels(branch, "branch");
+  operation.scale = block.vector(scale, "scale");
+  operation.weight = block.vector(weight, "weight");
+  operation.bias = block.vector(bias, "bias");
+  operation.sum = block.pixels(sum, "sum");
+  operation.normed = block.pixels(normed, "normed");
+  need_both(operation.branch, operation.scale, "branch", "scale");
+  need_both(operation.branch, operation.sum, "branch", "sum");
+  need_both(operation.weight, operation.bias, "weight", "bias");
+  need_both(operation.weight, operation.normed, "weight", "normed");
   if (!operation.branch && !operation.weight) refuse("branch", "and weight must not both be None");
-  arguments.run(operation, threads, stream);
+  run(operation, block.launch(threads, stream));
 }
 
-void residual_norm_gradient(int threads, uintptr_t stream, const py::kwargs& tensors) {
-  const Arguments arguments(tensors, "sum", 1);
-  ResidualNormGradient operation{};
-  arguments.describe(operation);
-  operation.sum = arguments.first();
-  operation.branch = arguments.pixels("branch");
-  operation.scale = arguments.vector("scale");
-  operation.weight = arguments.vector("weight");
-  operation.sum_gradient = arguments.pixels("sum_gradient");
-  operation.normed_gradient = arguments.pixels("normed_gradient");
-  operation.x_gradient = arguments.pixels("x_gradient");
-  operation.branch_gradient = arguments.pixels("branch_gradient");
-  together(operation.branch, operation.scale, "branch", "scale");
-  together(operation.branch, operation.branch_gradient, "branch", "branch_gradient");
-  together(operation.weight, operation.normed_gradient, "weight", "normed_gradient");
-  together(operation.weight, operation.x_gradient, "weight", "x_gradient");
+void residual_norm_gradient(const py::object& sum, const py::object& branch, const py::object& scale,
+                            const py::object& weight, const py::object& sum_gradient,
+                            const py::object& normed_gradient, const py::object& x_gradient,
+                            const py::object& branch_gradient, const py::object& partial,
+                            const py::object& out, int threads, uintptr_t stream) {
+  const Block block(sum, "sum", 1);
+  ResidualNormGradient operation = block.describe<ResidualNormGradient>();
+  operation.sum = block.first();
+  operation.branch = block.pixels(branch, "branch");
+  operation.scale = block.vector(scale, "scale");
+  operation.weight = block.vector(weight, "weight");
+  operation.sum_gradient = block.pixels(sum_gradient, "sum_gradient");
+  operation.normed_gradient = block.pixels(normed_gradient, "normed_gradient");
+  operation.x_gradient = block.pixels(x_gradient, "x_gradient");
+  operation.branch_gradient = block.pixels(branch_gradient, "branch_gradient");
+  need_both(operation.branch, operation.scale, "branch", "scale");
+  need_both(operation.branch, operation.branch_gradient, "branch", "branch_gradient");
+  need_both(operation.weight, operation.normed_gradient, "weight", "normed_gradient");
+  need_both(operation.weight, operation.x_gradient, "weight", "x_gradient");
   if (!operation.branch && !operation.weight) refuse("branch", "and weight must not both be None");
-  const Tensor room = arguments.sums("partial"), output = arguments.sums("out");
-  need_rank(room, 3);
-  need_shape(room, {room.shape[0], 3, arguments.channels()});
-  need_shape(output, {3, arguments.channels()});
-  operation.partial = static_cast<float*>(room.data);
-  operation.partial_count = room.shape[0];
+  const Tensor parts = block.sums(partial, "partial"), output = block.sums(out, "out");
+  need_rank(parts, 3);
+  need_shape(parts, {parts.shape[0], 3, block.channels()});
+  need_shape(output, {3, block.channels()});
+  operation.partial = static_cast<float*>(parts.data);
+  operation.partial_count = parts.shape[0];
   operation.output = static_cast<float*>(output.data);
-  arguments.run(operation, threads, stream);
+  run(operation, block.launch(threads, stream));
 }
 
 }  // namespace
 
 void register_gated_block(py::module_& module) {
-  const auto add = [&module](const char* name, void (*kernel)(int, uintptr_t, const py::kwargs&)) {
-    module.def(name, kernel, py::kw_only(), py::arg("threads"), py::arg("stream"));
-  };
-  add("gate", gate);
-  add("gate_gradient", gate_gradient);
-  add("residual_norm", residual_norm);
-  add("residual_norm_gradient", residual_norm_gradient);
+  define(module, "gate", gate, "x", "out", "threads", "stream");
+  define(module, "gate_gradient", gate_gradient, "x", "gradient", "out", "threads", "stream");
+  define(module, "residual_norm", residual_norm, "x", "branch", "scale", "weight", "bias", "sum", "normed",
+         "threads", "stream");
+  define(module, "residual_norm_gradient", residual_norm_gradient, "sum", "branch", "scale", "weight",
+         "sum_gradient", "normed_gradient", "x_gradient", "branch_gradient", "partial", "out", "threads",
+         "stream");
 }
 
 }  // namespace copycat::bindings

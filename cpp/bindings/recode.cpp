@@ -24,8 +24,7 @@ void recode(const py::object& pixels_in, const std::vector<double>& numbers, boo
 }  // namespace
 
 void register_recode(py::module_& module) {
-  module.def("recode", &recode, py::kw_only(), py::arg("pixels"), py::arg("encoding"), py::arg("inverse"),
-             py::arg("out"), py::arg("threads"), py::arg("stream"));
+  define(module, "recode", recode, "pixels", "encoding", "inverse", "out", "threads", "stream");
 }
 
 }  // namespace copycat::bindings

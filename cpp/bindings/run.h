@@ -9,28 +9,28 @@
 
 namespace copycat::bindings {
 
-// Where and how a call runs: CPU threads, CUDA stream (as an integer).
-struct Place {
+// Where a call runs: its CPU threads, or its CUDA stream (as an integer).
+struct Launch {
   Device device;
   int threads;
   uintptr_t stream;
 };
 
 template <typename Operation>
-void run(const Operation& operation, const Place& place) {
+void run(const Operation& operation, const Launch& launch) {
   const py::gil_scoped_release unlocked;
-  if (!place.device.cuda) {
-    run_on_cpu(operation, place.threads);
+  if (!launch.device.cuda) {
+    run_on_cpu(operation, launch.threads);
     return;
   }
 #if defined(COPYCAT_HAS_CUDA)
-  run_on_cuda(operation, place.device.index, place.stream);
+  run_on_cuda(operation, launch.device.index, launch.stream);
 #else
   throw std::runtime_error("copycat was built without CUDA, but the output is on a CUDA device");
 #endif
 }
 
-// The address under which a CUDA device sees pinned host memory, or null when it does not.
+// The address under which a CUDA device sees pinned host memory; null for other memory.
 inline void* mapped_pointer([[maybe_unused]] void* host, [[maybe_unused]] int device) {
 #if defined(COPYCAT_HAS_CUDA)
   return mapped_on_cuda(host, device);

@@ -33,8 +33,7 @@ void statistics(const py::object& bank, const py::object& valid, const py::objec
 }  // namespace
 
 void register_statistics(py::module_& module) {
-  module.def("statistics", &statistics, py::kw_only(), py::arg("bank"), py::arg("valid"), py::arg("partial"),
-             py::arg("out"), py::arg("threads"), py::arg("stream"));
+  define(module, "statistics", statistics, "bank", "valid", "partial", "out", "threads", "stream");
 }
 
 }  // namespace copycat::bindings

@@ -110,7 +110,9 @@ Tensor tensor(const py::handle& object, const std::string& name) {
   }
   Tensor result;
   result.name = name;
-  result.data = static_cast<char*>(dl->data) + dl->byte_offset;
+  // A tensor without elements has no address, but it is given: null stands for None.
+  static char no_elements[16];
+  result.data = dl->data ? static_cast<char*>(dl->data) + dl->byte_offset : no_elements;
   result.element = element_of(*dl, name);
   const bool host = dl->device_type == kCpu || dl->device_type == kCudaHost;
   if (!host && dl->device_type != kCuda && dl->device_type != kCudaManaged) {
@@ -161,10 +163,27 @@ void need_device(const Tensor& t, const Device& device) {
   }
 }
 
+void need_dtype_of(const Tensor& t, const Tensor& first) {
+  if (t.element != first.element) refuse(t.name, "must have the dtype of " + first.name);
+}
+
+void need_block_type(const Tensor& t) {
+  if (t.element != Element::kFloat32 && t.element != Element::kBFloat16)
+    refuse(t.name, "must be float32 or bfloat16");
+}
+
+void need_lanes(const Tensor& t, int64_t channels) {
+  if (channels < kLanes || channels % kLanes != 0 || channels > kWidestBlock) {
+    refuse(t.name, "must have " + std::to_string(kLanes) + " to " + std::to_string(kWidestBlock) +
+                       " channels, a multiple of " + std::to_string(kLanes) + ", not " +
+                       std::to_string(channels) + "; its shape is " + t.describe_shape());
+  }
+}
+
 void need_channels(const Tensor& t, int64_t channels) {
-  if (channels < 1 || channels > kMaxChannels) {
+  if (channels < 1 || channels > kMostChannels) {
     refuse(t.name,
-           "must have 1 to " + std::to_string(kMaxChannels) + " channels, not " + std::to_string(channels));
+           "must have 1 to " + std::to_string(kMostChannels) + " channels, not " + std::to_string(channels));
   }
 }
 
@@ -194,7 +213,7 @@ Pixels pixels(const Tensor& t, const Device& device) {
   need_channels(t, t.shape[3]);
   const DType type = pixel_type(t);
   for (const int64_t size : t.shape) {
-    if (size < 1 || size > (1 << 24))
+    if (size < 1 || size > kLongestSide)
       refuse(t.name, "must hold pixels, but its shape is " + t.describe_shape());
   }
   void* data = t.data;

@@ -1,4 +1,5 @@
-// Tensors as they come in through DLPack, and the checks that stand between Python and a kernel.
+// Tensors as DLPack hands them over, and the checks that stand between Python and a kernel. Every function
+// of the module takes keywords only and refuses an argument by its name.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -7,11 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "../kernels/limits.h"
 #include "../kernels/operations.h"
 
 namespace copycat::bindings {
 
 namespace py = pybind11;
+
+inline constexpr int64_t kLongestSide = 1 << 24;  // pixels, and frames of a bank
 
 enum class Element { kFloat32, kFloat16, kBFloat16, kUInt8, kInt32, kInt64, kFloat64 };
 
@@ -44,7 +48,10 @@ void need_shape(const Tensor& tensor, const std::vector<int64_t>& shape);
 void need_element(const Tensor& tensor, Element element, const char* named);
 void need_dense(const Tensor& tensor);  // row-major without gaps
 void need_device(const Tensor& tensor, const Device& device);
-void need_channels(const Tensor& tensor, int64_t channels);
+void need_dtype_of(const Tensor& tensor, const Tensor& first);
+void need_block_type(const Tensor& tensor);                  // float32 or bfloat16
+void need_lanes(const Tensor& tensor, int64_t channels);     // as many as a gated block may have
+void need_channels(const Tensor& tensor, int64_t channels);  // as many as a picture may have
 
 DType pixel_type(const Tensor& tensor);   // any type that pixels are read from
 DType output_type(const Tensor& tensor);  // any type that pixels are written to
@@ -58,6 +65,12 @@ Encoding encoding(const std::vector<double>& numbers, int64_t channels, const st
 // Rectangles [N,4] on the device; their values are checked where the CPU can see them.
 const int32_t* valid_rectangles(const Tensor& tensor, const Pixels& bank, const Device& device,
                                 int64_t least_width, int64_t least_height);
+
+// Adds a function whose arguments are keywords.
+template <typename Function, typename... Names>
+void define(py::module_& module, const char* name, Function function, Names... names) {
+  module.def(name, function, py::kw_only(), py::arg(names)...);
+}
 
 void register_crops(py::module_& module);
 void register_downsize(py::module_& module);

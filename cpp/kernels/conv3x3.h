@@ -6,10 +6,9 @@
 #pragma once
 
 #include "element.h"
+#include "limits.h"
 
 namespace copycat {
-
-inline constexpr int kMostChannels = 1024;
 
 struct Conv3x3 {
   int32_t batch, height, width, channels_in, channels_out;

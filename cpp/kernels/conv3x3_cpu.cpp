@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "conv3x3.h"
+#include "processor.h"
 #include "rows.h"
 #include "threads.h"
 
@@ -52,9 +53,8 @@ const Conv3x3Kernels* choose(DType dtype) {
 #if defined(COPYCAT_X86)
   const std::string_view rows = row_kernels().name;  // COPYCAT_ISA counts here too
   if (dtype == DType::kBFloat16)
-    return rows == kRowsAvx512.name && __builtin_cpu_supports("avx512bf16") ? &kConv3x3Avx512Bf16 : nullptr;
-  if (dtype != DType::kFloat32 || rows == kRowsBaseline.name || !__builtin_cpu_supports("fma"))
-    return nullptr;
+    return rows == kRowsAvx512.name && processor().avx512_bfloat16 ? &kConv3x3Avx512Bf16 : nullptr;
+  if (dtype != DType::kFloat32 || rows == kRowsBaseline.name || !processor().fma) return nullptr;
   return rows == kRowsAvx512.name ? &kConv3x3Avx512 : &kConv3x3Avx2;
 #else
   (void)dtype;
@@ -106,10 +106,8 @@ int64_t parts_together(int64_t parts, int64_t in, int64_t out, int64_t element_s
 }  // namespace
 
 bool conv3x3_is_fast(DType dtype) {
-#if defined(COPYCAT_X86)
-  // Where the processor multiplies matrices of bfloat16 by itself, torch's convolutions do too.
-  if (dtype == DType::kBFloat16 && __builtin_cpu_supports("amx-bf16")) return false;
-#endif
+  // Where the processor has matrix units, torch's convolutions use them.
+  if (dtype == DType::kBFloat16 && processor().matrices_of_bfloat16) return false;
   return choose(dtype) != nullptr;
 }
 
@@ -154,6 +152,8 @@ void run_with(const Conv3x3Kernels& loops, const Conv3x3WeightGradient& operatio
       }
     });
   }
+  if (parts == 0)  // of an empty batch: the sum of nothing
+    memset(operation.weight_gradient, 0, static_cast<size_t>(9 * in * out * size_of(operation.dtype)));
   loops.store_bias(operation, bias.data());
 }
 

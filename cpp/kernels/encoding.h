@@ -1,15 +1,16 @@
 // The value encoding of a channel and its inverse: identity or signed logarithm, then (x - mean) / std.
 #pragma once
 
+#include "limits.h"
 #include "platform.h"
 
 namespace copycat {
 
 // Per channel; log_scale 0 means identity.
 struct Encoding {
-  float log_scale[kMaxChannels];
-  float mean[kMaxChannels];
-  float std[kMaxChannels];
+  float log_scale[kMostChannels];
+  float mean[kMostChannels];
+  float std[kMostChannels];
 };
 
 inline constexpr float kLn2High = 0.693359375f;  // few bits, so that its product with an exponent is exact

@@ -7,7 +7,7 @@
 namespace copycat {
 namespace {
 
-constexpr int kMostRuns = 2 * kWarp;  // of a pixel: a thread holds two at most
+static_assert(kWidestBlockOnGpu == 2 * kWarp * kRun, "a thread holds two runs of a pixel at most");
 constexpr int kMostBlocks =
     2048;                    // that walk over the pixels, so that each reads the vectors a few times only
 constexpr int kColumns = 8;  // of the gradients' sums, per block that joins the parts
@@ -146,7 +146,7 @@ __device__ __forceinline__ float normalise(float (&values)[kRuns][kRun], const P
       squares += values[r][i] * values[r][i];
     }
   }
-  const float inverse = 1.0f / sqrtf(add_pixel(squares, lanes) * share + kNormEpsilon);
+  const float inverse = 1.0f / sqrtf(add_pixel(squares, lanes) * share + static_cast<float>(kNormEpsilon));
 #pragma unroll
   for (int r = 0; r < kRuns; ++r)
 #pragma unroll
@@ -324,9 +324,9 @@ int64_t whole_pixel_blocks(int64_t pixels, int channels) {
 }
 
 void need_width(int channels) {
-  if (channels > kMostRuns * kRun) {
+  if (channels > kWidestBlockOnGpu) {
     throw std::runtime_error("blocks of " + std::to_string(channels) +
-                             " channels are too wide for the GPU: " + std::to_string(kMostRuns * kRun) +
+                             " channels are too wide for the GPU: " + std::to_string(kWidestBlockOnGpu) +
                              " are the most");
   }
 }

@@ -8,9 +8,6 @@
 
 namespace copycat {
 
-inline constexpr int kWidestBlock = 1024;  // channels; they come in multiples of kLanes
-inline constexpr float kNormEpsilon = 1e-6f;
-
 // input [pixels, 2 * channels] = (u, v) -> output [pixels, channels] = u * v.
 struct Gate {
   int64_t pixels;

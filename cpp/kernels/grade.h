@@ -15,7 +15,7 @@ struct Grade {
 // them; one that is in none is no colour and stays as it is.
 struct Layers {
   int32_t count;
-  int8_t channels[kMaxChannels][3];
+  int8_t channels[kMostChannels][3];
 };
 
 // The value that a contrast leaves as it is: middle grey of scene-linear light, or of a display's code

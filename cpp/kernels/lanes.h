@@ -4,10 +4,9 @@
 #pragma once
 
 #include "element.h"
+#include "limits.h"
 
 namespace copycat {
-
-inline constexpr int kLanes = 16;
 
 #if !defined(__CUDACC__)  // nvcc knows no vector types
 
@@ -36,12 +35,17 @@ COPYCAT_HD void store_lanes(const Lanes& from, BFloat* to) {
   memcpy(to, &halves, sizeof halves);
 }
 
+// Halves are added first, as one instruction or several.
 COPYCAT_HD float sum_lanes(const Lanes& lanes) {
-  Lanes sum = lanes;
-  sum += __builtin_shufflevector(sum, sum, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-  sum += __builtin_shufflevector(sum, sum, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-  sum += __builtin_shufflevector(sum, sum, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  return sum[0] + sum[1];
+  typedef float Eight __attribute__((vector_size(32)));
+  typedef float Four __attribute__((vector_size(16)));
+  Eight eights[2];
+  memcpy(eights, &lanes, sizeof eights);
+  const Eight eight = eights[0] + eights[1];
+  Four fours[2];
+  memcpy(fours, &eight, sizeof fours);
+  const Four four = fours[0] + fours[1];
+  return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 #endif

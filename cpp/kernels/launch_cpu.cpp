@@ -3,6 +3,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "processor.h"
 #include "rows.h"
 #include "threads.h"
 
@@ -26,12 +27,8 @@ const RowKernels& choose_row_kernels() {
 #if defined(COPYCAT_X86)
   const char* asked = std::getenv("COPYCAT_ISA");
   const std::string_view wanted = asked ? asked : "";
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (wanted == "baseline" || !avx2) return kRowsBaseline;
-  if (wanted == "avx2" || !avx512) return kRowsAvx2;
+  if (wanted == "baseline" || !processor().avx2) return kRowsBaseline;
+  if (wanted == "avx2" || !processor().avx512) return kRowsAvx2;
   return kRowsAvx512;
 #else
   return kRowsBaseline;

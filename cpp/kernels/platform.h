@@ -14,8 +14,6 @@
 
 namespace copycat {
 
-inline constexpr int kMaxChannels = 32;
-
 COPYCAT_HD uint32_t bits_of(float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);

@@ -11,10 +11,10 @@ inline constexpr int kSpan = kWarp * kRun;  // elements of a row that a warp han
 
 // A channel's numbers in shared memory; multiply is 1 / std forward and std backward.
 struct SharedEncoding {
-  float scale[kMaxChannels];
-  float inverse_scale[kMaxChannels];
-  float offset[kMaxChannels];
-  float multiply[kMaxChannels];
+  float scale[kMostChannels];
+  float inverse_scale[kMostChannels];
+  float offset[kMostChannels];
+  float multiply[kMostChannels];
 };
 
 // Called by one warp; the block must be synchronised before use.

@@ -2,5 +2,3 @@
 #define COPYCAT_ROWS kRowsAvx512
 #define COPYCAT_ROWS_NAME "avx512"
 #include "rows.inc"
-#define COPYCAT_GATED_BLOCK kGatedBlockAvx512
-#include "gated_block.inc"

@@ -39,8 +39,8 @@ __device__ __forceinline__ Rows crop_rows(const SampleCrops& operation, int p, c
 // A sample's grade, and where the colours of a plane's channels are, in shared memory.
 struct Grading {
   Grade grade;
-  float pivots[kMaxChannels];
-  int8_t layers[kMaxChannels][3];  // of a channel: its layer's red, green and blue, or -1
+  float pivots[kMostChannels];
+  int8_t layers[kMostChannels][3];  // of a channel: its layer's red, green and blue, or -1
 
   // Called by one warp; the block must be synchronised before use.
   __device__ __forceinline__ void fill(const CropPlane& plane) {

@@ -1,12 +1,14 @@
 // Moments of a bank on the GPU: one block per part of the rows, then one block per channel joins the parts.
+#include <type_traits>
+
 #include "launch.cuh"
 #include "vectors.cuh"
 
 namespace copycat {
 namespace {
 
-// Sums of a slot are kept in float relative to a value of the same channel: a part has few enough rows that
-// at most some hundred values meet in one slot.
+// A slot's sums are floats, relative to a value of the same channel: a part has so few rows that at most some
+// hundred values meet in one slot. Deviations too large for that are summed again in double.
 struct Slot {
   float sum, squares, minimum, maximum;
   int non_finite;
@@ -61,7 +63,7 @@ __device__ __forceinline__ float find_shift(const Statistics& operation, int cha
 
 template <typename In>
 __global__ void __launch_bounds__(kThreads) parts_kernel(const __grid_constant__ Statistics operation) {
-  __shared__ float shifts[kMaxChannels];
+  __shared__ float shifts[kMostChannels];
   __shared__ float lanes[kThreads * kRun];
   const Pixels& source = operation.source;
   const int channels = source.channels;
@@ -173,6 +175,45 @@ __global__ void __launch_bounds__(kThreads) parts_kernel(const __grid_constant__
   }
 }
 
+// Sums those channels of a part again, in double, whose sums in float have overflowed: they have deviations
+// of 1.8e19 or more. One block per part; its warps take turns at the channels.
+template <typename In>
+__global__ void __launch_bounds__(kThreads) overflow_kernel(const __grid_constant__ Statistics operation) {
+  const Pixels& source = operation.source;
+  const int64_t rows = source.count * source.height;
+  const int64_t part = blockIdx.x;
+  const int64_t first_row = part * rows / operation.partial_count;
+  const int64_t end_row = (part + 1) * rows / operation.partial_count;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (int c = static_cast<int>(threadIdx.x) / kWarp; c < source.channels; c += kThreads / kWarp) {
+    Moments& moments = operation.partial[part * source.channels + c];
+    if (moments.squares < 1e300 && moments.mean < 1e300 && moments.mean > -1e300) continue;
+    const double shift = moments.minimum;
+    double sum = 0, squares = 0;
+    for (int64_t row = first_row; row < end_row; ++row) {
+      const int64_t picture = row / source.height;
+      const int64_t y = row % source.height;
+      const int32_t* valid = operation.valid + picture * 4;
+      if (y < valid[1] || y >= valid[3]) continue;
+      const In* line = static_cast<const In*>(source.data) + picture * source.count_stride +
+                       y * source.row_stride + c * source.channel_stride;
+      const int32_t end = least(valid[2], static_cast<int32_t>(source.width));
+      for (int32_t x = most(valid[0], 0) + lane; x < end; x += kWarp) {
+        const float value = load(line[x * source.pixel_stride]);
+        const double delta = is_finite(value) ? static_cast<double>(value) - shift : 0.0;
+        sum += delta;
+        squares += delta * delta;
+      }
+    }
+    sum = add_lanes(sum);
+    squares = add_lanes(squares);
+    const double mean = sum / moments.count;
+    if (lane != 0) continue;
+    moments.mean = shift + mean;
+    moments.squares = most(squares - sum * mean, 0.0);
+  }
+}
+
 __global__ void __launch_bounds__(kThreads) join_kernel(const __grid_constant__ Statistics operation) {
   __shared__ Moments joined[kThreads];
   const int channel = static_cast<int>(blockIdx.x);
@@ -188,14 +229,30 @@ __global__ void __launch_bounds__(kThreads) join_kernel(const __grid_constant__ 
   if (threadIdx.x == 0) operation.output[channel] = joined[0];
 }
 
+template <typename In>
+void launch_parts(const Statistics& operation, int device, uintptr_t stream) {
+  launch("statistics", parts_kernel<In>, operation.partial_count, kThreads, device, stream, operation);
+  if constexpr (!std::is_same_v<In, Half> && !std::is_same_v<In, uint8_t>)  // whose values cannot overflow
+    launch("statistics", overflow_kernel<In>, operation.partial_count, kThreads, device, stream, operation);
+}
+
 }  // namespace
 
 void run_on_cuda(const Statistics& operation, int device, uintptr_t stream) {
-  const auto kernel = operation.source.dtype == DType::kFloat32    ? parts_kernel<float>
-                      : operation.source.dtype == DType::kFloat16  ? parts_kernel<Half>
-                      : operation.source.dtype == DType::kBFloat16 ? parts_kernel<BFloat>
-                                                                   : parts_kernel<uint8_t>;
-  launch("statistics", kernel, operation.partial_count, kThreads, device, stream, operation);
+  switch (operation.source.dtype) {
+    case DType::kFloat32:
+      launch_parts<float>(operation, device, stream);
+      break;
+    case DType::kFloat16:
+      launch_parts<Half>(operation, device, stream);
+      break;
+    case DType::kBFloat16:
+      launch_parts<BFloat>(operation, device, stream);
+      break;
+    case DType::kUInt8:
+      launch_parts<uint8_t>(operation, device, stream);
+      break;
+  }
   launch("statistics", join_kernel, operation.source.channels, kThreads, device, stream, operation);
 }
 

@@ -1,4 +1,5 @@
-// The threads behind `spread`: started when first needed, asleep in between, gone with the process.
+// The threads behind `spread`: started when first needed, asleep in between, gone with the process. A child
+// of fork() has none of them and starts its own.
 #include "threads.h"
 
 #include <algorithm>
@@ -6,7 +7,12 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
 
 namespace copycat {
 namespace {
@@ -20,8 +26,8 @@ struct Job {
   std::mutex mutex;
   std::condition_variable finished;
 
-  // `context` lives on the caller's stack: it is touched only between taking a range and reporting it as
-  // done.
+  // `context` lives on the caller's stack: a thread touches it only between taking a range and reporting it
+  // as done.
   void take_ranges() {
     for (;;) {
       const int64_t begin = next.fetch_add(grain);
@@ -45,7 +51,11 @@ class Pool {
  public:
   void offer(const std::shared_ptr<Job>& job, int helpers) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (; started_ < helpers; ++started_) std::thread([this] { serve(); }).detach();
+    try {
+      for (; started_ < helpers; ++started_) std::thread([this] { serve(); }).detach();
+    } catch (const std::system_error&) {
+      // No more threads to be had: those that run, and the caller, do the work.
+    }
     job_ = job;
     wanted_ = helpers;
     awake_.notify_all();
@@ -72,10 +82,13 @@ class Pool {
   int started_ = 0;
 };
 
-Pool& pool() {
-  static Pool* const kept = new Pool;  // never destroyed: its threads sleep in it until the process ends
-  return *kept;
-}
+Pool* pool = new Pool;  // never destroyed: its threads sleep in it until the process ends
+
+#if !defined(_WIN32)
+// In a child of fork() the pool's condition variable waits for threads that are not there, and its mutex may
+// belong to one of them: the child leaves both alone.
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+#endif
 
 }  // namespace
 
@@ -93,7 +106,7 @@ void spread(int64_t count, int64_t grain, int threads, void (*work)(const void*,
   job->grain = grain;
   job->work = work;
   job->context = context;
-  pool().offer(job, helpers);
+  pool->offer(job, helpers);
   job->take_ranges();
   job->wait();
 }

@@ -51,7 +51,7 @@ struct Residual {
         x_gradient(type, pixels * channels),
         branch_gradient(type, pixels * channels),
         partial(static_cast<size_t>(parts() * 3 * channels)),
-        totals(static_cast<size_t>(3 * channels)) {}
+        totals(static_cast<size_t>(3 * channels), 77.0f) {}
 
   int64_t parts() const { return (pixels + 499) / 500; }
   // Without a branch, the sum is x itself.

@@ -5,15 +5,16 @@
 
 #include "check.h"
 #include "gated_block_case.h"
-#include "processor.h"
+#include "kernels/processor.h"
 
 using namespace copycat;
 
 namespace {
 
-// One pixel, a rest of a group of eight, a range of threads and its rest; widths known to the compiler and
-// others.
-const Shape kShapes[] = {{1, 16}, {7, 32}, {9, 48}, {33, 64}, {2049, 32}, {1037, 96}, {700, 112}, {130, 256}};
+// No pixel, one pixel, a rest of a group of eight, a range of threads and its rest; widths known to the
+// compiler and others.
+const Shape kShapes[] = {{0, 32},    {1, 16},    {7, 32},    {9, 48},   {33, 64},
+                         {2049, 32}, {1037, 96}, {700, 112}, {130, 256}};
 template <typename Body>
 void each_case(const Body& body) {
   for (const DType dtype : kTypes)
@@ -24,8 +25,8 @@ std::vector<const GatedBlockKernels*> all_gated_block_kernels(DType dtype) {
   const int type = dtype == DType::kBFloat16 ? 1 : 0;
   std::vector<const GatedBlockKernels*> all{&kGatedBlockBaseline[type]};
 #if defined(COPYCAT_X86)
-  if (processor::has_avx2()) all.push_back(&kGatedBlockAvx2[type]);
-  if (processor::has_avx512()) all.push_back(&kGatedBlockAvx512[type]);
+  if (processor().avx2) all.push_back(&kGatedBlockAvx2[type]);
+  if (processor().avx512) all.push_back(&kGatedBlockAvx512[type]);
 #endif
   return all;
 }

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "check.h"
+#include "kernels/processor.h"
 #include "kernels/rows.h"
 #include "kernels/threads.h"
-#include "processor.h"
 
 using namespace copycat;
 
@@ -18,8 +18,8 @@ namespace {
 std::vector<const RowKernels*> all_row_kernels() {
   std::vector<const RowKernels*> all{&kRowsBaseline};
 #if defined(COPYCAT_X86)
-  if (processor::has_avx2()) all.push_back(&kRowsAvx2);
-  if (processor::has_avx512()) all.push_back(&kRowsAvx512);
+  if (processor().avx2) all.push_back(&kRowsAvx2);
+  if (processor().avx512) all.push_back(&kRowsAvx512);
 #endif
   return all;
 }
@@ -42,7 +42,7 @@ std::vector<uint8_t> noise(int64_t elements, DType type) {
 
 Encoding some_encoding(bool log) {
   Encoding encoding{};
-  for (int c = 0; c < kMaxChannels; ++c) {
+  for (int c = 0; c < kMostChannels; ++c) {
     const auto number = static_cast<float>(c);
     encoding.log_scale[c] = log && c % 2 == 0 ? 3.0f + number : 0.0f;
     encoding.mean[c] = 0.1f * number;

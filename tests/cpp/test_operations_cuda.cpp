@@ -53,7 +53,7 @@ void expect_alike(const std::vector<uint8_t>& seen, const std::vector<uint8_t>& 
 
 Encoding some_encoding(bool log) {
   Encoding encoding{};
-  for (int c = 0; c < kMaxChannels; ++c) {
+  for (int c = 0; c < kMostChannels; ++c) {
     const auto number = static_cast<float>(c);
     encoding.log_scale[c] = log && c % 2 == 0 ? 3.0f + number : 0.0f;
     encoding.mean[c] = 0.1f * number;
@@ -210,6 +210,32 @@ TEST(cuda_pictures_are_downsized_as_on_the_cpu) {
           expect_alike(seen, wanted, numbers, type);
         }
       }
+    }
+  }
+}
+
+TEST(cuda_statistics_of_huge_values_are_the_cpu_s) {
+  const int64_t count = 2, height = 9, width = 211;
+  const int32_t valid[] = {0, 0, 211, 9, 0, 0, 211, 9};
+  for (const float size : {1e18f, 1.8e19f, 1e30f, 3e38f}) {
+    auto memory = noise(room(Layout::kDense, count * height * width, 3), DType::kFloat32, 3);
+    for (size_t i = 0; i < memory.size() / 4; ++i) {
+      float value;
+      memcpy(&value, memory.data() + 4 * i, sizeof value);
+      value *= i % 3 == 0 || i == 100 ? size : 1.0f;  // one channel is huge, one has an outlier
+      memcpy(memory.data() + 4 * i, &value, sizeof value);
+    }
+    const Pixels source = picture(memory, Layout::kDense, DType::kFloat32, count, height, width, 3);
+    const int64_t parts = 3;
+    std::vector<Moments> partial(static_cast<size_t>(parts * 3)), seen(3), wanted(3);
+    run_on_cpu(Statistics{source, valid, partial.data(), parts, wanted.data()}, 1);
+    run_on_cuda(Statistics{source, valid, partial.data(), parts, seen.data()}, 0, 0);
+    for (size_t c = 0; c < seen.size(); ++c) {
+      EQUAL(seen[c].count, wanted[c].count);
+      EQUAL(std::isfinite(wanted[c].squares), true);
+      const double deviation = std::sqrt(wanted[c].squares / wanted[c].count);
+      NEAR(std::sqrt(seen[c].squares / seen[c].count) / deviation, 1, 1e-6);
+      NEAR(seen[c].mean / deviation, wanted[c].mean / deviation, 1e-6);
     }
   }
 }

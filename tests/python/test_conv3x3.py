@@ -73,6 +73,21 @@ def test_the_convolution_and_its_gradients(
 
 
 @needs_a_kernel
+@pytest.mark.parametrize("dtype", FAST)
+@pytest.mark.parametrize("shape", [(0, 16, 5, 4), (2, 16, 0, 4), (2, 16, 5, 0)])
+def test_the_gradients_of_an_empty_batch_are_zero(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x, weight, bias = tensors(dtype, shape, (32, 16, 3, 3), (32,))
+    for _ in range(3):  # freed memory that is not zero, for the gradients to be allocated in
+        torch.full((32, 16, 3, 3), 7.0, dtype=dtype)
+        result = ops.conv3x3(layer := layer_of(weight, bias), x)
+        assert result.shape == (shape[0], 32, *shape[2:])
+        of_x, of_weight, of_bias = torch.autograd.grad(result.sum(), [x, layer.weight, layer.bias])
+        assert of_x.shape == x.shape
+        assert not of_weight.any()
+        assert not of_bias.any()
+
+
+@needs_a_kernel
 def test_a_network_learns_the_same_with_the_kernel() -> None:
     dtype = FAST[-1]
     torch.manual_seed(0)

@@ -16,7 +16,6 @@ import pytest
 import torch
 from conftest import environment, random_model
 from copycat import ops
-from copycat.data import devices
 from copycat.data.encodings import LOG_SCALE, is_matte
 from copycat.errors import CopycatError
 from copycat.inference.export import FACTS_FILE, ONNX_OPERATOR_SET, ExportError, export
@@ -195,7 +194,7 @@ def test_a_loaded_model_is_exported_as_its_file_is(
 ) -> None:
     import copycat
 
-    monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr("copycat.ops.cpu_has_bfloat16", lambda: True)
     model = copycat.load(model_of(tmp_path / "m.cat", "display"), "cpu", half_precision=True)
     assert model.dtype == torch.bfloat16
     for suffix, run in RUN.items():

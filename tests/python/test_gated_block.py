@@ -82,6 +82,26 @@ def test_norm_without_a_branch(dtype: torch.dtype, chosen: slice, device: str) -
     compare(lambda x, weight, bias: gated_block.residual_norm(x, None, None, weight, bias), arguments, device, chosen)
 
 
+@DEVICES
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", [(0, 32, 5, 4), (2, 32, 0, 4), (2, 32, 5, 0)])
+def test_an_empty_batch_has_gradients_of_zero(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, device: str
+) -> None:
+    x, branch = (tensor.to(device).requires_grad_() for tensor in tensors(dtype, shape, shape))
+    scale, weight, bias = (tensor.to(device).requires_grad_() for tensor in tensors(dtype, (32, 1, 1), (32,), (32,)))
+    doubled = torch.cat([x, x], dim=1)
+    results = [
+        gated_block.gate(doubled),
+        gated_block.residual_sum(x, branch, scale),
+        *gated_block.residual_norm(x, branch, scale, weight, bias),
+        gated_block.residual_norm(x, None, None, weight, bias)[1],
+    ]
+    assert all(result.shape == shape for result in results)
+    found = torch.autograd.grad([result.sum() for result in results], [x, branch, scale, weight, bias])
+    assert not any(gradient.any() for gradient in found)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_memory_that_is_not_channels_last(dtype: torch.dtype) -> None:
     x = tensors(dtype, (2, 64, 7, 6))[0]
@@ -130,7 +150,7 @@ def test_what_is_not_finite_stays_so() -> None:
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: OPERATORS.gate(torch.zeros(4, 24)), "x has channels that are no multiple of 16"),
+        (lambda: OPERATORS.gate(torch.zeros(4, 24)), "x must have 16 to 1024 channels, a multiple of 16, not 12"),
         (lambda: OPERATORS.gate(torch.zeros(4, 64).double()), "x must be float32 or bfloat16"),
         (lambda: OPERATORS.gate(torch.zeros(64, 4).t()), "x must be without gaps"),
         (

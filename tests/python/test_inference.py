@@ -129,7 +129,7 @@ def test_an_image_of_other_channels(model: Model, shape: tuple[int, ...]) -> Non
 
 
 def test_half_precision_is_close(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr("copycat.ops.cpu_has_bfloat16", lambda: True)
     half = Model(model.path, CPU, half_precision=True)
     image = picture(1)
     whole = model(image)
@@ -139,7 +139,7 @@ def test_half_precision_is_close(model: Model, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_half_precision_is_not_emulated(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr("copycat.ops.cpu_has_bfloat16", lambda: False)
     assert Model(model.path, CPU, half_precision=True).dtype == torch.float32
 
 

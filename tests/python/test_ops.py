@@ -339,6 +339,19 @@ def test_statistics_are_those_of_the_valid_finite_pixels(device, data):
         assert seen.maximum[c] == pytest.approx(float(finite.max()), abs=1e-7)
 
 
+@pytest.mark.parametrize("size", [1.8e19, 1e20, 1e30, 3e38])
+def test_statistics_of_huge_values_do_not_overflow(device, size):
+    bank = (torch.rand((2, 30, 50, 3), generator=torch.Generator().manual_seed(2)) - 0.5) * 2 * size
+    bank[..., 1] = size
+    bank[..., 2] /= size
+    bank[0, 3, 4, 2] = size
+    true = bank.double().flatten(0, 2)
+    seen = ops.statistics(bank.to(device), whole(2, 30, 50))
+    np.testing.assert_allclose(seen.mean, true.mean(0), rtol=1e-6, atol=1e-6 * size)
+    np.testing.assert_allclose(seen.std, true.std(0, unbiased=False), rtol=1e-6, atol=1e-6)
+    assert seen.non_finite == (0, 0, 0)
+
+
 def test_statistics_stay_precise_far_from_zero(device):
     # The naive formula loses everything here: the squares are 1e10 and their spread is 1.
     bank = 1e5 + torch.randn((3, 300, 400, 1), generator=torch.Generator().manual_seed(1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from copycat.data.frames import (
     valid_window,
 )
 from copycat.errors import CopycatError
+from copycat.machine import usable_cores
 from copycat.sequence import ImageSequence
 from copycat.sequence.pairs import DatasetError, FramePair, Patterns, asked_frames, match_frames
 from copycat.settings.tables import Settings
@@ -184,7 +184,7 @@ def inspect_dataset(pairs: Sequence[Patterns], settings: Settings, *, pixels: bo
 
 
 def _readers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(4, os.cpu_count() or 2), "copycat-check")
+    return ThreadPoolExecutor(max(2, min(4, usable_cores())), "copycat-check")
 
 
 def _files(pair: FramePair) -> tuple[Path, Path]:

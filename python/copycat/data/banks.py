@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from copycat.data.alignment import moved, moved_weights, picture_shift
-from copycat.data.devices import free_memory
 from copycat.data.frames import (
     SMALLEST_FRAME,
     BadPixels,
@@ -35,11 +34,12 @@ from copycat.data.frames import (
     read_headers,
     read_pair,
 )
+from copycat.machine import free_memory, usable_cores
 from copycat.sequence import FrameInfo, format_frames
 from copycat.sequence.pairs import DatasetError, FramePair
 from copycat.settings.tables import Settings
 
-_READERS = max(2, min(8, os.cpu_count() or 2))
+_READERS = max(2, min(8, usable_cores()))
 
 Bank = np.ndarray[tuple[int, ...], np.dtype[Any]]
 PairObserver = Callable[[Path, Path, Pixels, Pixels, bool], None]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 
 from copycat import ops
 
 _LEAST_CAPABILITY = (7, 5)
-# In torch's words for what did not go through its allocator of GPU memory: the CPU's, pinned memory, CUDA's libraries.
+# Messages of allocations that bypass torch's GPU allocator: on the CPU, of pinned memory, in CUDA's libraries.
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
@@ -22,9 +19,9 @@ def choose_device(use_gpu: bool, gpu_index: str = "Auto") -> tuple[torch.device,
         gpu_index: ``Auto``, or an index.
 
     Returns:
-        The device, and a warning (empty where there is none): an index that is not there falls back to Auto, and a GPU
-        on which no context can be made (for example too little free memory) to the next or to the CPU. So does one that
-        torch can use and the kernels cannot.
+        The device, and a warning about the choice, empty if there is none. An index that does not exist falls back to
+        Auto. A GPU without room for a context, or one that the kernels cannot use, falls back to the next or to the
+        CPU.
     """
     if not use_gpu or not torch.cuda.is_available():
         return torch.device("cpu"), ""
@@ -60,7 +57,7 @@ def training_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device computes in it, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
-    return torch.bfloat16 if _cpu_has_bfloat16() else torch.float32
+    return torch.bfloat16 if ops.cpu_has_bfloat16() else torch.float32
 
 
 def half_dtype(device: torch.device) -> torch.dtype:
@@ -69,29 +66,8 @@ def half_dtype(device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cuda" and dtype == torch.float32 else dtype
 
 
-def free_memory() -> int:
-    """Bytes that can be taken without swapping; half of the memory where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on the GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
-def _cpu_has_bfloat16() -> bool:
-    # Without AVX512-BF16 or AMX (x86) or BF16 (Arm) instructions, bfloat16 is emulated and slower than float32.
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            flags = next((line.split() for line in stream if line.startswith(("flags", "Features"))), [])
-    except OSError:
-        return False
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))

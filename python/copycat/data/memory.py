@@ -1,4 +1,4 @@
-"""How copycat's own processes use the machine that they share. Standard library only."""
+"""How copycat's own processes use the machine that they share."""
 
 from __future__ import annotations
 
@@ -7,40 +7,45 @@ import os
 import sys
 from collections.abc import Callable
 
+from copycat.machine import core_quota, usable_cores
+
 # Options of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_ALL_IS_KEPT = 1 << 30
+_KEEP_ALL = 1 << 30
 
 
 def wait_politely() -> None:
-    """Lets OpenMP's threads sleep soon after they run out of work; to be called before torch is imported.
+    """Makes OpenMP's idle threads sleep soon, and starts no more threads than control groups allow cores.
 
-    By default they spin for milliseconds. On a machine that has anything else to do (a compositing host, another
-    training) they spin instead of those they wait for, and a step takes many times as long. What the user has set in
-    the environment stays.
+    Call it before torch is imported. By default idle threads spin for milliseconds. On a machine that has other work
+    (a compositing host, another training) they keep the processor from the threads they wait for, and a step takes
+    many times as long. OpenMP itself looks at the affinity only. The user's environment variables stay.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if core_quota() is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
 
 def keep_memory() -> None:
-    """Lets freed memory stay with the process, where the C library is glibc.
+    """Keeps freed memory in the process, where the C library is glibc 2.35 or newer.
 
-    By default a large block goes back to the system when it is freed, and the next of its size is cleared by the system
-    page by page: 5 to 13 % of a training step on the CPU and a fifth of a frame's inference (``docs/benchmarks.md``).
-    Threads share one arena, as blocks beyond 64 MiB come from the system in any other. What the user has set in the
-    environment stays.
+    By default a large block goes back to the system when it is freed, and the system clears the next of its size page
+    by page: 5 to 13 % of a training step on the CPU and a fifth of a frame's inference (``docs/benchmarks.md``). All
+    threads share one arena, because other arenas take blocks beyond 64 MiB from the system. The user's environment
+    variables stay. Older versions of glibc refuse the first option; the others alone would switch off their own
+    adaptation to large blocks, so nothing is changed there.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return
-    if mallopt := _of_glibc("mallopt"):
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            mallopt(option, _ALL_IS_KEPT)
+    mallopt = _of_glibc("mallopt")
+    if mallopt and mallopt(_M_MMAP_THRESHOLD, _KEEP_ALL):
+        mallopt(_M_TRIM_THRESHOLD, _KEEP_ALL)
         mallopt(_M_ARENA_MAX, 1)
 
 
 def give_memory_back() -> None:
-    """Gives what is free back to the system after :func:`keep_memory`, before a long rest."""
+    """Returns free memory to the system after :func:`keep_memory`, before the process idles."""
     if trim := _of_glibc("malloc_trim"):
         trim(0)
 

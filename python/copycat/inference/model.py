@@ -15,8 +15,9 @@ from torch import Tensor
 from copycat import ops
 from copycat.data import clean_plate
 from copycat.data.clean_plate import Placement
-from copycat.data.devices import choose_device, free_memory, half_dtype, is_out_of_memory
+from copycat.data.devices import choose_device, half_dtype, is_out_of_memory
 from copycat.errors import CopycatError
+from copycat.machine import free_memory
 from copycat.model import cat, tiles
 from copycat.runs import model_file
 from copycat.settings.tables import InferenceSettings

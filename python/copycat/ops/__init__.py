@@ -12,12 +12,13 @@ value.
 from copycat.ops.convolution import conv3x3, conv3x3_is_fast
 from copycat.ops.crops import CropRule, check_crop, crop_positions, sample_crops
 from copycat.ops.encoding import Encoding
-from copycat.ops.gated_block import LANES, gate, residual_norm, residual_sum
-from copycat.ops.native import build_info, cuda_available, is_recording
+from copycat.ops.gated_block import gate, residual_norm, residual_sum
+from copycat.ops.native import LANES, MOST_CHANNELS, build_info, cpu_has_bfloat16, cuda_available, is_recording
 from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, statistics
 
 __all__ = [
     "LANES",
+    "MOST_CHANNELS",
     "CropRule",
     "Encoding",
     "Statistics",
@@ -25,6 +26,7 @@ __all__ = [
     "check_crop",
     "conv3x3",
     "conv3x3_is_fast",
+    "cpu_has_bfloat16",
     "crop_positions",
     "cuda_available",
     "denormalize",

@@ -3,7 +3,7 @@
 On x86-64 CPUs it and its gradients are Winograd's F(2x2, 3x3), 16 multiplications where the definition has 36: Lavin
 and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). The registered operators
 (``torch.ops.copycat``) take float32 or bfloat16 in channels-last memory, else they copy; channels are multiples of 16,
-at most 1024.
+see ``_core.pyi`` for the limits.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from copycat.ops import native
-from copycat.ops.gated_block import LANES
 
-_MOST_CHANNELS = 1024
 _OPERATORS: Any = torch.ops.copycat
 
 
@@ -40,7 +38,7 @@ def conv3x3(layer: nn.Conv2d, x: Tensor) -> Tensor:
 def _has_kernel(x: Tensor, weight: Tensor) -> bool:
     if native.is_recording():
         return False
-    fits = all(channels % LANES == 0 and channels <= _MOST_CHANNELS for channels in weight.shape[:2])
+    fits = all(channels % native.LANES == 0 and channels <= native.core.WIDEST_BLOCK for channels in weight.shape[:2])
     return fits and x.device.type == "cpu" and x.dtype == weight.dtype and conv3x3_is_fast(x.dtype)
 
 

@@ -15,10 +15,7 @@ from torch import Tensor
 
 from copycat.ops import native
 
-LANES = 16  # numbers of channels are multiples of it
-NORM_EPSILON = 1e-6
-WIDEST_ON_GPU = 512  # channels
-_WIDEST = {"cpu": 1024, "cuda": WIDEST_ON_GPU}
+_WIDEST = {"cpu": native.core.WIDEST_BLOCK, "cuda": native.core.WIDEST_BLOCK_ON_GPU}  # channels
 _PIXELS_PER_PART = 1024  # whose gradients are summed in float32 before they are joined
 _PIXELS_PER_PART_ON_GPU, _MOST_PARTS_ON_GPU = 32, 1024  # enough for every multiprocessor, and few to join
 _OPERATORS: Any = torch.ops.copycat
@@ -69,14 +66,14 @@ def residual_norm(
     if branch is not None and scale is not None:
         x = torch.addcmul(x, branch, scale)
     pixels = x.permute(0, 2, 3, 1)
-    return x, F.layer_norm(pixels, (int(x.shape[1]),), weight, bias, NORM_EPSILON).permute(0, 3, 1, 2)
+    return x, F.layer_norm(pixels, (int(x.shape[1]),), weight, bias, native.core.NORM_EPSILON).permute(0, 3, 1, 2)
 
 
 def _has_kernel(x: Tensor, channels: int) -> bool:
     if native.is_recording():
         return False
     widest = _WIDEST.get(x.device.type, 0)
-    return channels <= widest and channels % LANES == 0 and x.dtype in (torch.float32, torch.bfloat16)
+    return channels <= widest and channels % native.LANES == 0 and x.dtype in (torch.float32, torch.bfloat16)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -12,16 +12,21 @@ from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public
 from copycat import _core as core
 
 __all__ = [
+    "LANES",
+    "MOST_CHANNELS",
     "build_info",
     "capsule",
     "channels_last",
     "core",
+    "cpu_has_bfloat16",
     "cuda_available",
     "is_recording",
     "pixels",
     "place",
     "register",
 ]
+
+LANES, MOST_CHANNELS = core.LANES, core.MOST_CHANNELS
 
 # Not torch.library.custom_op: its first call imports torch's compiler, seconds of a start.
 _LIBRARY: Any = torch.library.Library("copycat", "DEF")  # type: ignore[no-untyped-call]  # operators live as long
@@ -35,6 +40,11 @@ def build_info() -> dict[str, Any]:
 def cuda_available() -> bool:
     """Whether the kernels were compiled for CUDA and torch and they both find a device and its driver."""
     return torch.cuda.is_available() and core.cuda_device_count() > 0
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16; without it, bfloat16 is emulated and slower than float32."""
+    return core.cpu_has_bfloat16()
 
 
 def is_recording() -> bool:

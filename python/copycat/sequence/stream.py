@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from copycat.machine import usable_cores
 from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo
 from copycat.sequence.reading import Frame, read_frame
@@ -35,7 +35,7 @@ def read_frames_parallel(
         channels: full channel names, the same for all files.
         dtype: float32 or float16.
         out: a bank ``[N, H, W, C]``; frame i is read into ``out[i]``, and nothing needs to be kept of what is yielded.
-        threads: how many frames are read at a time; None = one for each processor, 4 at most.
+        threads: how many frames are read at a time; None = one for each usable core, 4 at most.
         look_ahead: how many frames may be read or wait beyond the one last yielded; None = one for each thread.
 
     Yields:
@@ -44,7 +44,7 @@ def read_frames_parallel(
     Raises:
         SequenceError: where the frame that cannot be read would have come; those before it have been yielded.
     """
-    threads = threads or min(4, os.cpu_count() or 1)
+    threads = threads or min(4, usable_cores())
     ahead = max(1, threads if look_ahead is None else look_ahead)
     pending: deque[Future[Frame]] = deque()
     with ThreadPoolExecutor(threads, "copycat-read") as pool:
