@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor
