@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import Outcome, Shot, environment, picture, random_model, write_shot
@@ -319,3 +320,25 @@ def test_what_is_stored_is_not_refused() -> None:
     assert (
         Settings.from_dict(stored).replace(epochs=3).initial_weights == "None"
     )  # a host keeps a file that is not used
+
+
+# -- windows --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("passthrough", [False, True])
+def test_overscan_is_rendered_like_any_picture(model: Model, tmp_path: Path, passthrough: bool) -> None:
+    whole = np.random.default_rng(1).random((80, 96, 3), np.float32)
+    write_frame(tmp_path / "whole.1.exr", whole, RGB, dtype="float")
+    spec = oiio.ImageSpec(96, 80, 3, "float")
+    spec.x, spec.y, spec.full_x, spec.full_y, spec.full_width, spec.full_height = -7, -5, 0, 0, 80, 64
+    output = oiio.ImageOutput.create("plate.exr")
+    assert output.open(str(tmp_path / "plate.1.exr"), spec)
+    assert output.write_image(whole)
+    assert output.close()
+    for name in ("whole", "plate"):
+        infer(model, tmp_path / f"{name}.1.exr", tmp_path / f"{name}_out.1.exr", passthrough=passthrough)
+    info = read_info(tmp_path / "plate_out.1.exr")
+    assert (info.data_window, info.display_window) == ((-7, -5, 89, 75), (0, 0, 80, 64))
+    expected = read_frame(tmp_path / "whole_out.1.exr", RGB).pixels
+    assert np.abs(expected - whole).max() > 0.01
+    np.testing.assert_array_equal(read_frame(info.path, RGB, overscan=True).pixels, expected)

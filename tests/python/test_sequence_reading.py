@@ -185,6 +185,41 @@ def test_data_windows(
     assert np.array_equal(bank, expected)
 
 
+@pytest.mark.parametrize("tile", [0, 16])
+@pytest.mark.parametrize("origin", [(0, 0), (100, -50)])
+@pytest.mark.parametrize(
+    ("window", "region"),
+    [
+        ((0, 0, 64, 48), (0, 0, 64, 48)),
+        ((10, 5, 30, 25), (0, 0, 64, 48)),
+        ((-8, -4, 70, 50), (-8, -4, 70, 50)),
+        ((-8, 20, 30, 60), (-8, 0, 64, 60)),
+        ((40, -600, 80, 10), (0, -600, 80, 48)),
+        ((70, 48, 80, 60), (0, 0, 80, 60)),
+    ],
+)
+def test_overscan_is_picture(
+    tmp_path: Path,
+    window: tuple[int, int, int, int],
+    region: tuple[int, int, int, int],
+    origin: tuple[int, int],
+    tile: int,
+) -> None:
+    x0, y0, x1, y1 = window
+    pixels = noise(y1 - y0, x1 - x0, 3) + 1
+    spec = spec_of(pixels, "float")
+    spec.x, spec.y = x0 + origin[0], y0 + origin[1]
+    spec.full_x, spec.full_y, spec.full_width, spec.full_height = *origin, 64, 48
+    spec.tile_width = spec.tile_height = tile
+    path = save(tmp_path / "a.exr", [(spec, pixels)])
+    frame = read_frame(path, RGB, overscan=True)
+    left, top, right, bottom = region
+    expected = np.zeros((bottom - top, right - left, 3), np.float32)
+    expected[y0 - top : y1 - top, x0 - left : x1 - left] = pixels
+    assert (frame.origin, frame.valid) == ((left, top), window)
+    assert np.array_equal(frame.pixels, expected)
+
+
 def multi_part(path: Path) -> tuple[Path, dict[str, np.ndarray]]:
     """Two pictures with the same channel names, one of them smaller, and a depth of its own."""
     parts, truth = [], {}

@@ -50,7 +50,7 @@ def test_an_error_comes_in_place_of_its_frame(tmp_path: Path) -> None:
 def test_no_more_is_read_than_the_look_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 
-    def counted(path: Path, *args: object) -> object:
+    def counted(path: Path, *args: object, **options: bool) -> object:
         started.append(path.name)
         return read_frame(path, *args)  # type: ignore[arg-type]
 

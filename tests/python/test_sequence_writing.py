@@ -160,6 +160,34 @@ def test_windows_follow_the_input(tmp_path: Path) -> None:
     assert read_info(tmp_path / "a.png").data_window == (0, 0, 64, 48)
 
 
+@pytest.mark.parametrize("passthrough", [False, True])
+@pytest.mark.parametrize("corner", [(0, 0), (100, -20)])
+@pytest.mark.parametrize("window", [(-8, -4, 70, 50), (-8, 20, 30, 60), (10, 5, 30, 25), (40, -300, 80, 10)])
+def test_both_windows_are_kept_with_overscan(
+    tmp_path: Path, window: tuple[int, int, int, int], corner: tuple[int, int], passthrough: bool
+) -> None:
+    old = noise(window[3] - window[1], window[2] - window[0], 4)
+    spec = spec_of(old, "float", RGBA)
+    spec.x, spec.y = window[0] + corner[0], window[1] + corner[1]
+    spec.full_x, spec.full_y, spec.full_width, spec.full_height = *corner, 64, 48
+    like = save(tmp_path / "old.exr", [(spec, old)])
+    frame = read_frame(like.path, RGB, overscan=True)
+    with Writer() as writer:
+        writer.submit(
+            tmp_path / "a.exr", frame.pixels * 2, RGB, like=like, passthrough=passthrough, origin=frame.origin
+        )
+    info = read_info(tmp_path / "a.exr")
+    assert (info.data_window, info.display_window) == (window, like.display_window)
+    names = RGBA if passthrough else RGB
+    expected = read_frame(like.path, names, overscan=True).pixels * np.float32([2, 2, 2, 1][: len(names)])
+    assert np.array_equal(read_frame(info.path, names, overscan=True).pixels, expected)
+    write_frame(tmp_path / "a.tif", frame.pixels, RGB, like=like, passthrough=passthrough, origin=frame.origin)
+    assert np.array_equal(read_frame(tmp_path / "a.tif", RGB).pixels, read_frame(like.path, RGB).pixels)
+    for wrong in ((1, 0), (0, 0) if frame.origin != (0, 0) else (-1, -1)):
+        with pytest.raises(SequenceError, match="would be"):
+            write_frame(tmp_path / "b.exr", frame.pixels, RGB, like=like, origin=wrong)
+
+
 def test_passthrough_copies_all_that_the_model_does_not_write(tmp_path: Path) -> None:
     names = ("R", "G", "B", "A", "Z", "id")
     old = noise(620, 30, 6).astype(np.float16).astype(np.float32)

@@ -209,6 +209,7 @@ def _render_frames(job: _Job) -> dict[int, str]:
                 like=frame.info,
                 passthrough=job.passthrough,
                 compression=job.compression or None,
+                origin=frame.origin,
             )
             job.calls.call("after_frame_render", model=model, frame=number)
             job.calls.call("render_progress", model=model, frame=number, progress=done / count, error=None)
@@ -222,7 +223,7 @@ def _read(job: _Job) -> Iterator[tuple[int, Frame | SequenceError]]:
     while numbers:
         try:
             paths = [job.source.path(number) for number in numbers]
-            for frame in read_frames_parallel(paths, job.channels_in, look_ahead=_LOOK_AHEAD):
+            for frame in read_frames_parallel(paths, job.channels_in, look_ahead=_LOOK_AHEAD, overscan=True):
                 yield numbers.pop(0), frame
         except SequenceError as error:  # ends the reader; another begins behind the bad frame
             yield numbers.pop(0), error
@@ -234,6 +235,7 @@ def _apply(job: _Job, number: int, frame: Frame) -> Any:
         frame.pixels,
         tile_size=job.settings.tile_size,
         tile_overlap=job.settings.tile_overlap,
+        origin=frame.origin,
         format=(frame.info.width, frame.info.height),
         warn=lambda sentence: job.warn(f"frame {number}: {sentence}"),
     )

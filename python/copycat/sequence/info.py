@@ -151,8 +151,7 @@ def describe(source: Any, path: Path) -> FrameInfo:
     )
     for spec in specs:
         for width, height in ((spec.full_width, spec.full_height), (spec.width, spec.height)):
-            if width * height > _MOST_PIXELS:
-                raise SequenceError(f"{path} is {width} x {height}; copycat reads up to 2^30 pixels (32768 x 32768)")
+            check_size(path, width, height)
     x, y = (first.full_x, first.full_y) if format_name == "openexr" else (0, 0)
     colour = first.get_string_attribute("oiio:ColorSpace").lower()
     return FrameInfo(
@@ -176,6 +175,17 @@ def intersect(a: Window, b: Window) -> Window:
     """The intersection of two windows; 0, 0, 0, 0 if it is empty."""
     x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else (0, 0, 0, 0)
+
+
+def unite(a: Window, b: Window) -> Window:
+    """The smallest window around two."""
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raises SequenceError for a window that no picture has, before memory is asked for."""
+    if width * height > _MOST_PIXELS:
+        raise SequenceError(f"{path} is {width} x {height}; copycat reads up to 2^30 pixels (32768 x 32768)")
 
 
 def _data_window(spec: Any) -> Window:

@@ -9,7 +9,7 @@ from typing import Any
 
 from copycat import __version__
 from copycat.sequence.error import SequenceError
-from copycat.sequence.info import FrameInfo, Part, Window, intersect
+from copycat.sequence.info import FrameInfo, Part, Window, intersect, unite
 from copycat.sequence.metadata import drop_container_flag, drop_metadata
 
 # The depths a format can hold, its default first; any other format is written with 8 bits.
@@ -52,7 +52,7 @@ class Layout:
     Attributes:
         path: the file.
         format: OpenImageIO's name of its format.
-        size: width and height of the display window.
+        region: what the model's pixels cover, relative to the display window.
         channels: full names of the model's channels.
         like: the frame it was made from.
         dtype: the depth asked for.
@@ -63,7 +63,7 @@ class Layout:
 
     path: Path
     format: str
-    size: tuple[int, int]
+    region: Window
     channels: Sequence[str]
     like: FrameInfo | None
     dtype: str | None
@@ -91,9 +91,16 @@ class Layout:
         like = self.like
         if like is None:
             return [self._part(None, list(self.channels), list(self.channels))]
-        if self.size != (like.width, like.height):
+        widest = self._display
+        for part in like.parts:
+            widest = unite(widest, part.data_window)
+        if (
+            self.region not in (self._display, intersect(self.region, widest))
+            or intersect(self.region, self._display) != self._display
+        ):
+            width, height = self.region[2] - self.region[0], self.region[3] - self.region[1]
             raise SequenceError(
-                f"{self.path} would be {self.size[0]} x {self.size[1]}, but {like.path} is {like.width} x {like.height}"
+                f"{self.path} would be {width} x {height}, but {like.path} is {like.width} x {like.height}"
             )
         homes = [next((i for i, p in enumerate(like.parts) if name in p.channels), 0) for name in self.channels]
         if self._exr and self.passthrough:
@@ -113,6 +120,11 @@ class Layout:
         return [self._part(home, names, list(self.channels))]
 
     @property
+    def _display(self) -> Window:
+        """The display window relative to its own corner."""
+        return (0, 0, self.like.width, self.like.height) if self.like else self.region
+
+    @property
     def _exr(self) -> bool:
         return self.format == "openexr"
 
@@ -123,7 +135,7 @@ class Layout:
         old = self.like.parts[index] if self.like is not None and index is not None else None
         window = self._window(old)
         kept = []
-        if old and (set(names) - set(new) or window != intersect(window, (0, 0, *self.size))):
+        if old and (set(names) - set(new) or window != intersect(window, self.region)):
             kept = [(i, old.channels.index(name)) for i, name in enumerate(names) if name in old.channels]
         stored = {}
         if old and self._exr and self.passthrough:
@@ -133,7 +145,7 @@ class Layout:
         x, y = (self.like.display_window[:2]) if self.like is not None and self._exr else (0, 0)
         spec.x, spec.y, spec.z, spec.full_x, spec.full_y, spec.full_z = x + window[0], y + window[1], 0, x, y, 0
         spec.width, spec.height, spec.depth = window[2] - window[0], window[3] - window[1], 1
-        spec.full_width, spec.full_height, spec.full_depth = *self.size, 1
+        spec.full_width, spec.full_height, spec.full_depth = *self._display[2:], 1
         spec.tile_width = spec.tile_height = spec.tile_depth = 0
         spec.nchannels = len(names)
         spec.channelnames = self._storable([stored.get(name, name) for name in names])
@@ -157,14 +169,13 @@ class Layout:
         return tuple(names)
 
     def _window(self, old: Part | None) -> Window:
-        """The old data window, whole if the rest of the file is kept, else as far as the model has seen it."""
-        display = (0, 0, *self.size)
+        """The old data window, whole if all channels are kept, else as far as the model's pixels go."""
         if old is None or not self._exr:
-            return display
+            return self._display
         if self.passthrough:
             return old.data_window
-        seen = intersect(display, old.data_window)
-        return seen if seen[2] else display
+        common = intersect(self.region, old.data_window)
+        return self._display if common == (0, 0, 0, 0) else common
 
     def _depth(self, name: str, old: Part | None, *, copied: bool) -> str:
         depths = _DEPTHS.get(self.format, ("uint8",))

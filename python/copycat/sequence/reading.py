@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from copycat.sequence.error import SequenceError
-from copycat.sequence.info import FrameInfo, Part, Window, describe, intersect, opened, reason
+from copycat.sequence.info import FrameInfo, Part, Window, check_size, describe, intersect, opened, reason, unite
 
 # A multiple of the rows in one compressed block of every EXR compression (1 to 256), so that none is unpacked twice.
 STRIP_ROWS = 256
@@ -22,18 +22,27 @@ class Frame:
     """The pixels of one frame.
 
     Attributes:
-        pixels: ``[H, W, C]`` in the size of the display window, origin top-left, 0 outside the data window.
-        valid: the data window, clipped to the display window; of several parts what they have in common.
+        pixels: ``[H, W, C]``, origin top-left, 0 outside the data window; in the size of the display window, or of all
+            that the file has with overscan.
+        valid: the data window, clipped to what was read, relative to the display window; of several parts what they
+            have in common.
         info: what the whole file holds.
+        origin: x, y of the first pixel, relative to the display window: 0, 0 or, in overscan, negative.
     """
 
     pixels: NDArray[Any]
     valid: Window
     info: FrameInfo
+    origin: tuple[int, int] = (0, 0)
 
 
 def read_frame(
-    path: str | Path, channels: Sequence[str], dtype: DTypeLike = np.float32, out: NDArray[Any] | None = None
+    path: str | Path,
+    channels: Sequence[str],
+    dtype: DTypeLike = np.float32,
+    out: NDArray[Any] | None = None,
+    *,
+    overscan: bool = False,
 ) -> Frame:
     """Reads channels of a file. Values stay as they are in the file; those of integer formats become 0..1.
 
@@ -43,6 +52,8 @@ def read_frame(
         dtype: float32 or float16; uint8 for files of that depth, whose values then stay 0..255. Finite values beyond
             the range of float16 become the largest float16.
         out: an array ``[H, W, C]`` to write to, for example one frame of a bank; its dtype replaces ``dtype``.
+        overscan: whether pixels outside the display window are read too; the picture is then the rectangle around
+            display and data windows.
 
     Returns:
         The frame; its ``pixels`` are ``out`` when that was given.
@@ -56,30 +67,35 @@ def read_frame(
         for name in channels:
             if name not in info.channels:
                 raise SequenceError(f"{path} has no channel {name!r}; it has {', '.join(info.channels)}")
-        shape = (info.height, info.width, len(channels))
+        used = [(index, part) for index, part in enumerate(info.parts) if set(part.channels) & set(channels)]
+        region: Window = (0, 0, info.width, info.height)
+        for _, part in used if overscan else ():
+            region = unite(region, part.data_window)
+        width, height = region[2] - region[0], region[3] - region[1]
+        check_size(path, width, height)
+        shape = (height, width, len(channels))
         if out is None:
             try:
                 out = np.zeros(shape, dtype)
             except MemoryError:
-                raise SequenceError(f"{path} is {info.width} x {info.height}, which memory cannot hold") from None
+                raise SequenceError(f"{path} is {width} x {height}, which memory cannot hold") from None
         elif out.shape != shape:
             raise SequenceError(
-                f"{path} is {info.width} x {info.height}, but {out.shape[1]} x {out.shape[0]} was expected"
+                f"{path} is {width} x {height}, but {out.shape[1]} x {out.shape[0]} was expected"
                 f" with {out.shape[2]} channels ({len(channels)} asked for)"
             )
-        valid: Window = (0, 0, info.width, info.height)
-        used = [(index, part) for index, part in enumerate(info.parts) if set(part.channels) & set(channels)]
+        valid = region
         for _, part in used:
             valid = intersect(valid, part.data_window)
-        if valid != (0, 0, info.width, info.height):
+        if valid != region:
             out[...] = 0
         for index, part in used:
-            _read_part(source, path, index, part, channels, out)
+            _read_part(source, path, index, part, channels, out, region[:2])
         # The JPEG reader fills what is missing with grey and leaves only a message behind.
         message = source.geterror()
         if message:
             raise SequenceError(f"{path} cannot be read: {reason(message)}")
-    return Frame(out, valid, info)
+    return Frame(out, valid, info, region[:2])
 
 
 def read_rows(
@@ -123,9 +139,18 @@ def strip_rows(spec: Any) -> int:
     return -(-STRIP_ROWS // spec.tile_height) * spec.tile_height if spec.tile_height else STRIP_ROWS
 
 
-def _read_part(source: Any, path: Path, index: int, part: Part, channels: Sequence[str], out: NDArray[Any]) -> None:
-    """Reads those of the channels that are in this part to their places in ``out``."""
-    x0, y0, x1, y1 = intersect((0, 0, out.shape[1], out.shape[0]), part.data_window)
+def _read_part(
+    source: Any,
+    path: Path,
+    index: int,
+    part: Part,
+    channels: Sequence[str],
+    out: NDArray[Any],
+    origin: tuple[int, int],
+) -> None:
+    """Reads those of the channels that are in this part into ``out``, which begins at ``origin``."""
+    x, y = origin
+    x0, y0, x1, y1 = intersect((x, y, x + out.shape[1], y + out.shape[0]), part.data_window)
     if x0 == x1:
         return
     here = [(part.channels.index(name), column) for column, name in enumerate(channels) if name in part.channels]
@@ -141,7 +166,7 @@ def _read_part(source: Any, path: Path, index: int, part: Part, channels: Sequen
         first, last = max(start, y0), min(start + step, y1)
         strip = read_rows(source, path, index, part, (first, last), (begin, end), dtype)
         picked = strip[:, x0 - left : x1 - left, pick]
-        out[first:last, x0:x1, to] = to_half(picked) if clamp else picked
+        out[first - y : last - y, x0 - x : x1 - x, to] = to_half(picked) if clamp else picked
 
 
 def to_half(pixels: NDArray[Any]) -> NDArray[Any]:

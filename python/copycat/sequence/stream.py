@@ -27,6 +27,7 @@ def read_frames_parallel(
     out: NDArray[Any] | None = None,
     threads: int | None = None,
     look_ahead: int | None = None,
+    overscan: bool = False,
 ) -> Iterator[Frame]:
     """Reads frames in threads and yields them in order.
 
@@ -37,6 +38,7 @@ def read_frames_parallel(
         out: a bank ``[N, H, W, C]``; frame i is read into ``out[i]``, and nothing needs to be kept of what is yielded.
         threads: how many frames are read at a time; None = one for each usable core, 4 at most.
         look_ahead: how many frames may be read or wait beyond the one last yielded; None = one for each thread.
+        overscan: whether pixels outside the display window are read too.
 
     Yields:
         The frames in the order of ``paths``.
@@ -51,7 +53,7 @@ def read_frames_parallel(
         try:
             for index, path in enumerate(paths):
                 place = None if out is None else out[index]
-                pending.append(pool.submit(read_frame, path, channels, dtype, place))
+                pending.append(pool.submit(read_frame, path, channels, dtype, place, overscan=overscan))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:
@@ -90,6 +92,7 @@ class Writer:
         dtype: str | None = None,
         passthrough: bool = False,
         compression: str | None = None,
+        origin: tuple[int, int] = (0, 0),
     ) -> None:
         """Hands over a frame; the arguments are those of ``write_frame``. ``pixels`` must not change any more.
 
@@ -103,7 +106,7 @@ class Writer:
         if path.parent not in self._folders:
             self._folders.add(path.parent)
             remove_leftovers(path.parent)
-        arguments = path, pixels, channels, like, dtype, passthrough, compression
+        arguments = path, pixels, channels, like, dtype, passthrough, compression, origin
         self._pending.add(self._pool.submit(write_whole_frame, *arguments))
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from copycat.sequence.colour import to_integers
 from copycat.sequence.error import SequenceError
-from copycat.sequence.info import FrameInfo, intersect, library_name, opened, read_info, reason
+from copycat.sequence.info import FrameInfo, Window, intersect, library_name, opened, read_info, reason
 from copycat.sequence.layout import Layout, OutputPart
 from copycat.sequence.reading import STRIP_ROWS, read_rows, strip_rows, to_half
 
@@ -35,12 +35,14 @@ def write_frame(
     dtype: str | None = None,
     passthrough: bool = False,
     compression: str | None = None,
+    origin: tuple[int, int] = (0, 0),
 ) -> None:
     """Writes a frame; at no time is there half a file under its name. Its directory is made when it is not there.
 
     Args:
         path: the file; the extension gives the format.
-        pixels: ``[H, W, C]`` in the size of the display window, origin top-left, float32 or float16. Formats of
+        pixels: ``[H, W, C]`` in the size of the display window or, with ``origin``, beyond it; origin top-left, float32
+            or float16. Formats of
             integers take 0..1: values are clamped and rounded, NaN becomes 0. In half files finite values are clamped
             to its range.
         channels: names of the C channels.
@@ -52,13 +54,15 @@ def write_frame(
             and what is outside the display window; in others the alpha, where they can hold it.
         compression: as OpenImageIO spells it ("zip", "dwaa:45", "jpeg:90"); None = that of ``like``, else zip for EXR
             and TIFF, quality 95 for JPEG.
+        origin: x, y of the first pixel relative to the display window, as ``Frame.origin`` of a frame read with its
+            overscan. EXR files keep what lies outside the display window.
 
     Raises:
         SequenceError: if the file cannot be written or the arguments do not fit each other; no file is left behind.
     """
     path = Path(path)
     remove_leftovers(path.parent)
-    write_whole_frame(path, pixels, channels, like, dtype, passthrough, compression)
+    write_whole_frame(path, pixels, channels, like, dtype, passthrough, compression, origin)
 
 
 def write_whole_frame(
@@ -69,6 +73,7 @@ def write_whole_frame(
     dtype: str | None,
     passthrough: bool,
     compression: str | None,
+    origin: tuple[int, int],
 ) -> None:
     """``write_frame`` that leaves other hidden files in the folder alone."""
     import OpenImageIO as oiio  # noqa: N813
@@ -79,13 +84,13 @@ def write_whole_frame(
     if target is None:
         oiio.geterror()  # the library prints at exit what nobody has fetched
         raise SequenceError(f"{path} cannot be written: {path.suffix or 'no extension'} is no image format")
-    size = (pixels.shape[1], pixels.shape[0])
+    region = (*origin, origin[0] + pixels.shape[1], origin[1] + pixels.shape[0])
     room = 1024 if target.supports("nchannels") else 4 if target.supports("alpha") else 3
-    layout = Layout(path, target.format_name(), size, channels, like, dtype, passthrough, compression, room)
+    layout = Layout(path, target.format_name(), region, channels, like, dtype, passthrough, compression, room)
     parts = layout.parts()
     with _replacing(path) as (temporary, descriptor):
         with _reachable(temporary, descriptor, layout.format) as name:
-            _write(target, name, parts, pixels, like, path)
+            _write(target, name, parts, pixels, region, like, path)
         try:
             read_info(temporary)
         except SequenceError as error:  # some libraries report success for an empty file
@@ -218,7 +223,13 @@ def _reachable(path: Path, descriptor: int, format_name: str) -> Iterator[str]:
 
 
 def _write(
-    target: Any, name: str, parts: list[OutputPart], pixels: NDArray[Any], like: FrameInfo | None, path: Path
+    target: Any,
+    name: str,
+    parts: list[OutputPart],
+    pixels: NDArray[Any],
+    region: Window,
+    like: FrameInfo | None,
+    path: Path,
 ) -> None:
     def check(done: bool) -> None:
         if not done:
@@ -231,7 +242,7 @@ def _write(
         for index, part in enumerate(parts):
             if index:
                 check(target.open(name, part.spec, "AppendSubimage"))
-            for y, rows in _strips(part, pixels, source, like):
+            for y, rows in _strips(part, pixels, region, source, like):
                 check(target.write_scanlines(y, y + rows.shape[0], 0, rows))
         check(target.close())
 
@@ -245,7 +256,7 @@ def _closing(target: Any) -> Iterator[None]:
 
 
 def _strips(
-    part: OutputPart, pixels: NDArray[Any], source: Any, like: FrameInfo | None
+    part: OutputPart, pixels: NDArray[Any], region: Window, source: Any, like: FrameInfo | None
 ) -> Iterator[tuple[int, NDArray[Any]]]:
     """Assembles the rows of a part: (first row in the file's coordinates, ``[rows, width, channels]``)."""
     spec = part.spec
@@ -256,7 +267,8 @@ def _strips(
         raise SequenceError(f"{like and like.path}: 32 bit integers ({names}) cannot be copied beside other channels")
     old = like.parts[part.old] if like is not None and part.old is not None and part.kept else None
     left, top, right, bottom = part.window
-    x0, y0, x1, y1 = intersect((0, 0, pixels.shape[1], pixels.shape[0]), part.window)
+    x0, y0, x1, y1 = intersect(region, part.window)
+    x, y = region[:2]
     step = strip_rows(old.spec) if old else STRIP_ROWS
     for start in range(top, bottom, step):
         stop = min(start + step, bottom)
@@ -271,7 +283,7 @@ def _strips(
                     rows[b - start : d - start, a - left : c - left, place] = strip[:, a - begin : c - begin, index]
         first, last = max(start, y0), min(stop, y1)
         for place, channel in part.model if first < last else ():
-            fresh = pixels[first:last, x0:x1, channel]
+            fresh = pixels[first - y : last - y, x0 - x : x1 - x, channel]
             fresh = to_half(fresh) if formats[place] == "half" else fresh
             rows[first - start : last - start, x0 - left : x1 - left, place] = fresh
         yield (
