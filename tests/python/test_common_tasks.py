@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from copycat.sequence import write_frame
+from copycat.sequence import ImageSequence, write_frame
+from copycat.sequence.colour import srgb
 from copycat.training.pictures import write_png
 
+from benchmarks import real_shots, record
 from benchmarks.common_tasks import scores
-from benchmarks.shots import RGB
+from benchmarks.shots import RGB, Shot
 from benchmarks.tasks import build
 
 
@@ -61,3 +64,29 @@ def test_it_is_scored_inside_and_outside_of_the_patch_and_at_its_own_neighbours(
 def test_a_real_shot_wants_to_know_where_the_shots_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="paintout is a real shot"):
         build("paintout", tmp_path)
+
+
+def test_real_shots_write_their_figures_beside_those_of_doing_nothing(
+    tmp_path: Path, shots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(real_shots, "work", lambda out, shot, knobs: (shot.truth, 12.5))
+    words = [str(shots), "--only", "paintout", "--minutes", "1", "--json", str(tmp_path / "results")]
+    monkeypatch.setattr(sys, "argv", ["real_shots", *words])
+    real_shots.main()
+    (row,) = record.read(tmp_path / "results/real_shots-paintout.json").rows
+    assert (row["shot"], row["minutes"], row["cpu_seconds"]) == ("paintout", 1, 12.5)
+    assert row["inside_nothing"] == pytest.approx(-20 * np.log10(1 - srgb(np.float32(0.18))), rel=1e-3)
+    assert row["inside"] == row["outside"] == 100  # a perfect result
+    assert row["flicker"] == 0
+
+
+def test_a_matte_is_compared_with_the_nearest_painted_frame(tmp_path: Path) -> None:
+    for frame in range(1001, 1010):
+        picture = np.full((8, 8, 4), 0.25, np.float32)
+        picture[:, :4, 3] = frame == 1005
+        write_frame(tmp_path / f"fg.{frame}.exr", picture, (*RGB, "A"))
+    frames = ImageSequence.parse(tmp_path / "fg.%04d.exr")
+    figures, _ = real_shots.covered(Shot(frames, frames, (1001,), target_channels=("A",)), frames)
+    assert figures["error"] == 0
+    # The painted frame has 0 in its left half; of eight other frames one has 1 there.
+    assert figures["error_nothing"] == pytest.approx(0.5 / 8)
