@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
         if inspect.isfunction(value):
-            from copycat.errors import guarded
+            from copycat.boundary import guarded
 
             value = guarded(value)
         globals()[name] = value  # the next use finds it without this function

@@ -229,6 +229,8 @@ def test_wrong_usage_is_status_2(words: tuple[str, ...], said: str, copycat: Cop
         (("--pair", "a.exr"), "--pair needs an Input and a Ground Truth"),
         (("--initial-weights", "Checkpoint"), "Checkpoint File is empty"),
         (("--validation-input", "v.exr"), "validation needs both"),
+        (("--minutes", "1"), "Epochs has no effect beside a Time Limit"),
+        (("--batch-size", "3", "--batch-size-type", "Auto"), "no effect while Batch Size is Auto: set it to Manual"),
         (("--before-render", "nowhere:f"), "before_render callback 'nowhere:f' cannot be found"),
     ],
 )

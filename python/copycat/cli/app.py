@@ -1,4 +1,4 @@
-"""The command line: ``copycat train | resume | infer | suggest | export | info | runs | check``, and what hosts need.
+"""The command line: ``copycat train | resume | infer | suggest | export | info | runs | check | progress | ofx``.
 
 Exit status: 0 finished, or stopped on request; 130 Ctrl-C and 143 SIGTERM, both after saving; 2 wrong usage; else 1
 with one sentence on standard error.
@@ -7,20 +7,20 @@ with one sentence on standard error.
 from __future__ import annotations
 
 import io
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from copycat import __version__
+from copycat.boundary import boundary
 from copycat.cli.options import with_knobs
-from copycat.cli.terminal import training_display
+from copycat.cli.terminal import printable, report_end, training_display
 from copycat.data.memory import keep_memory, wait_politely
-from copycat.errors import CopycatError, boundary
+from copycat.errors import CopycatError
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import InferenceSettings, ProgressSettings, Settings
 
@@ -37,7 +37,7 @@ app = typer.Typer(
 )
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-# typer has no option that takes two values and can be given often: main() joins them with what no argument can hold.
+# typer has no repeatable option with two values: main() joins the two with a character that no argument can hold.
 _PAIR_SEPARATOR = "\0"
 
 _PAIRS = Annotated[
@@ -45,7 +45,7 @@ _PAIRS = Annotated[
     typer.Option(
         "--pair",
         metavar="INPUT GROUND_TRUTH",
-        help="A further shot for the same model; can be given often.",
+        help="A further shot for the same model; repeatable.",
     ),
 ]
 _MODEL_HELP = "The trained model: a .cat file, or a run (runs/NAME) or Data Directory for its newest."
@@ -55,22 +55,16 @@ _PROCESSES = Annotated[
         "--processes",
         min=1,
         max=64,
-        help="How many processes of this machine train together: one for each GPU, or a few for a CPU's cores.",
+        help="Processes of this machine that train together: one per GPU, or a few for a CPU's cores.",
     ),
 ]
-_ENDED = {"finished": 0, "stopped": 0, "interrupted": 130, "terminated": 143}
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from copycat import ops
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        from copycat.cli.describe import version
 
-        built = ops.build_info()
-        cuda = f"CUDA {built['cuda_version']} for {built['cuda_architectures']}" if built["cuda"] else "without CUDA"
-        device = "a CUDA device is there" if ops.cuda_available() else "no CUDA device here"
-        print(
-            f"copycat {__version__} ({cuda}; {built['compiler']}; CPU kernels: {built['cpu_instructions']}; {device})"
-        )
+        print(version())
         raise typer.Exit
 
 
@@ -78,7 +72,9 @@ def _print_version(wanted: bool) -> None:
 def _main(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Say what was compiled in."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and what it was built with."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -92,8 +88,10 @@ def train(
     ] = None,
     ground_truth: Annotated[str | None, typer.Argument(help="The same frames with the effect.")] = None,
     pair: _PAIRS = None,
-    data_directory: Annotated[str, typer.Option("--data-directory", "-d", help="Where the run's files go.")] = "",
-    mask: Annotated[str, typer.Option("--mask", help="Sequence that weights the loss.")] = "",
+    data_directory: Annotated[str, typer.Option("--data-directory", "-d", help="Directory for the run's files.")] = "",
+    mask: Annotated[
+        str, typer.Option("--mask", help="Sequence that weights the loss of the first pair, pixel by pixel.")
+    ] = "",
     settings: Annotated[
         Path | None,
         typer.Option("--settings", help="JSON file of knobs; options given here take precedence."),
@@ -106,13 +104,15 @@ def train(
     from copycat.training.companions import companions
     from copycat.training.start import train
 
+    if knobs.get("minutes") and "epochs" in knobs:
+        raise SettingsError("Epochs has no effect beside a Time Limit: give --epochs or --minutes")
     chosen = Settings.from_file(settings) if settings else Settings()
     if data_directory:
         knobs["data_directory"] = data_directory
     with training_display() as progress, companions(processes):
-        shots = _shots(input, ground_truth, pair, mask)
-        result = train(settings=chosen, pairs=shots, run_name=run_name, progress=progress, **knobs)
-    _end(result)
+        pairs = _pairs(input, ground_truth, pair, mask)
+        result = train(settings=chosen, pairs=pairs, run_name=run_name, progress=progress, **knobs)
+    raise typer.Exit(report_end(result))
 
 
 @app.command()
@@ -121,7 +121,7 @@ def resume(
     data_directory: Annotated[str, typer.Argument(help="Data Directory of the run.")],
     run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,
     finish: Annotated[
-        bool, typer.Option("--finish", help="End after a quarter more, with a decay at full resolution.")
+        bool, typer.Option("--finish", help="End the run soon: a quarter more steps, with a decay at full resolution.")
     ] = False,
     remap: Annotated[
         tuple[str, str] | None,
@@ -136,34 +136,14 @@ def resume(
 
     with training_display() as progress, companions(processes):
         result = resume(data_directory, run, finish=finish, remap=remap, progress=progress, **knobs)
-    _end(result)
+    raise typer.Exit(report_end(result))
 
 
-def _shots(input: str | None, ground_truth: str | None, pair: list[str] | None, mask: str) -> list[Pair]:
+def _pairs(input: str | None, ground_truth: str | None, pair: list[str] | None, mask: str) -> list[Pair]:
     from copycat.sequence.pairs import Pair
 
     first = [Pair(input or "", ground_truth or "", mask)] if input or ground_truth or mask else []
     return first + [Pair(*both.split(_PAIR_SEPARATOR)) for both in pair or []]
-
-
-def _end(result: Any) -> NoReturn:
-    """Says how a training ended, and what can be done about one that was stopped."""
-    if result.ended == "idle":
-        print(f"rank {result.rank} has nothing to do: a step has fewer crops than there are processes")
-        raise typer.Exit
-    if result.rank:
-        print(f"rank {result.rank}: {result.ended} at step {result.step}")
-        raise typer.Exit(_ENDED[result.ended])
-    if not result.run.exists():
-        print(f"{result.ended} before the training began: nothing was written")
-        raise typer.Exit(_ENDED[result.ended])
-    where = result.checkpoint or result.run.summary
-    print(f"{result.run.name}: {result.ended} at step {result.step}: {where}")
-    if result.ended != "finished":
-        again = shlex.join(["copycat", "resume", str(result.run.directory), "--run", result.run.name])
-        print(f"To go on: {again}")
-        print("To end it after a quarter more with a better model (a decay at full resolution), add --finish.")
-    raise typer.Exit(_ENDED[result.ended])
 
 
 @app.command()
@@ -177,16 +157,19 @@ def infer(
         str,
         typer.Option(
             "--input-channels",
-            help="Channels of the plate to use, as in right.R,right.G,right.B. [default: the model's]",
+            help="Channels of the plate to use, as in right.R,right.G,right.B; by default the model's.",
         ),
     ] = "",
     output_channels: Annotated[
         str,
-        typer.Option("--output-channels", help="Names of the result's channels, as in matte.A. [default: the model's]"),
+        typer.Option(
+            "--output-channels", help="Names of the result's channels, as in matte.A; by default the model's."
+        ),
     ] = "",
     passthrough: Annotated[bool, typer.Option("--passthrough", help="Also write the plate's other channels.")] = False,
     compression: Annotated[
-        str, typer.Option("--compression", help="Compression of the output, as in zip, dwaa:45. [default: the plate's]")
+        str,
+        typer.Option("--compression", help="Compression of the output, as in zip, dwaa:45; by default the plate's."),
     ] = "",
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out frames whose output exists and can be read whole.")
@@ -236,19 +219,19 @@ def suggest(
     model: Annotated[str, typer.Argument(help=_MODEL_HELP)],
     plate: Annotated[str, typer.Argument(help="The whole shot: plate.%04d.exr, a directory.")],
     frames: Annotated[
-        str, typer.Option("--frames", help="Frames to look at, as in 1001-1100x5,1200; by default all.")
+        str, typer.Option("--frames", help="Frames to rank, as in 1001-1100x5,1200; by default all.")
     ] = "all",
     ground_truth_frames: Annotated[
         str | None,
         typer.Option(
             "--ground-truth-frames",
-            help="Frames that are painted already; by default what the training left beside the model says.",
+            help="Frames that are painted already; by default those that the model was trained on.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     **knobs: Any,
 ) -> None:
-    """Say which frame to paint next: those that show most of what the painted frames do not."""
+    """Rank the frames to paint next: those that show most of what the painted frames do not."""
     from copycat.cli.describe import report_suggestions
 
     report_suggestions(model, plate, frames, ground_truth_frames, as_json, **knobs)
@@ -274,7 +257,7 @@ def info(
     model: Annotated[list[str], typer.Argument(help="One or more .cat files, or image files.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a model or an image holds."""
+    """Describe models and images."""
     from copycat.cli.describe import describe
 
     for path in model:
@@ -339,7 +322,7 @@ def uninstall(directory: _PLUGIN_FOLDER = None) -> None:
 
 @ofx.command()
 def doctor(directory: _PLUGIN_FOLDER = None) -> None:
-    """Find what keeps hosts from working with the plugin; status 1 when something does."""
+    """Find problems with the installed plugin; status 1 if there are any."""
     from copycat.cli import ofx_install
 
     if not ofx_install.report(directory):
@@ -363,14 +346,16 @@ def check(
     input: Annotated[str | None, typer.Argument(help="Frames before the effect.")] = None,
     ground_truth: Annotated[str | None, typer.Argument(help="The same frames with the effect.")] = None,
     pair: _PAIRS = None,
-    mask: Annotated[str, typer.Option("--mask", help="Sequence that weights the loss.")] = "",
+    mask: Annotated[
+        str, typer.Option("--mask", help="Sequence that weights the loss of the first pair, pixel by pixel.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     **knobs: Any,
 ) -> None:
-    """Read a data set without training and report what is wrong with it; status 1 when a training would fail."""
+    """Check a data set without training; status 1 when a training would fail."""
     from copycat.cli.describe import report_check
 
-    if report_check(_shots(input, ground_truth, pair, mask), Settings(**knobs), as_json):
+    if report_check(_pairs(input, ground_truth, pair, mask), Settings(**knobs), as_json):
         raise typer.Exit(1)
 
 
@@ -389,27 +374,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with boundary():
             app(_join_pairs(sys.argv[1:] if arguments is None else arguments), prog_name="copycat")
     except CopycatError as error:
-        _errors.print(f"[bold red]error:[/] {_escaped(str(error))}")
+        _errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}")
         sys.exit(1)
 
 
 def _join_pairs(arguments: Sequence[str]) -> list[str]:
     """``--pair A B`` -> ``--pair`` and one value."""
-    joined, rest = [], list(arguments)
-    while rest:
-        word = rest.pop(0)
+    joined, left = [], list(arguments)
+    while left:
+        word = left.pop(0)
         joined.append(word)
         if word == "--pair":
-            if len(rest) < 2:
+            if len(left) < 2:
                 raise SettingsError("--pair needs an Input and a Ground Truth")
-            joined.append(_PAIR_SEPARATOR.join((rest.pop(0), rest.pop(0))))
+            joined.append(_PAIR_SEPARATOR.join((left.pop(0), left.pop(0))))
     return joined
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(" ".join(text.split()))
 
 
 if __name__ == "__main__":

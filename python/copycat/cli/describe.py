@@ -1,4 +1,4 @@
-"""What ``copycat info``, ``copycat check`` and ``copycat suggest`` print."""
+"""Prints the results of ``copycat info``, ``copycat check`` and ``copycat suggest``, and the version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from copycat.cli.terminal import render_display
+from copycat import __version__
+from copycat.cli.terminal import printable, render_display
 from copycat.model import cat
 from copycat.sequence import read_info
 from copycat.settings.tables import Settings
@@ -23,8 +24,18 @@ if TYPE_CHECKING:
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
+def version() -> str:
+    """The version, what it was built with, and whether a CUDA device is there."""
+    from copycat import ops
+
+    built = ops.build_info()
+    cuda = f"CUDA {built['cuda_version']} for {built['cuda_architectures']}" if built["cuda"] else "without CUDA"
+    device = "a CUDA device is there" if ops.cuda_available() else "no CUDA device here"
+    return f"copycat {__version__} ({cuda}; {built['compiler']}; CPU kernels: {built['cpu_instructions']}; {device})"
+
+
 def describe(path: Path, as_json: bool) -> None:
-    """Prints what a .cat or an image file says about itself.
+    """Describes a .cat or an image file.
 
     Raises:
         CopycatError: the file is neither.
@@ -34,10 +45,11 @@ def describe(path: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=1))
         return
-    table = Table(show_header=False, box=None, title=escape(str(path)), title_justify="left", title_style="bold")
+    title = escape(printable(str(path)))
+    table = Table(show_header=False, box=None, title=title, title_justify="left", title_style="bold")
     for name, value in facts.items():
         if name != "settings":
-            table.add_row(name, escape(str(value)))
+            table.add_row(name, escape(printable(str(value))))
     console.print(table)
 
 
@@ -75,7 +87,7 @@ def _image_facts(path: Path) -> dict[str, object]:
 
 
 def report_check(pairs: Sequence[Pair], settings: Settings, as_json: bool) -> bool:
-    """Prints what is wrong with a data set; True when a training on it with these settings would fail."""
+    """Prints the findings of a check; returns whether a training with these settings would fail."""
     from copycat.checks.dataset import inspect_dataset
 
     report = inspect_dataset(pairs, settings)
@@ -85,7 +97,7 @@ def report_check(pairs: Sequence[Pair], settings: Settings, as_json: bool) -> bo
         return failing
     console = Console(highlight=False, soft_wrap=True)
     for finding in report.findings:
-        console.print(f"[{_COLOURS[finding.severity]}]{finding.severity}:[/] {escape(finding.sentence)}")
+        console.print(f"[{_COLOURS[finding.severity]}]{finding.severity}:[/] {escape(printable(finding.sentence))}")
     if not report.findings:
         console.print("nothing is wrong with this data set")
     return failing
@@ -94,22 +106,25 @@ def report_check(pairs: Sequence[Pair], settings: Settings, as_json: bool) -> bo
 def report_suggestions(
     model: str, plate: str, frames: str, ground_truth_frames: str | None, as_json: bool, **knobs: Any
 ) -> None:
-    """Prints the frames of a plate, the one to paint next first; arguments as for ``next_frame.suggest``."""
+    """Prints the frames of a plate, the one to paint next first; arguments as for ``suggest``."""
     from copycat.inference.suggest import suggest
 
-    asked: dict[str, Any] = {"frames": frames, "ground_truth_frames": ground_truth_frames, **knobs}
+    arguments: dict[str, Any] = {"frames": frames, "ground_truth_frames": ground_truth_frames, **knobs}
     if as_json:
-        print(json.dumps([asdict(one) for one in suggest(model, plate, **asked)], indent=1))
+        print(json.dumps([asdict(suggestion) for suggestion in suggest(model, plate, **arguments)], indent=1))
         return
     with render_display() as (progress, warn):
-        found = suggest(model, plate, progress=progress, warn=warn, **asked)
+        suggestions = suggest(model, plate, progress=progress, warn=warn, **arguments)
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in ("Rank", "Frame", "Score"):
         table.add_column(title, justify="right")
     table.add_column("")
     rank = 0
-    for one in found:
-        rank += not one.painted
-        state = ("", "dim", "painted") if one.painted else (str(rank), "bold" if rank == 1 else "", "")
-        table.add_row(state[0], str(one.frame), f"{one.score:.5f}", state[2], style=state[1])
+    for suggestion in suggestions:
+        row = [str(suggestion.frame), f"{suggestion.score:.5f}"]
+        if suggestion.painted:
+            table.add_row("", *row, "painted", style="dim")
+        else:
+            rank += 1
+            table.add_row(str(rank), *row, "", style="bold" if rank == 1 else "")
     Console(highlight=False).print(table)

@@ -1,4 +1,4 @@
-"""The knobs as options of commands: one for each row of the table that the command line shows."""
+"""Turns the table of knobs into options of commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KnobTable = type[Settings] | type[InferenceSettings] | type[ProgressSettings]
 
 
 def knob_options(settings: KnobTable, skip: tuple[str, ...] = ()) -> list[inspect.Parameter]:
-    """One keyword parameter for each knob that the command line shows; None where the user did not give it."""
+    """One keyword parameter for each knob that the command line shows; None if the user does not give it."""
     parameters = []
     for knob in settings.knobs():
         assert knob.field is not None
@@ -71,7 +71,7 @@ def knob_kebab(name: str) -> str:
 
 
 def with_knobs(settings: KnobTable, skip: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the options of all knobs; they arrive in its ``**knobs``, only those that were given."""
+    """Gives a command the options of all knobs; those that the user gives arrive in its ``**knobs``."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)

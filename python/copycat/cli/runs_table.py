@@ -1,4 +1,4 @@
-"""The runs of a Data Directory in the terminal: a table with sparklines, JSON, CSV, or TensorBoard's event files."""
+"""Shows the runs of a Data Directory: a table with sparklines, JSON, CSV, or TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from copycat.cli.terminal import printable
 from copycat.runs import Display, RunInfo, StepColumns, find_runs, glance
 from copycat.runs.event_files import write_event_file
 
@@ -27,13 +28,13 @@ _HIDDEN = ("run", "header")
 def show_runs(
     data_directory: Path, as_json: bool = False, as_csv: bool = False, tensorboard: Path | None = None
 ) -> None:
-    """Prints the runs of a Data Directory, the one written to last first; else writes TensorBoard's event files.
+    """Prints the runs of a Data Directory, the most recent first, or writes TensorBoard's event files.
 
     Args:
         data_directory: where the runs are.
         as_json: print a JSON array of objects instead of a table.
         as_csv: print comma-separated values with a header line instead of a table.
-        tensorboard: write an event file per run into this folder (it is made) and print their names.
+        tensorboard: write an event file per run into this folder, which is made, and print the files' names.
 
     Raises:
         RunError: the directory cannot be read, or an event file cannot be written.
@@ -58,7 +59,7 @@ def show_runs(
         console.print(_table(infos, [history.steps for history in histories]))
         for info in infos:
             if info.state == "failed" and info.reason:
-                console.print(Text(f"{info.run.name}: {_printable(info.reason)}", style="red"), soft_wrap=True)
+                console.print(Text(f"{info.run.name}: {printable(info.reason)}", style="red"), soft_wrap=True)
 
 
 def _plain(info: RunInfo) -> dict[str, Any]:
@@ -88,28 +89,23 @@ def _table(infos: Sequence[RunInfo], curves: Sequence[StepColumns]) -> Table:
             *([psnr] if with_psnr else []),
             Text(sparkline(curve), style=info.colour),
             Text(info.state, style=_STATE_STYLES.get(info.state, "")),
-            Text(_printable(info.model_size)),
+            Text(printable(info.model_size)),
             datetime.fromtimestamp(info.updated).strftime("%Y-%m-%d %H:%M"),
         )
     return table
 
 
-def _printable(text: str) -> str:
-    """Text from a file without what a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def sparkline(curve: StepColumns, width: int = 16) -> str:
-    """The loss over the steps as a row of bars, on a logarithmic scale; each bar is the mean of its steps."""
+    """Draws the loss over the steps as bars on a logarithmic scale; each bar is the mean of its steps."""
     points = [(step, loss) for step, loss in zip(curve.column("step"), curve.column("loss"), strict=True) if loss > 0]
     if not points:
         return ""
     first, last = points[0][0], points[-1][0]
     bars: list[list[float]] = [[] for _ in range(width)]
     for step, loss in points:
-        fraction = (step - first) / (last - first) if last > first else 0.0
-        bars[min(max(int(fraction * width), 0), width - 1)].append(loss)
+        share = (step - first) / (last - first) if last > first else 0.0
+        bars[min(max(int(share * width), 0), width - 1)].append(loss)
     heights = [math.log(sum(bar) / len(bar)) if bar else math.nan for bar in bars]
-    finite = [height for height in heights if height == height]
-    low, span = min(finite), max(max(finite) - min(finite), 1e-9)
+    drawn = [height for height in heights if height == height]
+    low, span = min(drawn), max(max(drawn) - min(drawn), 1e-9)
     return "".join(" " if h != h else _BARS[round((h - low) / span * (len(_BARS) - 1))] for h in heights).rstrip()

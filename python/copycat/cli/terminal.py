@@ -1,7 +1,8 @@
-"""How a training or a render is shown in a terminal: a bar, or plain lines where the output is no terminal."""
+"""Shows trainings and renders in a terminal: a progress bar, or plain lines if the output is no terminal."""
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,15 +14,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from copycat.inference.render import FrameReport
-    from copycat.training.report import Report
+    from copycat.training.report import Report, Result
 
 _LINE_SECONDS = 10.0
 _STAGES = {4: "1/4", 2: "1/2", 1: "1/1"}
+_STATUS = {"finished": 0, "stopped": 0, "interrupted": 130, "terminated": 143}
 
 
 @contextmanager
 def training_display() -> Iterator[Callable[[Report], None]]:
-    """Gives the function that shows a training's reports."""
+    """Yields the function that shows a training's reports."""
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield _training_lines(console)
@@ -53,7 +55,7 @@ def training_display() -> Iterator[Callable[[Report], None]]:
 
 
 def _training_lines(console: Console) -> Callable[[Report], None]:
-    """``[Step:n/total]`` lines, the first, the last, and one each ten seconds between."""
+    """Prints ``[Step:n/total]``: the first line, the last, and one every ten seconds between."""
     last = float("-inf")
 
     def show(report: Report) -> None:
@@ -76,16 +78,16 @@ def _training_lines(console: Console) -> Callable[[Report], None]:
 
 @contextmanager
 def render_display() -> Iterator[tuple[Callable[[FrameReport], None], Callable[[str], None]]]:
-    """Gives the functions that show a render's reports and warnings."""
+    """Yields the functions that show a render's reports and warnings."""
     console = Console(highlight=False, soft_wrap=True)
 
     def warn(sentence: str) -> None:
-        console.print(f"warning: {escape(sentence)}")
+        console.print(f"warning: {escape(printable(sentence))}")
 
     if not console.is_terminal:
 
         def line(report: FrameReport) -> None:
-            message = f" {report.message}" if report.message else ""
+            message = f" {printable(report.message)}" if report.message else ""
             console.print(escape(f"[Frame:{report.done}/{report.count}] {report.frame}{message}"))
 
         yield line, warn
@@ -96,10 +98,33 @@ def render_display() -> Iterator[tuple[Callable[[FrameReport], None], Callable[[
 
         def show(report: FrameReport) -> None:
             if report.message:
-                bar.console.print(escape(f"frame {report.frame} {report.message}"))
+                bar.console.print(escape(f"frame {report.frame} {printable(report.message)}"))
             bar.update(task, completed=report.done, total=report.count)
 
         yield show, warn
+
+
+def report_end(result: Result) -> int:
+    """Prints how a training ended and, if it was stopped, how to go on; returns the exit status."""
+    if result.ended == "idle":
+        print(f"rank {result.rank} has nothing to do: a step has fewer crops than there are processes")
+        return 0
+    if result.rank:
+        print(f"rank {result.rank}: {result.ended} at step {result.step}")
+        return _STATUS[result.ended]
+    if not result.run.exists():
+        print(f"{result.ended} before the training began: nothing was written")
+        return _STATUS[result.ended]
+    print(f"{result.run.name}: {result.ended} at step {result.step}: {result.checkpoint or result.run.summary}")
+    if result.ended != "finished":
+        print(f"To go on: {shlex.join(['copycat', 'resume', str(result.run.directory), '--run', result.run.name])}")
+        print("To end it after a quarter more with a better model (a decay at full resolution), add --finish.")
+    return _STATUS[result.ended]
+
+
+def printable(text: str) -> str:
+    """Text from a file or an exception as one line, without control characters, which a terminal would obey."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _steps(report: Report) -> str:
