@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import OpenImageIO
 import pytest
-from copycat.runs import Display, Run, SummaryWriter, find_runs, read_info, trainer_lives, write_whole
+from copycat.runs import Display, Run, SummaryWriter, TrainerLock, find_runs, read_info, trainer_lives, write_whole
 from fake_trainer import header, picture, step_record
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
@@ -456,13 +456,16 @@ def test_the_training_dialog_names_what_is_wrong(open_page: Open, directory: Pat
     start.click()
     expect(page.get_by_text("Epochs (epochs) is at least 1")).to_be_visible()
     page.get_by_label("Epochs", exact=True).fill("5")
-    start.click()
-    expect(page.get_by_text("is starting; its steps show here")).to_be_visible()
+    other = Run(directory, "other")
+    lock = TrainerLock(other)
+    lock.inheritance()
     expect(page.locator(".status-head .state")).to_have_text("starting")
     expect(page.get_by_role("button", name="Stop Training")).to_be_enabled()
-    page.get_by_role("button", name="Start Training").click()
-    start.click()  # what was entered is still there
-    expect(page.get_by_text("is starting already: wait until it trains, or stop it")).to_be_visible()
+    start.click()
+    expect(page.get_by_text("run other is starting already: wait until it trains, or stop it")).to_be_visible()
+    lock.release(other)
+    start.click()
+    expect(page.get_by_text("is starting; its steps show here")).to_be_visible()
     expect(page.locator(".q-notification", has_text="plate")).to_have_count(1, timeout=60000)
     assert [path.name for path in directory.iterdir()] == ["copycat.json"]
     assert Display.read(directory).active is None
