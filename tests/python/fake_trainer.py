@@ -1,4 +1,4 @@
-"""A trainer that trains nothing: real files, a real lock, real answers to requests. Run as a process of its own."""
+"""A trainer that trains nothing: real files, a real lock, and the trainer's own code for requests and signals."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import time
 import zlib
 from pathlib import Path
 
-from copycat.errors import CopycatError
-from copycat.runs import Run, SummaryWriter, TrainerLock, answer_request, move_files, take_request, write_whole
+from copycat.runs import Run, SummaryWriter, TrainerLock, write_whole
+from copycat.training.control import REASONS, Control
+from copycat.training.signals import StopSignals
 
 
 def picture(width: int, height: int, shade: int) -> bytes:
@@ -71,31 +72,24 @@ def main() -> None:
     lock = TrainerLock(run)
     writer = SummaryWriter(run, options.resume)
     writer.append(header(options.steps))
-    step, how = options.resume or 0, "finished"
-    while step < options.steps and how == "finished":
-        step += 1
-        writer.append(step_record(step, options.steps))
-        if step % options.pictures == 0:
-            write_whole(run.contact_sheet(step), picture(96, 96, step % 251))
-            write_whole(run.preview(step), picture(64, 48, step % 251))
-            write_whole(run.checkpoint(step), b"not a model")
-            writer.append({"step": step, "psnr": 30 + 8 * step / options.steps})
-        if (request := take_request(run)) is not None:
-            if request.action == "rename":
-                try:
-                    renamed = Run(run.directory, request.name)
-                    move_files(run, renamed)
-                    run = renamed
-                    answer_request(run, request)
-                except CopycatError as error:
-                    answer_request(run, request, str(error))
-            elif request.action in ("stop", "finish"):
-                how = "stopped"
-        time.sleep(options.pause)
-    write_whole(run.resume_state, b"state")
-    writer.append({"end": how, "reason": "" if how == "finished" else "asked to stop", "step": step})
+    step, finishing = options.resume or 0, False
+    with StopSignals() as signals:
+        control = Control(run, signals)
+        while step < options.steps and not control.look() and not finishing:
+            step += 1
+            writer.append(step_record(step, options.steps))
+            if step % options.pictures == 0:
+                write_whole(control.run.contact_sheet(step), picture(96, 96, step % 251))
+                write_whole(control.run.preview(step), picture(64, 48, step % 251))
+                write_whole(control.run.checkpoint(step), b"not a model")
+                writer.append({"step": step, "psnr": 30 + 8 * step / options.steps})
+            finishing = control.take_finish()
+            time.sleep(options.pause)
+    write_whole(control.run.resume_state, b"state")
+    how = control.stop or "finished"
+    writer.append({"end": how, "reason": REASONS.get(how, ""), "step": step})
     writer.close()
-    lock.release(run)
+    lock.release(control.run)
 
 
 if __name__ == "__main__":

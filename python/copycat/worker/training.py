@@ -61,7 +61,7 @@ def newest_model(request: HostRequest) -> dict[str, Any]:
 
 
 def _options(request: HostRequest, run: Run) -> list[str]:
-    """What a resume is told, as options of the command line: the knobs that have changed, and the node's callbacks.
+    """The options of a resume on the command line: the knobs that have changed, and the node's callbacks.
 
     A knob with its stored value is left out: the schedule of the resume state stays unless the artist changes it.
 
