@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from copycat.sequence import SequenceError, movie
+from conftest import Train, graded, picture
+from copycat.inference.render import infer
+from copycat.sequence import ImageSequence, SequenceError, movie, read_frame, read_info
 
 av = pytest.importorskip("av")
 SIZE = (48, 64)
@@ -172,3 +175,37 @@ def test_paths_of_frames(tmp_path: Path, numbered: Path) -> None:
     assert movie.file_of(path) == numbered
     assert movie.split(tmp_path / "folder" / "0001") is None
     assert movie.file_of(tmp_path / "plate.0001.exr") == tmp_path / "plate.0001.exr"
+
+
+def test_a_training_and_a_render_take_movies_as_they_take_sequences(tmp_path: Path, train: Train) -> None:
+    plates = [(255 * picture(frame, SIZE[::-1])).astype(np.uint8) for frame in range(6)]
+    truths = [graded(plate / np.float32(255)) for plate in plates]
+    options = {"stored": "bgr0", "timecode": "00:00:41:16"}
+    plate = write_movie(tmp_path / "plate.mov", plates, **options)
+    truth = write_movie(tmp_path / "truth.mov", [(255 * one).astype(np.uint8) for one in truths], **options)
+    first = movie.read_movie(plate).first
+    run = train(str(plate), str(truth), training_frames=f"{first}-{first + 4}x2", epochs=4).run
+    frames = [pair["input"] for pair in json.loads(run.provenance.read_text())["frames"]]
+    assert frames == [str(movie.frame_path(plate, first + index)) for index in (0, 2, 4)]
+    written = infer(run.directory / run.name, plate, tmp_path / "out.%04d.exr", passthrough=True)
+    assert [path.name for path in written] == [f"out.{first + index:04d}.exr" for index in range(6)]
+    assert read_frame(written[5], ("R", "G", "B")).pixels.shape == (*SIZE, 3)
+    before = plate.read_bytes()
+    with pytest.raises(SequenceError):
+        infer(run.directory / run.name, plate, plate)
+    assert plate.read_bytes() == before
+
+
+def test_a_frame_of_a_movie_is_read_like_an_image(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+    found = ImageSequence.parse(write_movie(tmp_path / "m.mov", [pixels, pixels[::-1].copy()]))
+    assert (found.frames(), found.single, found.numbered) == ([1, 2], False, True)
+    info = read_info(found.path(2))
+    assert (info.width, info.height, info.dtype, info.linear, info.format) == (64, 48, "uint8", False, "movie")
+    frame = read_frame(found.path(2), ("B", "R"))
+    np.testing.assert_allclose(frame.pixels, pixels[::-1][..., [2, 0]] / 255, atol=1e-6)
+    bank = np.zeros((*SIZE, 3), np.uint8)
+    read_frame(found.path(1), ("R", "G", "B"), out=bank)
+    np.testing.assert_array_equal(bank, pixels)
+    with pytest.raises(SequenceError, match="has no channel 'A'; it has R, G, B"):
+        read_frame(found.path(1), ("A",))

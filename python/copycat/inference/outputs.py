@@ -12,6 +12,7 @@ import OpenImageIO as oiio  # noqa: N813
 
 from copycat.errors import CopycatError
 from copycat.sequence import SequenceError, check_writable, read_frame, read_info, write_frame
+from copycat.sequence.movie import file_of
 
 
 def check_outputs(
@@ -41,7 +42,7 @@ def check_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     read = {}
     for path in inputs:
         with suppress(OSError):
-            status = path.stat()
+            status = file_of(path).stat()
             read[status.st_dev, status.st_ino] = path
     for path in outputs:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Image sequences: patterns and frame ranges, and reading and writing frames through OpenImageIO.
+"""Image sequences and movies: patterns and frame ranges, and reading and writing frames through OpenImageIO.
 
 Frames are numpy arrays ``[H, W, C]`` in the size of the display window (on request with its overscan), origin top-left,
 with the values that the file holds: no colour is converted. Integer formats become 0..1.

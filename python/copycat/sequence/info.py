@@ -11,6 +11,7 @@ from typing import Any
 
 from copycat.runs import open_regular
 from copycat.sequence.error import SequenceError
+from copycat.sequence.movie import MovieSource, split
 
 Window = tuple[int, int, int, int]
 """A rectangle x0, y0, x1, y1 in pixels, y down; x1 and y1 are just outside of it."""
@@ -86,11 +87,14 @@ def describe_size(info: FrameInfo) -> str:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[Any]:
-    """Opens an image file. Alpha stays as it is in the file, neither multiplied in nor divided out.
+    """Opens an image file, or the frame of a movie. Alpha stays as it is: neither multiplied in nor divided out.
 
     Raises:
         SequenceError: it does not exist, is a FIFO, device or directory, or is no image.
     """
+    if frame := split(Path(path)):
+        yield MovieSource(*frame)
+        return
     import OpenImageIO as oiio  # noqa: N813
 
     try:

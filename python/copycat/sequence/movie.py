@@ -11,6 +11,7 @@ import functools
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -111,6 +112,48 @@ def read_pixels(path: Path, frame: int) -> NDArray[Any]:
     return decoder.pixels(frame)
 
 
+class MovieSource:
+    """A movie's frame with those methods of OpenImageIO's ``ImageInput`` with which images are read here."""
+
+    def __init__(self, path: Path, frame: int) -> None:
+        """Decodes the frame.
+
+        Raises:
+            SequenceError: see ``read_pixels``.
+        """
+        self._movie, self._pixels = read_movie(path), read_pixels(path, frame)
+
+    def format_name(self) -> str:
+        """The format, as OpenImageIO would name it."""
+        return "movie"
+
+    def spec(self) -> Any:
+        """The picture's ``ImageSpec``."""
+        import OpenImageIO as oiio  # noqa: N813
+
+        movie = self._movie
+        spec = oiio.ImageSpec(movie.width, movie.height, len(movie.channels), movie.dtype)
+        spec.channelnames = movie.channels
+        return spec
+
+    def read_scanlines(
+        self, _part: int, _level: int, begin: int, end: int, _z: int, first: int, last: int, dtype: str
+    ) -> NDArray[Any]:
+        """Rows of some channels: integers as they are, or 0 to 1."""
+        rows = self._pixels[begin:end, :, first:last]
+        if dtype.startswith("uint"):
+            return rows
+        largest = np.float32(np.iinfo(rows.dtype).max)
+        return (rows / largest).astype(np.float16 if dtype == "half" else np.float32)
+
+    def geterror(self) -> str:
+        """Errors are raised, so there is none."""
+        return ""
+
+    def close(self) -> None:
+        """Does nothing: the movie stays open for the next frame."""
+
+
 def _decoder(path: Path) -> _Decoder:
     try:
         status = path.stat()
@@ -153,7 +196,7 @@ class _Decoder:
                 raise SequenceError(f"{path} holds no picture")
             self._times = tuple(sorted(times))
             self._last = len(self._times)  # nothing has been decoded: seek first
-            self._frames = iter(())
+            self._frames: Iterator[Any] = iter(())
             picture = self._at(0)
         except self._errors as error:
             raise self._unreadable(error) from None

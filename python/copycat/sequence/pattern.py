@@ -16,6 +16,7 @@ from fileseq.filesequence import FileSequence
 from fileseq.frameset import FrameSet
 
 from copycat.sequence.error import SequenceError
+from copycat.sequence.movie import frame_path, is_movie, read_movie
 
 # A frame number's padding: %04d, ####, @@@@, $F4. The short forms count as padding only where the name goes on with
 # neither a letter nor a digit: "plate@2x.exr", "shot#12.exr" and "100%done.exr" are names.
@@ -104,7 +105,7 @@ class ImageSequence:
         Args:
             pattern: a file name with padding for the frame number (``plate.%04d.exr``, ``plate.%d.exr``,
                 ``plate.####.exr``, ``plate.@@@@.exr``, ``plate.$F4.exr``; one ``#`` or ``@`` is one digit), a directory
-                that holds one sequence, or a single file, whose frame is the number in its name, else 1.
+                that holds one sequence, a movie, or a single file, whose frame is the number in its name, else 1.
 
         Raises:
             SequenceError: for an empty pattern or a directory that does not hold exactly one sequence.
@@ -115,6 +116,8 @@ class ImageSequence:
             raise SequenceError(f"{text!r} is no image sequence; name one as in plate.%04d.exr")
         if os.path.isdir(path):
             return _only_sequence_in(text, path)
+        if is_movie(path):
+            return _MovieSequence(text, path)
         numbered = _numbered(path.name)
         single = cls(text, path.parent, path.name, "", 0, int(numbered[1]) if numbered else 1)
         clear = [cls._padded(text, path, match) for match in reversed(list(_CLEAR_PADDING.finditer(path.name)))]
@@ -205,6 +208,21 @@ class ImageSequence:
         there = [_described(one) for one in _images_in(self._folder)]
         more = f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
         return f"{self._folder} holds {', '.join(there[:_LISTED]) or 'no image'}{more}"
+
+
+class _MovieSequence(ImageSequence):
+    """The frames of a movie file."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        super().__init__(text, path.parent, path.name, "", 0)
+
+    def path(self, frame: int) -> Path:
+        """The path of a frame, as `copycat.sequence.movie` has it."""
+        return frame_path(self._folder / self._before, frame)
+
+    def frames(self) -> list[int]:
+        """The frame numbers; raises SequenceError if the movie cannot be read."""
+        return list(read_movie(self._folder / self._before).frames)
 
 
 def _numbered(name: str) -> tuple[str, str, str] | None:
