@@ -1,4 +1,7 @@
-"""Frames into banks: what is read where, masks, data windows, levels, the places where pairs differ."""
+"""Frames into banks: what is read where, masks, data windows, levels, the places where pairs differ.
+
+Over 400 lines: each rule about which pixels count, on the same small shots.
+"""
 
 from __future__ import annotations
 

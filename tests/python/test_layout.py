@@ -1,4 +1,4 @@
-"""docs/architecture.md is true of the folders."""
+"""docs/architecture.md is true of the folders, and a file over 400 lines says why."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "python/copycat"
+LINES = 400
+SOURCES = ("*.py", "*.pyi", "*.cpp", "*.h", "*.cu", "*.cuh", "*.inc", "*.js", "*.css", "*.sh", "*.yaml")
+FOLDERS = ("benchmarks", "cpp", "docs", "examples", "hosts", "ofx", "python", "tests", "tools")
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 
 
@@ -49,3 +52,13 @@ def test_the_glossary_is_sorted_and_says_each_word_once() -> None:
     terms = re.findall(r"^\| (?!term |---)([^|]+?) \|", table, re.MULTILINE)
     assert len(terms) >= 40
     assert terms == sorted(set(terms), key=str.casefold)
+
+
+def test_a_long_file_says_why_in_its_first_comment() -> None:
+    paths = [path for folder in FOLDERS for kind in SOURCES for path in (ROOT / folder).rglob(kind)]
+    silent = []
+    for path in paths:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if len(lines) > LINES and not any("Over 400 lines:" in line for line in lines[:30]):
+            silent.append(f"{path.relative_to(ROOT)}: {len(lines)}")
+    assert not silent, "split these, or say in the first comment 'Over 400 lines: <reason>'"

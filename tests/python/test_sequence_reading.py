@@ -1,4 +1,7 @@
-"""What is read from files of every kind, and what is said of files that cannot be read."""
+"""What is read from files of every kind, and what is said of files that cannot be read.
+
+Over 400 lines: each kind of file, and each way in which it can be damaged.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is written to files of every kind, and what is left when it cannot be written."""
+"""What is written to files of every kind, and what is left when it cannot be written.
+
+Over 400 lines: each kind of file, and each way in which writing can fail.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the plugin should never send, what takes long, and how the worker begins and ends: no request loses another."""
+"""What the plugin should never send, what takes long, and how the worker begins and ends: no request loses another.
+
+Over 400 lines: each way to break the protocol, against the same worker.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Exit status: 0 finished, or stopped on request; 130 Ctrl-C and 143 SIGTERM, both after saving; 2 wrong usage; else 1
 with one sentence on standard error.
+
+Over 400 lines: one function for each command, with its options.
 """
 
 from __future__ import annotations
