@@ -82,14 +82,14 @@ def affine_residual(source: np.ndarray, target: np.ndarray, counts: np.ndarray |
     dtype = np.dtype(np.float32 if largest < _LARGE else np.float64)
     flat = source.reshape(-1, source.shape[-1]).astype(dtype, copy=False)
     columns = np.concatenate([flat, np.ones((len(flat), 1), dtype)], 1)
-    values_to_fit = target.reshape(-1, target.shape[-1]).astype(dtype, copy=False)
+    truth = target.reshape(-1, target.shape[-1]).astype(dtype, copy=False)
     fitted = slice(None) if counts is None else counts.ravel()
     rows: Any = columns[fitted]
     step = max(1, len(rows) // 100_000)
-    rows, values = rows[::step], values_to_fit[fitted][::step]
+    rows, values = rows[::step], truth[fitted][::step]
     fit = np.linalg.lstsq(rows, values, rcond=None)[0]
     misfit = np.abs(rows @ fit - values).max(axis=1)
     kept = misfit <= np.quantile(misfit, 0.9)
     fit = np.linalg.lstsq(rows[kept], values[kept], rcond=None)[0]
-    residual: np.ndarray = np.abs(columns @ fit - values_to_fit).max(axis=1).reshape(source.shape[:2])
+    residual: np.ndarray = np.abs(columns @ fit - truth).max(axis=1).reshape(source.shape[:2])
     return residual
