@@ -200,7 +200,7 @@ def fit(
     began = _cpu_seconds()
     encodings = (start[0].input_encoding, start[0].target_encoding) if start else None
     told = start[0].plate_size is not None if start else None
-    full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, told_plate=told)
+    full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, with_plate=told)
     shipped = starting_point(settings)
     weights = start[1] if start else None
     header = cat.ModelHeader.for_dataset(full, variant.row or ROWS[settings.model_size])

@@ -317,6 +317,7 @@ def trained(copycat: Copycat, shot: Shot, tmp_path: Path) -> Callable[..., list[
         run = find_run(tmp_path / "runs")
         assert all(math.isfinite(loss) for loss in losses(run))
         warnings = [str(sentence) for sentence in read_info(run).header["warnings"]]
+        warnings += [record["warning"] for record in summary(run) if "warning" in record]
         for warning in warnings:
             assert f"warning: {warning}" in out
         return warnings
@@ -359,7 +360,9 @@ def test_fewer_pairs_than_lie_there_are_said(trained: Callable[..., list[str]], 
     assert trained("--frames", "1001,1003-1004") == []
 
 
-def test_validation_frames_and_preview_with_bad_pixels(trained: Callable[..., list[str]], shot: Shot) -> None:
+def test_validation_frames_and_preview_with_bad_pixels(
+    trained: Callable[..., list[str]], shot: Shot, tmp_path: Path
+) -> None:
     for name, where in (("plate", (3, 4)), ("clean", (9, 10))):
         pixels = picture(1001)
         pixels[where] = np.inf
@@ -369,14 +372,24 @@ def test_validation_frames_and_preview_with_bad_pixels(trained: Callable[..., li
         "--validation-ground-truth", shot.folder / "other_clean.1001.exr",
         "--preview", shot.folder / "other_plate.1001.exr", "--image-interval", 2, "--checkpoint-interval", 2,
     )  # fmt: skip
-    assert len([w for w in warnings if w.startswith(f"{shot.folder}/other_plate.1001.exr: 1 pixel is NaN")]) == 2
-    (truth,) = [w for w in warnings if "other_clean" in w]
+    assert len(warnings) == 3  # once each
+    first, second = (w for w in warnings if w.startswith(f"{shot.folder}/other_plate.1001.exr: 1 pixel is NaN"))
+    assert "the first at x 4, y 3" in first
+    assert "the first at x 4, y 3" in second
+    (truth,) = (w for w in warnings if "other_clean" in w)
     assert "1 pixel is NaN or infinite, the first at x 10, y 9 from the top left; left out of the validation" in truth
-    assert all(
-        math.isfinite(record["psnr"])
-        for record in summary(find_run(shot.folder.parent / "runs"))[1:]
-        if "psnr" in record
-    )
+    values = [record["psnr"] for record in summary(find_run(tmp_path / "runs")) if "psnr" in record]
+    assert len(values) == 2
+    assert all(map(math.isfinite, values))
+
+
+def test_validation_frames_of_other_sizes(refused: Callable[..., str], shot: Shot) -> None:
+    write_frame(shot.folder / "other.1001.exr", picture(1001, (48, 64)), ("R", "G", "B"))
+    said = refused(
+        "--validation-input", shot.folder / "plate.1001.exr",
+        "--validation-ground-truth", shot.folder / "other.1001.exr",
+    )  # fmt: skip
+    assert "other.1001.exr: the Ground Truth is 48x64, its Input plate.1001.exr is 64x64" in said
 
 
 def test_a_tight_matte_does_not_train_to_1_everywhere(copycat: Copycat, shot: Shot, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def load_dataset(
     *,
     directory: Path | None = None,
     encodings: tuple[ops.Encoding, ops.Encoding] | None = None,
-    told_plate: bool | None = None,
+    with_plate: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
     observe: PairObserver | None = None,
 ) -> Dataset:
@@ -126,7 +126,7 @@ def load_dataset(
         settings: channels, bank, mask, matte, non-finite pixels, alignment, clean plate.
         directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
         encodings: input and target encoding of a model to continue; chosen from the data where None.
-        told_plate: whether a model to continue is told a clean plate; None where the settings and the data say it.
+        with_plate: whether a model to continue has a clean plate; None lets the settings and the data decide.
         progress: called with the number of pairs read and of all pairs.
         observe: called with each pair as it is read, from several threads.
 
@@ -166,11 +166,11 @@ def load_dataset(
         data_hash=banks.data_hash,
         warnings=banks.warnings,
     )
-    if told_plate is None:
-        told_plate = _needs_plate(data, banks.sizes, settings.clean_plate)
-        if told_plate and settings.clean_plate == "Auto":
+    if with_plate is None:
+        with_plate = _needs_plate(data, banks.sizes, settings.clean_plate)
+        if with_plate and settings.clean_plate == "Auto":
             data.warnings += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
-    if told_plate:
+    if with_plate:
         data.clean_plate = clean_plate.of_frames(data.target_bank, data.valid, data.target_encoding, data.mask_bank)
     return data
 

@@ -53,7 +53,7 @@ class Process:
     def read(
         self,
         encodings: Encodings | None,
-        told_plate: bool | None,
+        with_plate: bool | None,
         *,
         directory: Path | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -64,7 +64,7 @@ class Process:
             CopycatError: it cannot be read here or by another process, or another reads other frames.
             StoppedError: from ``progress``.
         """
-        self.order("read", encodings=encodings and [e.to_dict() for e in encodings], told_plate=told_plate)
+        self.order("read", encodings=encodings and [e.to_dict() for e in encodings], with_plate=with_plate)
         if self.group:
             self.group.meet_on(self.device)
         data: Dataset | None = None
@@ -75,7 +75,7 @@ class Process:
                 self.task.settings,
                 directory=directory,
                 encodings=encodings,
-                told_plate=told_plate,
+                with_plate=with_plate,
                 progress=progress,
                 observe=self.task.inspection.look if self.task.inspection else None,
             )
@@ -210,7 +210,7 @@ def follow(process: Process, received: Callable[[], str]) -> tuple[str, str, int
         if name == "read":
             encodings = arguments["encodings"]
             encodings = encodings and tuple(ops.Encoding.from_dict(numbers) for numbers in encodings)
-            data = process.read(encodings, arguments["told_plate"])
+            data = process.read(encodings, arguments["with_plate"])
         elif name == "make":
             assert data
             member = process.make(data, cat.ModelHeader.from_json(arguments["header"]))

@@ -113,7 +113,9 @@ class Outputs:
                 torch.from_numpy(frame.pixels).movedim(-1, 0),
                 (header.input_encoding, header.target_encoding),
                 tile_size=_PREVIEW_TILE,
+                zero_bad_pixels=header.saw_bad_pixels,
                 cancel=self._control.stopping,
+                warn=lambda sentence: self._journal.warn(f"{preview}: {sentence}"),
             )
         picture = displayed(output, frame.info.linear, header.channels_out, self._settings.ocio_view)
         write_png(self._control.run.preview(self._standing.step), picture)
@@ -122,7 +124,7 @@ class Outputs:
         now, learner = self._standing, self._learner
         with learner.parameters.averaged():
             pairs, header = self._prepared.validation, self._prepared.header
-            value = psnr(learner.network, pairs, header, cancel=self._control.stopping)
+            value = psnr(learner.network, pairs, header, cancel=self._control.stopping, warn=self._journal.warn)
         self._journal.write({"step": now.step, "psnr": round(value, 4)})
         if now.best_psnr is None or value > now.best_psnr:
             now.best_psnr = value

@@ -18,6 +18,7 @@ from copycat.training.checkpoint import ResumeState
 from copycat.training.member import Member, Process
 from copycat.training.perceptual import check_colour
 from copycat.training.step import TrainingError
+from copycat.training.validation import compared_window
 
 _MANY_PAIRS = 100
 _CROP_ON_CPU = 128
@@ -118,7 +119,7 @@ def _other_files(settings: Settings) -> tuple[Path | None, tuple[FramePair, ...]
 
 
 def _check_other_files(header: ModelHeader, preview: Path | None, validation: tuple[FramePair, ...]) -> None:
-    """Raises TrainingError when a preview or validation file lacks a channel or does not fit the clean plate."""
+    """Raises CopycatError when a preview or validation file lacks a channel, or is of a size that does not fit."""
 
     def files() -> Iterator[tuple[Path, tuple[str, ...]]]:
         if preview:
@@ -138,6 +139,8 @@ def _check_other_files(header: ModelHeader, preview: Path | None, validation: tu
                 f"{path}: is {info.width}x{info.height}, the training frames are {size[1]}x{size[0]}: set Clean Plate "
                 "to Off, which takes frames of any size"
             )
+    for pair in validation:
+        compared_window(pair, header)
 
 
 def _warn_about(data: Dataset, process: Process) -> None:

@@ -27,7 +27,7 @@ from copycat.runs import (
     write_provenance,
 )
 from copycat.sequence.colour import check_view
-from copycat.sequence.pairs import FramePair, Pair, find_frames
+from copycat.sequence.pairs import FramePair, Pair, find_frames, left_out
 from copycat.settings.callbacks import CALLBACK_NAMES, Callbacks, with_callbacks
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import Settings
@@ -110,6 +110,7 @@ def train(
         progress=progress,
         backbone=backbone,
         inspection=inspection,
+        warnings=left_out(shots, settings.training_frames),
     )
 
     with StopSignals() as signals, _joined(task, signals) as (group, follow_rank_0):

@@ -8,12 +8,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from copycat.data.frames import (
+    PairChannels,
+    check_headers,
+    common_window,
+    leave_out_unusable,
+    read_headers,
+    read_pair,
+)
 from copycat.model import tiles
 from copycat.model.cat import ModelHeader
 from copycat.model.network import Network
-from copycat.sequence import FrameInfo, read_frame
+from copycat.sequence import FrameInfo, read_info
 from copycat.sequence.colour import srgb
-from copycat.sequence.pairs import FramePair
+from copycat.sequence.info import Window
+from copycat.sequence.pairs import DatasetError, FramePair
 
 
 def psnr(
@@ -22,10 +31,12 @@ def psnr(
     header: ModelHeader,
     tile_size: int = 1024,
     cancel: Callable[[], bool] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> float:
     """Peak signal-to-noise ratio in dB, peak 1, averaged over the frames.
 
     Scene-linear colour is compared through the sRGB curve, clipped to 0..1, everything else as it is in the file.
+    Pixels that are not finite, and those outside the data window of colour, are not compared.
 
     Args:
         network: the network that ``header`` describes.
@@ -33,21 +44,53 @@ def psnr(
         header: channels and encodings.
         tile_size: bounds the memory; 0 renders whole frames.
         cancel: called before each tile; True stops.
+        warn: called with a sentence that counts the pixels that are not finite, for each file that has some.
 
     Raises:
-        CopycatError: a frame cannot be read.
+        CopycatError: a frame cannot be read, or none of its pixels is finite.
         tiles.CancelledError: ``cancel`` returned True.
     """
     values = []
     for pair in pairs:
-        image = torch.from_numpy(read_frame(pair.input, header.channels_in).pixels).movedim(-1, 0)
-        encodings = (header.input_encoding, header.target_encoding)
-        output = tiles.render(network, image, encodings, tile_size=tile_size, cancel=cancel)
-        truth = read_frame(pair.ground_truth, header.channels_out)
-        x0, y0, x1, y1 = truth.valid
-        pixels = output.movedim(0, -1).numpy()[y0:y1, x0:x1]
-        values.append(frame_psnr(_displayed(pixels, truth.info), _displayed(truth.pixels[y0:y1, x0:x1], truth.info)))
+        x0, y0, x1, y1 = window = compared_window(pair, header)
+        pixels = read_pair(pair, _channels(header))
+        output = tiles.render(
+            network,
+            torch.from_numpy(pixels.input).movedim(-1, 0),
+            (header.input_encoding, header.target_encoding),
+            tile_size=tile_size,
+            zero_bad_pixels=header.saw_bad_pixels,
+            cancel=cancel,
+        )
+        bad, _ = leave_out_unusable(pair, pixels, window)
+        for one in bad:
+            if warn:
+                warn(f"{one.sentence}; left out of the validation")
+        usable = np.ones((y1 - y0, x1 - x0), bool)
+        if pixels.weights is not None:
+            usable = pixels.weights[y0:y1, x0:x1, 0] > 0
+        if not usable.any():
+            raise DatasetError(f"{bad[0].file}: no pixel is finite")
+        info = read_info(pair.ground_truth)
+        pictures = (output.movedim(0, -1).numpy(), pixels.target)
+        values.append(frame_psnr(*(_displayed(one[y0:y1, x0:x1][usable], info) for one in pictures)))
     return float(np.mean(values))
+
+
+def compared_window(pair: FramePair, header: ModelHeader) -> Window:
+    """The pixels of a validation pair that are compared: x0, y0, x1, y1 (half open).
+
+    Raises:
+        CopycatError: a file cannot be read, or the two do not fit together.
+    """
+    headers = read_headers(pair)
+    check_headers(pair, headers, _channels(header))
+    matte = header.target_encoding.matte
+    return common_window(pair, headers, _channels(header), "On" if matte and all(matte) else "Auto")
+
+
+def _channels(header: ModelHeader) -> PairChannels:
+    return PairChannels(header.channels_in, header.channels_out, "")
 
 
 def frame_psnr(output: np.ndarray, truth: np.ndarray) -> float:
