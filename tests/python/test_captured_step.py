@@ -26,8 +26,9 @@ from copycat.training import outputs
 from copycat.training.graph import WARM_UP_STEPS, CapturedStep
 from copycat.training.group import DistributedError, Group, Rendezvous
 from copycat.training.member import Member
+from copycat.training.optimiser import Optimiser
 from copycat.training.start import Result
-from copycat.training.step import Learner
+from copycat.training.step import Learner, TrainingError
 from stand_in_cuda import StandInCuda
 from torch import Tensor
 
@@ -288,6 +289,27 @@ def test_short_memory_makes_smaller_parts_and_these_are_recorded(
     assert asked == [4] + [2, 2] * (WARM_UP_STEPS + 1)
     assert (cuda.recordings, cuda.replays) == (1, 9 - WARM_UP_STEPS)
     assert told == ["memory is short: 2 crops go through the network at a time"]
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_an_update_that_runs_out_of_memory_is_not_made_twice(
+    records: bool, recorded: Callable[..., StandInCuda], tiny: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if records:
+        recorded()
+    real, made = Optimiser.step, []
+
+    def half_a_step(self: Optimiser, rate: Tensor, loss: Tensor) -> None:
+        made.append(loss)
+        real(self, rate, loss)
+        if len(made) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Optimiser, "step", half_a_step)
+    learner = new_learner()
+    with pytest.raises(TrainingError, match="not enough memory for the optimiser of a Small model"):
+        learn(learner, data(), range(5))
+    assert len(made) == 2
 
 
 def test_a_picture_for_which_a_recording_left_no_memory_is_made_without_it(

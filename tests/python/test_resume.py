@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import OpenImageIO as oiio  # noqa: N813
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 from conftest import FRAMES, Outcome, Shot, environment, losses, run_copycat, start_copycat, summary, write_shot
 from copycat.errors import CopycatError
@@ -511,6 +513,49 @@ def test_a_damaged_resume_state_loses_nothing(train: Train, tmp_path: Path) -> N
     assert run.summary.read_bytes() == before
     cat.load(run.checkpoint(4))
     assert not run.file(".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("step", "six"),
+        ("step", -1),
+        ("updates", 1e400),
+        ("micro_batch", None),
+        ("elapsed", float("nan")),
+        ("loss", []),
+        ("schedule", {"total_steps": 0}),
+        ("schedule", {"total_steps": 6, "decay_share": 0}),
+        ("schedule", {"seconds": 3}),
+        ("speed", 7),
+    ],
+)
+def test_a_resume_state_with_odd_numbers_is_damaged(field: str, value: object, train: Train, tmp_path: Path) -> None:
+    path = train(epochs=1).run.resume_state
+    with safetensors.safe_open(path, "pt") as stream:
+        metadata = json.loads(stream.metadata()["copycat"])
+        tensors = {name: stream.get_tensor(name) for name in checkpoint.VECTORS}
+    metadata["position"][field] = value
+    safetensors.torch.save_file(tensors, path, {"copycat": json.dumps(metadata)})
+    with pytest.raises(checkpoint.ResumeStateError, match=r"\.ost: the resume state is damaged"):
+        resume(tmp_path / "runs")
+
+
+def test_a_resume_state_of_another_network_is_damaged(train: Train, tmp_path: Path) -> None:
+    path = train(epochs=1).run.resume_state
+    with safetensors.safe_open(path, "pt") as stream:
+        metadata, tensors = stream.metadata(), {name: stream.get_tensor(name)[:-1] for name in checkpoint.VECTORS}
+    safetensors.torch.save_file(tensors, path, metadata)
+    with pytest.raises(checkpoint.ResumeStateError, match=r"damaged: weights is torch\.float32 \[\d+\], the network"):
+        resume(tmp_path / "runs")
+
+
+def test_a_resume_state_that_is_no_file_is_named(train: Train, tmp_path: Path) -> None:
+    path = train(epochs=1).run.resume_state
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(checkpoint.ResumeStateError, match=r"\.ost: the resume state cannot be read"):
+        resume(tmp_path / "runs")
 
 
 def test_settings_that_are_gone_are_named(train: Train, tmp_path: Path) -> None:

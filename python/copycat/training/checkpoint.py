@@ -10,6 +10,8 @@ generator state.
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +19,17 @@ from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from copycat.errors import CopycatError
 from copycat.model.cat import ModelHeader
-from copycat.runs import write_whole
+from copycat.runs import open_regular, write_whole
+from copycat.training.schedule import Schedule
+from copycat.training.weights import vector_size
 
 FORMAT = 2
+_MOST_STEPS = 1 << 53
 VECTORS = ("weights", "average", "exp_avg", "exp_avg_sq")
 
 
@@ -80,23 +86,51 @@ def load(path: Path) -> ResumeState:
     """Reads a resume state.
 
     Raises:
-        ResumeStateError: the file is missing, damaged, or of a newer format.
+        ResumeStateError: the file is missing, damaged, of another format, or something else than a file.
     """
-    if not path.exists():
-        raise ResumeStateError(f"{path}: there is no resume state: the run was stopped before its first checkpoint")
+    try:
+        os.close(open_regular(path))
+    except FileNotFoundError:
+        raise ResumeStateError(
+            f"{path}: there is no resume state: the run was stopped before its first checkpoint"
+        ) from None
+    except OSError as error:
+        raise ResumeStateError(f"{path}: the resume state cannot be read: {error.strerror or error}") from error
     try:
         with safetensors.safe_open(path, "pt") as stream:
             value = json.loads(stream.metadata()["copycat"])
             if value["format"] > FORMAT:
                 raise ResumeStateError(f"{path}: was written by a newer copycat (format {value['format']})")
-            vectors = {name: stream.get_tensor(name) for name in VECTORS}
             if value["format"] < FORMAT:
                 raise ResumeStateError(
                     f"{path}: was written by an older copycat (format {value['format']}), whose trainings this one "
                     "cannot go on with; give the run's .cat as Initial Weights instead"
                 )
-        return ResumeState(Position(**value["position"]), ModelHeader.from_json(value["model"]), vectors)
+            position, header = _position(value["position"]), ModelHeader.from_json(value["model"])
+            vectors = {name: stream.get_tensor(name) for name in VECTORS}
+        size = vector_size(header.outline())
+        for name, vector in vectors.items():
+            if vector.dtype != torch.float32 or list(vector.shape) != [size]:
+                raise ValueError(f"{name} is {vector.dtype} {list(vector.shape)}, the network has {size} weights")
+        return ResumeState(position, header, vectors)
     except ResumeStateError:
         raise
     except Exception as error:  # safetensors raises an undocumented class of its own
         raise ResumeStateError(f"{path}: the resume state is damaged: {error}") from error
+
+
+def _position(value: Mapping[str, Any]) -> Position:
+    """A stored position; raises KeyError, TypeError or ValueError where it is none."""
+    position = Position(**value)
+    for name in ("step", "updates", "micro_batch"):
+        if type(number := getattr(position, name)) is not int or not 0 <= number < _MOST_STEPS:
+            raise ValueError(f"{name} is {number!r}")
+    for name in ("elapsed", "loss", "best_psnr"):
+        number = getattr(position, name)
+        if number is not None and not math.isfinite(number):
+            raise ValueError(f"{name} is {number!r}")
+    if position.elapsed < 0:
+        raise ValueError(f"elapsed is {position.elapsed!r}")
+    if position.schedule is not None:
+        Schedule(**position.schedule).check()
+    return position

@@ -84,6 +84,15 @@ class Schedule:
         peak = self._decay(progress) if progress < 1 else self.peak / 10
         return Schedule(step + more_steps, seconds, multi_resolution=False, decay_share=share, peak=peak)
 
+    def check(self) -> None:
+        """Raises TypeError or ValueError when a field, as read from a file, has a value that no schedule has."""
+        seconds, shares = float(self.seconds), (float(self.decay_share), float(self.peak))
+        steps = 1 if seconds > 0 else self.total_steps
+        if type(steps) is not int or not 1 <= steps < 1 << 53 or not 0 <= seconds < 1e12:
+            raise ValueError(f"the schedule has {self.total_steps!r} steps and {self.seconds!r} seconds")
+        if not all(0 < share <= 1 for share in shares) or type(self.multi_resolution) is not bool:
+            raise ValueError(f"the schedule is {self}")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the resume state."""
         return asdict(self)

@@ -111,6 +111,7 @@ class Learner:
         self._step = torch.zeros((), dtype=torch.int64, device=device)
         self._rate = torch.zeros((), device=device)
         self._next_step = 0
+        self._updating = False
         self._stage: _Stage | None = None
         self._group = group
         self._on_gradients = group is not None and group.rendezvous.sync_interval == 1
@@ -145,6 +146,12 @@ class Learner:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+                if self._updating:
+                    # Some weights may be a step ahead of others: nothing to make again, and nothing to save.
+                    raise TrainingError(
+                        f"there is not enough memory for the optimiser of a {self._settings.model_size} model; use a "
+                        "smaller Model Size, or free memory and resume from the last saved state"
+                    ) from error
                 if self.micro_batch == 1:
                     size, model = self._settings.crop_size, self._settings.model_size
                     raise TrainingError(
@@ -232,6 +239,7 @@ class Learner:
 
         Can be recorded as a graph: it waits for nothing and reads what changes between steps from tensors.
         """
+        self._updating = False
         try:
             losses = self._gather(stage)
         except BaseException:
@@ -280,6 +288,7 @@ class Learner:
         return total
 
     def _update(self, loss: Tensor) -> None:
+        self._updating = True
         average_weight = self.parameters.average_weight(self._step)
         self._optimiser.step(self._rate, loss)
         self.parameters.stepped(average_weight)

@@ -126,6 +126,12 @@ class FlatParameters:
         self._computing.copy_(self.weights)
 
 
+def vector_size(network: nn.Module) -> int:
+    """The length of the vectors of a network's weights, gaps included."""
+    named = sorted(network.named_parameters(), key=lambda item: item[1].shape)
+    return _layout({name: parameter.shape for name, parameter in named})[1]
+
+
 def _layout(shapes: Mapping[str, torch.Size]) -> tuple[dict[str, int], int]:
     """Each parameter's start in a vector, those of one shape one after another, and the vector's size."""
     starts, end = {}, 0
