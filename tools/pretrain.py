@@ -1,10 +1,9 @@
-"""Trains the weights that Initial Weights starts from: Deblur, Upscale and Human Matting.
+"""Trains the Initial Weights: Deblur, Upscale and Human Matting.
 
-``python -m tools.pretrain deblur PHOTOS OUT.cat --size Small --minutes 60`` trains on patches of the photographs in
-PHOTOS (searched for .jpg below it), which are made soft, small or put before other photographs at random. Human Matting
-needs ``--masks``: pictures of the same names as the photographs, white where a person is. ``--start`` goes on from
-other weights. Stopped with Ctrl-C it writes what it has. The weights are written as bfloat16, which is what the
-network computes with.
+``python -m tools.pretrain deblur PHOTOS OUT.cat --size Small --minutes 60`` trains on patches of the photographs in the
+folder PHOTOS (every .jpg below it), which it blurs, shrinks or puts in front of other photographs at random. Human
+Matting needs ``--masks``: pictures named as the photographs, white where a person is. ``--start`` starts from other
+weights. Ctrl-C ends the training and writes the weights, which are bfloat16, as the network computes.
 """
 
 from __future__ import annotations
@@ -33,24 +32,24 @@ from copycat.training.step import Learner
 
 PATCH = 160
 CROP = 128
-PATCHES = 16  # in memory at a time
-STEPS = 12  # with the same patches
+PATCHES = 16  # in a data set
+STEPS = 12  # with one data set
 BATCH = 8
-_MARGIN = 24  # cut off after a blur, which sees no further than this
+_MARGIN = 24  # cut off after a blur, whose radius is at most this
 
 Photo = tuple[np.ndarray, np.ndarray | None]
 Sample = tuple[np.ndarray, np.ndarray]
 
 
 def main() -> None:
-    """Trains until the time is over."""
+    """Trains until the time is up."""
     parser = argparse.ArgumentParser(description="Trains initial weights")
     parser.add_argument("task", choices=list(SAMPLES))
     parser.add_argument("photos", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--masks", type=Path, help="directory with NAME.png for photographs of people")
     parser.add_argument("--size", default="Small", choices=("Small", "Medium", "Large"))
-    parser.add_argument("--start", type=Path, help="weights to go on from, of the same size; other work's will do")
+    parser.add_argument("--start", type=Path, help="weights to start from, of the same size, for any kind of work")
     parser.add_argument("--minutes", type=float, default=60.0)
     asked = parser.parse_args()
     photos = read_photos(asked.photos, asked.masks if asked.task == "human_matting" else None)
@@ -63,8 +62,8 @@ def main() -> None:
     header = cat.ModelHeader.for_dataset(data, ROWS[asked.size])
     weights = None
     if asked.start:
-        known = StartingPoint(str(asked.start), *cat.load(asked.start), shipped=True)
-        weights = known.weights_for(header.channels_in, header.channels_out)
+        start = StartingPoint(str(asked.start), *cat.load(asked.start), shipped=True)
+        weights = start.weights_for(header.channels_in, header.channels_out)
     learner = Learner(header, settings, device, BATCH, weights)
     plan = Schedule(0, asked.minutes * 60, multi_resolution=False)
     began, step = time.process_time(), 0
@@ -102,7 +101,7 @@ def read_photos(photos: Path, masks: Path | None) -> list[Photo]:
 
 
 def patches(photos: list[Photo], make: Callable[..., Sample], random: np.random.Generator) -> Dataset:
-    """A data set of patches, in display or logarithmic values, as different shots have them."""
+    """A data set of patches, at random in display or in logarithmic values, as shots come in both."""
     logarithmic = random.random() < 0.5
     samples = [make(photos, random) for _ in range(PATCHES)]
     source = np.stack([_coded(one, logarithmic) for one, _ in samples])
@@ -141,7 +140,7 @@ def _normalised(bank: np.ndarray) -> Encoding:
 
 
 def _cut(photo: Photo, side: int, random: np.random.Generator, least: float) -> tuple[np.ndarray, np.ndarray | None]:
-    """A square of a photograph made smaller at random, which hides the JPEG's blocks; linear light, and its mask."""
+    """A square of a photograph in linear light, with its mask; shrunk at random, which hides the JPEG's blocks."""
     picture, mask = photo
     smallest = max(least, side / min(picture.shape[:2]))
     scale = float(np.exp(random.uniform(np.log(min(smallest, 1.0)), 0)))

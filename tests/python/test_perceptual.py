@@ -310,7 +310,7 @@ def new_learner(file: Path, device: torch.device = CPU) -> Learner:
 
 def test_it_waits_for_nothing_and_can_be_recorded(file: Path, monkeypatch: pytest.MonkeyPatch, tiny: None) -> None:
     plain, cuda = new_learner(file), StandInCuda()
-    monkeypatch.setattr(captured_step, "on", lambda device: CapturedStep(device, cuda))
+    monkeypatch.setattr(captured_step, "recorder_for", lambda device: CapturedStep(device, cuda))
     made, on = new_learner(file), data()
     assert torch.equal(learn(made, on, range(7)), learn(plain, on, range(7)))
     assert_same(made, plain)

@@ -1,12 +1,12 @@
-"""How different two pictures look to a network that was trained to tell pictures apart (VGG16 or VGG19).
+"""Perceptual difference: how far two pictures are apart in the features of VGG16 or VGG19.
 
-The measure is the mean over four layers of the mean squared difference of their outputs, each output pixel scaled to
+It is the mean over four layers of the mean squared difference of their outputs, each output pixel scaled to
 length 1 over its channels: the perceptual loss of Johnson, Alahi, Fei-Fei, "Perceptual losses for real-time style
 transfer and super-resolution", ECCV 2016, with the normalisation of Zhang, Isola, Efros, Shechtman, Wang, "The
 unreasonable effectiveness of deep features as a perceptual metric", CVPR 2018, and without their learned weights.
 
-The weights come in a file that the user names: torchvision's state dict as .safetensors or .pth. Reading one never runs
-code.
+The weights come from a file that the user names: torchvision's state dict as .safetensors or .pth. Reading one never
+runs code.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from copycat import ops
 from copycat.errors import CopycatError
 from copycat.sequence import colour_layers
 
-# Where the convolutions up to relu4_3 stand in torchvision's ``features``, stage by stage, and their widths.
+# Indices of the convolutions up to relu4_3 in torchvision's ``features``, stage by stage, and their widths.
 _VGG16 = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21))
 _VGG19 = ((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23))
 _WIDTHS = (64, 128, 256, 512)
-# In every stage it is this convolution that is compared: relu1_2, relu2_2, relu3_3, relu4_3.
+# The compared convolution of each stage: relu1_2, relu2_2, relu3_3, relu4_3.
 _COMPARED = (1, 1, 2, 2)
-# What torchvision's weights want to see: red, green and blue of display values.
+# The normalisation that torchvision's weights expect: red, green and blue of display values.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Keeps the gradient of a length finite where it is 0.
+# Keeps the gradient of a length of 0 finite.
 _LEAST_SQUARE = 1e-6
 
 # Weight [out, in, 3, 3] and bias [out] of the convolutions of each stage.
@@ -40,14 +40,14 @@ Backbone = tuple[tuple[tuple[Tensor, Tensor], ...], ...]
 
 
 class PerceptualError(CopycatError):
-    """A perceptual loss cannot be had; the message names the file or the channels."""
+    """There can be no perceptual loss; the message names the file or the channels."""
 
 
 def load_backbone(path: str | Path) -> Backbone:
     """Reads the first four stages of torchvision's VGG16 or VGG19.
 
     Raises:
-        PerceptualError: the file cannot be read, or holds something else.
+        PerceptualError: the file cannot be read, or does not hold these weights.
     """
     tensors = _read(Path(path))
     name, stages = ("VGG19", _VGG19) if "features.16.weight" in tensors else ("VGG16", _VGG16)
@@ -83,7 +83,7 @@ def check_colour(channels: Sequence[str]) -> None:
 
 
 class Perceptual:
-    """The measure between normalised pictures; waits for nothing, so that a CUDA graph can hold it."""
+    """The difference of normalised pictures; waits for nothing, so that a CUDA graph can hold it."""
 
     def __init__(
         self,
@@ -99,8 +99,8 @@ class Perceptual:
             backbone: as loaded.
             channels: names of the pictures' channels, red, green and blue in any order.
             encoding: of the pictures; scene-linear where it is logarithmic.
-            device: where the pictures will be.
-            dtype: the convolutions compute in it.
+            device: of the pictures.
+            dtype: of the convolutions.
 
         Raises:
             PerceptualError: see :func:`check_colour`.
@@ -118,7 +118,7 @@ class Perceptual:
         self._white = numbers([math.log1p(scale) if scale else 1.0 for scale in encoding.log_scale])
         self._black = numbers([0.0] * 3)
         self._mean, self._std = numbers(encoding.mean), numbers(encoding.std)
-        self._seen_mean, self._seen_std = (numbers([of[c] for c in colours]) for of in (_MEAN, _STD))
+        self._backbone_mean, self._backbone_std = (numbers([of[c] for c in colours]) for of in (_MEAN, _STD))
         (first, bias), *others = backbone[0]
         stages = (((first[:, colours], bias), *others), *backbone[1:])
         self._stages = [
@@ -130,31 +130,32 @@ class Perceptual:
         ]
 
     def __call__(self, output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-        """How different each crop looks.
+        """The difference of each crop.
 
         Args:
             output, target: [B, 3, H, W], normalised.
-            mask: [B, 1, H, W] weights, or None. Where it is below 1 the output is shown so much less over the target,
-                and a crop's difference is divided by the mask's mean as its other errors are.
+            mask: [B, 1, H, W] weights, or None. Output and target are mixed by it before they are compared, and a
+                crop's difference is divided by the mask's mean, as its other errors are.
 
         Returns:
             [B] float32.
         """
-        shown, wanted = self.shown(output), self.shown(target)
+        output, target = self.display(output), self.display(target)
         if mask is not None:
             mask = mask.float().clamp(0, 1)
-            shown = wanted.lerp(shown, mask)
+            output = target.lerp(output, mask)
         with torch.no_grad():
-            goals = self._features(wanted)
+            goals = self._features(target)
         differences = [
-            (seen - goal).square().mean((1, 2, 3)) for seen, goal in zip(self._features(shown), goals, strict=True)
+            (feature - goal).square().mean((1, 2, 3))
+            for feature, goal in zip(self._features(output), goals, strict=True)
         ]
         mean = torch.stack(differences).mean(0)
         return mean if mask is None else mean / (mask.mean((1, 2, 3)) + 1e-6)
 
-    def shown(self, normalised: Tensor) -> Tensor:
-        """Display values in 0..1: scene-linear light through the sRGB curve (IEC 61966-2-1), others as they are."""
-        # Limited before the exponential and the power: the gradient of either may be infinite outside.
+    def display(self, normalised: Tensor) -> Tensor:
+        """Display values in 0..1: scene-linear light through the sRGB curve (IEC 61966-2-1), others unchanged."""
+        # Clamped before the exponential and the power, whose gradients may be infinite outside.
         encoded = (normalised.float() * self._std + self._mean).clamp(self._black, self._white)
         linear = torch.expm1(encoded) / self._scale
         srgb = torch.where(
@@ -162,24 +163,24 @@ class Perceptual:
         )
         return torch.where(self._logarithmic, srgb, encoded)
 
-    def _features(self, shown: Tensor) -> list[Tensor]:
+    def _features(self, displayed: Tensor) -> list[Tensor]:
         """Outputs of the compared layers, float32, scaled to length 1 over the channels."""
-        found = []
-        x = (shown - self._seen_mean) / self._seen_std
+        features = []
+        x = (displayed - self._backbone_mean) / self._backbone_std
         x = x.to(self._stages[0][0][0].dtype, memory_format=torch.channels_last)
         for number, (stage, compared) in enumerate(zip(self._stages, _COMPARED, strict=True)):
             if number:
-                x = F.max_pool2d(x, 2, ceil_mode=True)  # a crop of a few pixels has all layers
+                x = F.max_pool2d(x, 2, ceil_mode=True)  # so that a crop of a few pixels reaches all layers
             for index, (weight, bias) in enumerate(stage):
                 x = F.conv2d(x, weight, bias, padding=1).relu()
                 if index == compared:
                     feature = x.float()
-                    found.append(feature * torch.rsqrt(feature.square().sum(1, keepdim=True) + _LEAST_SQUARE))
-        return found
+                    features.append(feature * torch.rsqrt(feature.square().sum(1, keepdim=True) + _LEAST_SQUARE))
+        return features
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, those of ``features`` only."""
+    """The tensors of a file by name, of a .safetensors those of ``features`` only."""
     try:
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
@@ -187,7 +188,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise PerceptualError(f"{path}: the Perceptual Backbone cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # the readers raise what they find, from KeyError to RuntimeError
+    except Exception as error:  # the readers raise anything, from KeyError to RuntimeError
         raise PerceptualError(f"{path}: not a file of weights alone, as .safetensors or .pth") from error
     return (
         {key: value for key, value in loaded.items() if isinstance(value, Tensor)} if isinstance(loaded, dict) else {}
