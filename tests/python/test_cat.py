@@ -17,6 +17,7 @@ from copycat import ops
 from copycat.model import cat
 from copycat.model.network import ROWS, Row
 from copycat.training import checkpoint
+from copycat.training.weights import vector_size
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -204,14 +205,14 @@ def test_weights_of_another_network(model: Path) -> None:
 # -- the resume state -----------------------------------------------------------------------------------------------
 
 
-def vectors() -> dict[str, torch.Tensor]:
-    return {name: torch.randn(5) for name in checkpoint.VECTORS}
+def vectors(size: int = 5) -> dict[str, torch.Tensor]:
+    return {name: torch.randn(size) for name in checkpoint.VECTORS}
 
 
 def test_a_resume_state_comes_back_as_written(model: Path, tmp_path: Path) -> None:
     position = checkpoint.Position(7, 6, 1.5, 0.25, None, 3, {"total_steps": 9})
     header, _ = cat.load(model)
-    state = vectors()
+    state = vectors(vector_size(header.outline()))
     checkpoint.save(tmp_path / "r.ost", position, header, state)
     again = checkpoint.load(tmp_path / "r.ost")
     assert again[0] == position
