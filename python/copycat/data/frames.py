@@ -145,7 +145,7 @@ def check_headers(pair: FramePair, headers: PairHeaders, channels: PairChannels)
         asked.append((headers.mask or headers.target, (channels.mask,)))
     for info, names in asked:
         for name in names:
-            if name not in info.channels:
+            if info.find_channel(name) is None:
                 raise DatasetError(f"{info.path} has no channel {name!r}; it has {', '.join(info.channels)}")
 
 
@@ -160,9 +160,8 @@ def valid_window(info: FrameInfo, channels: Sequence[str], matte: str = "Auto") 
     window: Window = (0, 0, info.width, info.height)
     if matte == "On" or all(is_matte(name) for name in channels):
         return window
-    for part in info.parts:
-        if set(part.channels) & set(channels):
-            window = intersect(window, part.data_window)
+    for _, part in info.parts_with(channels):
+        window = intersect(window, part.data_window)
     return window
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo
@@ -20,7 +21,7 @@ def resolve_channels(spec: str, available: FrameInfo | Sequence[str]) -> tuple[s
     Args:
         spec: names with commas between them, each a channel (``R``, ``depth.Z``), a layer (``diffuse``: its channels in
             the order R,G,B,A or X,Y,Z, others as in the file), ``rgb``, ``rgba`` or ``alpha``, or these of a layer
-            (``diffuse.rgb``).
+            (``diffuse.rgb``). The part of a file that holds a channel counts as its layer too.
         available: the file, or the full channel names to choose from.
 
     Returns:
@@ -34,13 +35,17 @@ def resolve_channels(spec: str, available: FrameInfo | Sequence[str]) -> tuple[s
         raise SequenceError(
             f"the channels {spec!r} must be names with a comma between them, as in rgb or R,G,B,depth.Z"
         )
-    there = available.channels if isinstance(available, FrameInfo) else available
+    file = available if isinstance(available, FrameInfo) else None
+    there = file.channels if file else tuple(cast("Sequence[str]", available))
+    aliases = file.aliases if file else {}
     found = []
     for name in names:
-        channels = _resolve_one(name, there)
+        channels = _resolve_one(name, there) or [aliases[alias] for alias in _resolve_one(name, tuple(aliases))]
         if not channels:
-            where = f"{available.path} has" if isinstance(available, FrameInfo) else "there is"
-            raise SequenceError(f"{where} no channel or layer {name!r}, only {', '.join(there) or 'none at all'}")
+            where = f"{file.path} has" if file else "there is"
+            parts = ", ".join(dict.fromkeys(part.name for part in file.parts if part.name)) if aliases and file else ""
+            listed = ", ".join(there) + (f" (in the parts {parts})" if parts else "")
+            raise SequenceError(f"{where} no channel or layer {name!r}, only {listed or 'none at all'}")
         found += channels
     twice = sorted({channel for channel in found if found.count(channel) > 1})
     if twice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,7 @@ class FrameInfo:
             smaller than the picture, negative or reach beyond it (overscan).
         channels: full names ("R", "depth.Z", "left.R") of all parts in the file's order. The channels of a second or
             later part are named "part.channel" when a bare name among them is taken.
+        aliases: "part.channel" for the channels of named parts that have another full name, and the full name of each.
         dtype: depth of the first part: "half", "float", "uint8", "uint16" ...
         linear: whether the values are scene-linear: all floating point files, and those whose metadata say so.
         format: OpenImageIO's name of the file format: "openexr", "png", "dpx" ...
@@ -68,6 +69,16 @@ class FrameInfo:
     linear: bool
     format: str
     parts: tuple[Part, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def find_channel(self, name: str) -> str | None:
+        """The full name of a channel that is named in full or as "part.channel"; None if there is none."""
+        return name if name in self.channels else self.aliases.get(name)
+
+    def parts_with(self, channels: Sequence[str]) -> list[tuple[int, Part]]:
+        """The parts that hold some of these channels, with their numbers."""
+        full = {self.find_channel(name) for name in channels}
+        return [(index, part) for index, part in enumerate(self.parts) if full.intersection(part.channels)]
 
 
 def read_info(path: str | Path) -> FrameInfo:
@@ -172,6 +183,7 @@ def describe(source: Any, path: Path) -> FrameInfo:
         or colour == "acescg",
         format=format_name,
         parts=parts,
+        aliases=_aliases(parts),
     )
 
 
@@ -197,13 +209,30 @@ def _data_window(spec: Any) -> Window:
     return x, y, x + spec.width, y + spec.height
 
 
+def _aliases(parts: Sequence[Part]) -> dict[str, str]:
+    """The names "part.channel" that are not full names already, and mean one channel only."""
+    full = {name for part in parts for name in part.channels}
+    aliases: dict[str, str] = {}
+    ambiguous: set[str] = set()
+    for part in parts if any(part.name for part in parts) else ():
+        for stored, name in zip(part.spec.channelnames, part.channels, strict=True):
+            alias = _in_part(stored, part.name)
+            ambiguous |= {alias} & aliases.keys()
+            aliases[alias] = name
+    return {alias: name for alias, name in aliases.items() if alias not in full | ambiguous}
+
+
+def _in_part(channel: str, part: str) -> str:
+    return channel if not part or channel.startswith(f"{part}.") else f"{part}.{channel}"
+
+
 def _full_names(spec: Any, index: int, taken: set[str]) -> tuple[str, ...]:
     names = tuple(spec.channelnames)
     if taken.isdisjoint(names):
         return names
     # All channels of the part get its name, not only those that collide: its alpha is not the picture's.
     for prefix in (spec.get_string_attribute("oiio:subimagename"), f"part{index}"):
-        prefixed = tuple(name if name.startswith(f"{prefix}.") else f"{prefix}.{name}" for name in names)
+        prefixed = tuple(_in_part(name, prefix) for name in names)
         if prefix and taken.isdisjoint(prefixed):
             break
     return prefixed

@@ -90,7 +90,7 @@ class Layout:
             )
         like = self.like
         if like is None:
-            return [self._part(None, list(self.channels), list(self.channels))]
+            return [self._part(None, list(self.channels), self._own)]
         widest = self._display
         for part in like.parts:
             widest = unite(widest, part.data_window)
@@ -102,13 +102,14 @@ class Layout:
             raise SequenceError(
                 f"{self.path} would be {width} x {height}, but {like.path} is {like.width} x {like.height}"
             )
-        homes = [next((i for i, p in enumerate(like.parts) if name in p.channels), 0) for name in self.channels]
+        homes = [next((index for index, _ in like.parts_with([name])), 0) for name in self.channels]
         if self._exr and self.passthrough:
             result = []
             for index, old in enumerate(like.parts):
-                new = [name for name, home in zip(self.channels, homes, strict=True) if home == index]
-                names = [*old.channels, *(name for name in new if name not in old.channels)]
-                result.append(self._part(index, names, new))
+                new = [like.find_channel(name) or name for name in self.channels]
+                mine = [name for name, home in zip(new, homes, strict=True) if home == index]
+                names = [*old.channels, *(name for name in mine if name not in old.channels)]
+                result.append(self._part(index, names, {name: new.index(name) for name in mine}))
             return result
         home = homes[0]
         names = list(self.channels)
@@ -117,7 +118,11 @@ class Layout:
             others = like.parts[home].channels if like.format == self.format else ("A",)
             kept = [name for name in like.parts[home].channels if name in others and name not in names]
             names += kept if len(names) + len(kept) <= self.room else []
-        return [self._part(home, names, list(self.channels))]
+        return [self._part(home, names, self._own)]
+
+    @property
+    def _own(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.channels)}
 
     @property
     def _display(self) -> Window:
@@ -128,8 +133,8 @@ class Layout:
     def _exr(self) -> bool:
         return self.format == "openexr"
 
-    def _part(self, index: int | None, names: list[str], new: list[str]) -> OutputPart:
-        """One part with the channels ``names``, of which the model gives ``new``."""
+    def _part(self, index: int | None, names: list[str], new: dict[str, int]) -> OutputPart:
+        """One part with the channels ``names``, of which ``new`` are the model's, with their numbers there."""
         if not self._exr and set(names) <= set(_PICTURE):
             names = sorted(names, key=_PICTURE.index)  # these formats know channels by their place
         old = self.like.parts[index] if self.like is not None and index is not None else None
@@ -157,7 +162,7 @@ class Layout:
             bits = old.spec.get_int_attribute("oiio:BitsPerSample") if old else 0
             spec.attribute("oiio:BitsPerSample", bits if bits in _DPX_BITS else 10)
         drop_container_flag(spec)
-        model = [(names.index(name), self.channels.index(name)) for name in new]
+        model = [(names.index(name), channel) for name, channel in new.items()]
         return OutputPart(spec, window, model, kept, index)
 
     def _storable(self, names: Sequence[str]) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def read_frame(
 
     Args:
         path: the file.
-        channels: full channel names, as ``resolve_channels`` returns them.
+        channels: full channel names, as ``resolve_channels`` returns them, or "part.channel".
         dtype: float32 or float16; uint8 for files of that depth, whose values then stay 0..255. Finite values beyond
             the range of float16 become the largest float16.
         out: an array ``[H, W, C]`` to write to, for example one frame of a bank; its dtype replaces ``dtype``.
@@ -64,10 +64,13 @@ def read_frame(
     path = Path(path)
     with opened(path) as source:
         info = describe(source, path)
+        names = []
         for name in channels:
-            if name not in info.channels:
+            full = info.find_channel(name)
+            if full is None:
                 raise SequenceError(f"{path} has no channel {name!r}; it has {', '.join(info.channels)}")
-        used = [(index, part) for index, part in enumerate(info.parts) if set(part.channels) & set(channels)]
+            names.append(full)
+        used = info.parts_with(names)
         region: Window = (0, 0, info.width, info.height)
         for _, part in used if overscan else ():
             region = unite(region, part.data_window)
@@ -90,7 +93,7 @@ def read_frame(
         if valid != region:
             out[...] = 0
         for index, part in used:
-            _read_part(source, path, index, part, channels, out, region[:2])
+            _read_part(source, path, index, part, names, out, region[:2])
         # The JPEG reader fills what is missing with grey and leaves only a message behind.
         message = source.geterror()
         if message:

@@ -130,7 +130,7 @@ def _check_other_files(header: ModelHeader, preview: Path | None, validation: tu
 
     for path, channels in files():
         info = read_info(path)
-        missing = [name for name in channels if name not in info.channels]
+        missing = [name for name in channels if info.find_channel(name) is None]
         if missing:
             raise TrainingError(f"{path}: there is no channel {missing[0]!r}, which the training frames have")
         size = header.plate_size
