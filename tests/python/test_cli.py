@@ -72,7 +72,7 @@ def test_train_several_shots(copycat: Copycat, tmp_path: Path) -> None:
     status, _, err = copycat(*command.split(), *SMALL)
     assert status == 0, err
     stored = read_json(find_run(tmp_path / "runs").provenance)
-    assert [pair["input"] for pair in stored["pairs"]] == ["a.%04d.exr", "b.%04d.exr"]
+    assert [pair["input"] for pair in stored["pairs"]] == [str(tmp_path / "a.%04d.exr"), str(tmp_path / "b.%04d.exr")]
     assert len(stored["frames"]) == 4
 
 

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import copycat
 import numpy as np
 import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from conftest import Outcome, Shot, environment, picture, random_model, write_shot
+from copycat.errors import CopycatError
 from copycat.inference.model import InferenceError, Model, load
 from copycat.inference.render import RenderError, infer
 from copycat.inference.suggest import suggest
@@ -317,6 +319,7 @@ def test_a_knob_without_effect_is_refused(given: dict[str, object], said: str) -
 
 def test_what_is_stored_is_not_refused() -> None:
     stored = {"checkpointFile": "old.cat", "initialWeights": "None", "batchSize": 4, "batchSizeType": "Auto"}
+    assert Settings.from_dict(stored).respelt(checkpoint_file="/old.cat").initial_weights == "None"
     assert (
         Settings.from_dict(stored).replace(epochs=3).initial_weights == "None"
     )  # a host keeps a file that is not used
@@ -342,3 +345,29 @@ def test_overscan_is_rendered_like_any_picture(model: Model, tmp_path: Path, pas
     expected = read_frame(tmp_path / "whole_out.1.exr", RGB).pixels
     assert np.abs(expected - whole).max() > 0.01
     np.testing.assert_array_equal(read_frame(info.path, RGB, overscan=True).pixels, expected)
+
+
+def test_a_leftover_checkpoint_file_is_not_trained_from(shot: Shot, tmp_path: Path, tiny: None) -> None:
+    settings = Settings(checkpoint_file="gone.cat", model_size="Small", crop_size=32, epochs=1)
+    result = copycat.train(
+        shot.input, shot.ground_truth, settings, data_directory=str(tmp_path / "runs"), use_gpu_if_available=False
+    )
+    assert result.ended == "finished"
+
+
+def test_arrays_are_no_files(model: Model, shot: Shot, tmp_path: Path) -> None:
+    image = picture(1)
+    with pytest.raises(CopycatError, match=r"the Input is of type ndarray: name the files, as in plate"):
+        copycat.train(image, image, data_directory=tmp_path)
+    with pytest.raises(CopycatError, match="the Mask is of type ndarray"):
+        copycat.train(shot.input, shot.ground_truth, mask=image, data_directory=tmp_path)
+    with pytest.raises(CopycatError, match="the Ground Truth is of type ndarray"):
+        copycat.train(pairs=[(shot.input, image)], data_directory=tmp_path)
+    with pytest.raises(CopycatError, match="is no pair"):
+        copycat.train(pairs=[shot.input], data_directory=tmp_path)
+    with pytest.raises(CopycatError, match="not of type ndarray"):
+        copycat.infer(model, image, tmp_path / "o.%04d.exr")
+    with pytest.raises(CopycatError, match="not of type ndarray"):
+        copycat.suggest(model, image)
+    with pytest.raises(CopycatError, match="there is no model"):
+        copycat.infer("", shot.input, tmp_path / "o.%04d.exr")

@@ -134,8 +134,10 @@ def infer(
     """
     settings, calls = with_callbacks(settings or InferenceSettings(), callbacks, knobs)
     model = model or settings.model_file
+    if not model:
+        raise InferenceError("there is no model: name a .cat, a run or a Data Directory")
     model = model_for(model, settings, warn)
-    source, target = ImageSequence.parse(str(plate)), ImageSequence.parse(str(output))
+    source, target = ImageSequence.parse(plate), ImageSequence.parse(output)
     there = source.frames()
     numbers = requested_frames(source, frames)
     missing = {frame: f"{source.path(frame)} is missing" for frame in numbers if frame not in there}

@@ -85,7 +85,7 @@ def suggest(
     """
     settings = (settings or InferenceSettings()).replace(**knobs)
     model = model_for(model, settings, warn)
-    source = ImageSequence.parse(str(plate))
+    source = ImageSequence.parse(plate)
     numbers = frame_numbers(source, frames)
     if ground_truth_frames is None:
         painted, painted_paths = trained_frames(model, source)

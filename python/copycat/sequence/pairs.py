@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,17 @@ class Pair:
     input: str
     ground_truth: str
     mask: str = ""
+
+    def __post_init__(self) -> None:
+        """Makes paths text; raises DatasetError for anything else, such as an array."""
+        for name in ("input", "ground_truth", "mask"):
+            pattern = getattr(self, name)
+            if not isinstance(pattern, (str, os.PathLike)):
+                what = name.replace("_", " ").title()
+                raise DatasetError(
+                    f"the {what} is of type {type(pattern).__name__}: name the files, as in plate.%04d.exr"
+                )
+            object.__setattr__(self, name, os.fspath(pattern))
 
 
 @dataclass(frozen=True)

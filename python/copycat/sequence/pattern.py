@@ -110,6 +110,10 @@ class ImageSequence:
         Raises:
             SequenceError: for an empty pattern or a directory that does not hold exactly one sequence.
         """
+        if not isinstance(pattern, (str, os.PathLike)):
+            raise SequenceError(
+                f"an image sequence is a name, as in plate.%04d.exr, not of type {type(pattern).__name__}"
+            )
         text = str(pattern)
         path = Path(os.path.expanduser(text))
         if not path.name or "\0" in text:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from copycat.errors import CopycatError
-from copycat.settings.knob import SettingsError, Table
+from copycat.settings.knob import Table
 
 Callback = Callable[[Mapping[str, Any]], object]
 _Settings = TypeVar("_Settings", bound=Table)
@@ -84,10 +84,6 @@ def with_callbacks(
     """
     functions = {name: knobs[name] for name in CALLBACK_NAMES if callable(knobs.get(name))}
     plain = {name: value for name, value in knobs.items() if name not in functions}
-    names = sorted(knob.field for knob in settings.knobs() if knob.field)
-    for name in plain:
-        if name not in names:
-            raise SettingsError(f"unknown knob {name!r}; the knobs are {', '.join(names)}")
     settings = settings.replace(**plain)
     named = {
         name: functions.get(name) or getattr(callbacks, name, None) or getattr(settings, name)

@@ -172,6 +172,10 @@ class Table:
                 raise SettingsError(f"unknown knob {name!r}; the knobs are {', '.join(sorted(names))}")
         return dataclasses.replace(self, **self._implied(changes))  # type: ignore[type-var]
 
+    def respelt(self, **values: Any) -> typing.Self:
+        """A copy with values that mean the same, such as absolute paths; they imply nothing."""
+        return dataclasses.replace(self, **values)  # type: ignore[type-var]
+
     def _implied(self, changes: dict[str, Any]) -> dict[str, Any]:
         """``changes`` with the knobs without which they have no effect; SettingsError where both contradict."""
         return changes

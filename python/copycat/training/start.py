@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -56,7 +56,7 @@ def train(
     ground_truth: str | Path = "",
     settings: Settings | None = None,
     *,
-    pairs: Iterable[Pair] = (),
+    pairs: Iterable[Pair | Sequence[str | Path]] = (),
     mask: str | Path = "",
     run_name: str | None = None,
     callbacks: Callbacks | None = None,
@@ -85,8 +85,8 @@ def train(
     """
     settings, functions = with_callbacks(settings or Settings(), callbacks, knobs)
     settings = _with_absolute_paths(settings)
-    first = [Pair(str(input), str(ground_truth), str(mask))] if input or ground_truth or mask else []
-    shots = first + list(pairs)
+    one = _as_pair((input, ground_truth, mask))
+    shots = [*([one] if one.input or one.ground_truth or one.mask else []), *map(_as_pair, pairs)]
     for shot in shots:
         if not shot.input or not shot.ground_truth:
             given = shot.input or shot.ground_truth or shot.mask
@@ -154,7 +154,7 @@ def resume(
     Raises:
         CopycatError: there is no such run or resume state, it is being trained, or its frames cannot be read.
     """
-    run = find_run(Path(data_directory).absolute(), run_name)
+    run = find_run(Path(data_directory).expanduser().absolute(), run_name)
     provenance = read_provenance(run)
     if remap:
         provenance = remapped(provenance, *remap)
@@ -294,13 +294,21 @@ def _released(lock: TrainerLock, control: Control) -> Iterator[None]:
         lock.release(control.run)
 
 
+def _as_pair(pair: Pair | Sequence[Any]) -> Pair:
+    if isinstance(pair, Pair):
+        return pair
+    if isinstance(pair, (tuple, list)) and len(pair) in (2, 3):
+        return Pair(*pair)
+    raise SettingsError(f"{pair!r} is no pair: give copycat.Pair(input, ground_truth), or the two in a tuple")
+
+
 def _with_absolute_paths(settings: Settings) -> Settings:
     """The settings with absolute paths, so that a resume in another working directory finds the same files."""
     changed = {}
     for knob in settings.knobs():
         if knob.field and knob.kind in ("file", "sequence") and getattr(settings, knob.field):
             changed[knob.field] = _absolute(getattr(settings, knob.field))
-    return settings.replace(**changed)
+    return settings.respelt(**changed)
 
 
 def _absolute(path: str | Path) -> str:

@@ -39,7 +39,7 @@ def with_full_paths(settings: _Settings) -> _Settings:
     for knob in settings.knobs():
         if knob.field and knob.kind in ("file", "directory", "sequence") and (text := getattr(settings, knob.field)):
             changed[knob.field] = str(full_path(knob.label, text))
-    return settings.replace(**changed)
+    return settings.respelt(**changed)
 
 
 def directory_of(settings: Mapping[str, Any]) -> Path:
