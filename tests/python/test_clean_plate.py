@@ -158,7 +158,8 @@ def test_what_crops_are_told_is_what_the_sampler_would_cut_from_it(turn: float) 
 def test_auto_sees_where_it_is_of_use(tmp_path: Path, shot: dict[str, object], used: bool) -> None:
     data = read_shot(write_shot(tmp_path, **shot))  # type: ignore[arg-type]
     assert (data.clean_plate is not None) == used
-    assert any("Clean Plate" in sentence for sentence in data.warnings) == used
+    assert any("Clean Plate" in sentence for sentence in data.notes) == used
+    assert not any("Clean Plate" in sentence for sentence in data.warnings)
 
 
 def test_auto_leaves_mattes_and_what_does_not_differ_alone(tmp_path: Path) -> None:

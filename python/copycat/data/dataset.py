@@ -35,6 +35,7 @@ class Dataset:
         level: 4, 2 or 1.
         data_hash: SHA-256 over the frames as read.
         warnings: sentences for the user.
+        notes: sentences that need no action.
     """
 
     pairs: tuple[FramePair, ...]
@@ -54,6 +55,7 @@ class Dataset:
     data_hash: str
     clean_plate: Tensor | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -169,7 +171,7 @@ def load_dataset(
     if with_plate is None:
         with_plate = _needs_plate(data, banks.sizes, settings.clean_plate)
         if with_plate and settings.clean_plate == "Auto":
-            data.warnings += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
+            data.notes += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
     if with_plate:
         data.clean_plate = clean_plate.of_frames(data.target_bank, data.valid, data.target_encoding, data.mask_bank)
     return data

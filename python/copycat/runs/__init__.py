@@ -29,7 +29,8 @@ Lines of a ``.summary``, each a JSON object:
 * a step ``{"step": 12, "loss": 0.031, "parts": {"l1": .., "l2": ..}, "level": 4, "lr": 1e-3, "time": 3.2}``, time in
   seconds of training so far; ``"rate"`` (steps per second) and ``"memory"`` (peak bytes on the GPU) now and then.
 * a validation ``{"step": 1000, "psnr": 38.2}``.
-* a warning ``{"step": 1000, "warning": "..."}``; those before the first step are in the header's ``warnings``.
+* a warning ``{"step": 1000, "warning": "..."}``; those before the first step are in the header's ``warnings``,
+  and what needs no action in its ``notes``.
 * the end ``{"end": "finished" | "stopped" | "interrupted" | "terminated" | "failed", "reason": "...", "step": n}``.
 
 Readers ignore a torn last line. A resume first drops the lines past the step it resumes from.

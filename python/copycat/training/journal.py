@@ -28,6 +28,7 @@ class Journal:
         self._standing = standing
         self._control = control
         self._warnings: list[str] = []
+        self._notes: list[str] = []
         self._has_header = False
 
     def warn(self, sentence: str) -> None:
@@ -38,6 +39,12 @@ class Journal:
         if self._has_header:
             self.write({"step": self._standing.step, "warning": sentence})
         self.report(f"warning: {sentence}")
+
+    def note(self, sentence: str) -> None:
+        """Says once, before the header is written, what needs no action."""
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+            self.report(sentence)
 
     def report(self, message: str = "", rate: float = 0.0, left: float | None = None) -> None:
         """Calls the caller's progress function.
@@ -70,10 +77,10 @@ class Journal:
         self._summary.append(*lines)
 
     def write_header(self, facts: Mapping[str, Any]) -> None:
-        """Appends a header with the facts, the plan and the warnings so far."""
+        """Appends a header with the facts, the plan, and the warnings and notes so far."""
         now = self._standing
         plan = {"totalSteps": now.total_steps, "seconds": now.schedule.seconds, "stages": now.schedule.stages()}
-        self.write({"run": {**plan, **facts, "step": now.step, "warnings": self._warnings}})
+        self.write({"run": {**plan, **facts, "step": now.step, "warnings": self._warnings, "notes": self._notes}})
         self._has_header = True
 
     def write_end(self, ended: str, reason: str) -> None:

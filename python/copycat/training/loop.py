@@ -62,7 +62,7 @@ def lead(
     """
     standing = _standing(task, origin, replanned)
     journal = Journal(summary, task.progress, standing, control)
-    process = Process(task, group, journal.warn)
+    process = Process(task, group, journal.warn, journal.note)
     trainer: Trainer | None = None
     try:
         try:

@@ -34,15 +34,19 @@ class Process:
         task: what is asked of all processes.
         group: the processes that train together, None for this one alone.
         warn: called with what the user should know.
+        note: called with what needs no action.
         device: where this process trains.
         warning: a warning about the device choice; empty if none.
     """
 
-    def __init__(self, task: Task, group: Group | None, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, task: Task, group: Group | None, warn: Callable[[str], None], note: Callable[[str], None]
+    ) -> None:
         """Chooses a device; shares out a CPU's cores among the processes of a machine."""
         self.task = task
         self.group = group
         self.warn = warn
+        self.note = note
         index = task.settings.gpu_index
         if group and index == "Auto":
             index = str(group.local_rank)

@@ -159,3 +159,5 @@ def _warn_about(data: Dataset, process: Process) -> None:
         sentences.append(f"above {_MANY_PAIRS} pairs, Use Multi-Resolution Training is better switched off")
     for sentence in filter(None, sentences):
         process.warn(sentence)
+    for sentence in data.notes:
+        process.note(sentence)

@@ -275,7 +275,7 @@ def _joined(task: Task, signals: StopSignals) -> Iterator[tuple[Group | None, Ca
     with closing(group):
 
         def follow_rank_0() -> Result:
-            name, ended, step = follow(Process(task, group, say), lambda: signals.received)
+            name, ended, step = follow(Process(task, group, say, say), lambda: signals.received)
             return Result(Run(directory, name), ended, step, None, None, rank)
 
         try:
