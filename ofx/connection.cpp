@@ -1,5 +1,4 @@
-// The thread of a connection: polls socket and error output, hands answers out, and notices silence and
-// death.
+// The connection's thread: polls socket and error output, delivers answers, notices silence and death.
 #include "connection.h"
 
 #include <fcntl.h>
@@ -107,7 +106,7 @@ Connection::~Connection() {
 }
 
 bool Connection::is_usable() {
-  // The thread is told of a death a moment after it.
+  // The thread notices a death a moment later.
   const bool has_ended = process_.has_ended();
   std::lock_guard lock(mutex_);
   return loss_.empty() && !has_ended;
@@ -312,10 +311,10 @@ void Connection::frame(Outgoing& outgoing) {
 void Connection::handle(const Json& message) {
   if (message.has("hello")) {
     const Json& hello = message["hello"];
-    const std::optional<int> spoken = hello["protocol"].integer();
-    if (spoken != kProtocolVersion) {
+    const std::optional<int> protocol = hello["protocol"].integer();
+    if (protocol != kProtocolVersion) {
       lose("the copycat worker (version " + hello["version"].text("unknown") + ") speaks protocol " +
-           (spoken ? std::to_string(*spoken) : "unknown") + " and this plugin speaks " +
+           (protocol ? std::to_string(*protocol) : "unknown") + " and this plugin speaks " +
            std::to_string(kProtocolVersion) + ": run \"copycat ofx install\" with the copycat that you use");
       return;
     }
@@ -339,7 +338,7 @@ void Connection::handle(const Json& message) {
   }
 }
 
-// Under the mutex. Nothing is asked of this worker any more.
+// Under the mutex. Gives the worker up: requests that wait fail, and the next one starts another worker.
 void Connection::lose(const std::string& reason) {
   if (!loss_.empty()) return;
   loss_ = reason;

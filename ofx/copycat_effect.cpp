@@ -1,5 +1,4 @@
-// The CopyCat effect: hands training pairs over, starts, stops and resumes runs, and shows what they have
-// learned.
+// The CopyCat effect: starts, stops and resumes runs, and shows their previews, contact sheets and curves.
 #include <cmath>
 
 #include "apply_model.h"
@@ -76,10 +75,10 @@ class CopyCatEffect final : public Effect {
       return;
     }
     const HostImage preview(instance.clip(shown_clip(instance, time)), time);
-    // A host may claim that an unconnected clip is connected; there is no picture then, or a black one.
-    const bool is_there = preview && !is_black(preview.view(), preview.view().bounds);
-    const HostImage input(is_there ? nullptr : instance.clip(input_clip(instance)), time);
-    const HostImage& picture = is_there ? preview : input;
+    // Some hosts call an unconnected clip connected and deliver no picture, or a black one.
+    const bool has_preview = preview && !is_black(preview.view(), preview.view().bounds);
+    const HostImage input(has_preview ? nullptr : instance.clip(input_clip(instance)), time);
+    const HostImage& picture = has_preview ? preview : input;
     if (!picture) {
       copy_or_clear(picture.view(), output.view(), arguments.window, arguments.rows);
       return;
@@ -120,7 +119,7 @@ class CopyCatEffect final : public Effect {
     return ask_behind_bar(instance.effect, about_run(what, instance.parameters, time));
   }
 
-  // What is wrong is shown on the node alone: a dialog at every edit of a knob would be in the way.
+  // Errors go to the node only: a dialog at every edit of a knob would be in the way.
   static void refresh(Instance& instance, OfxTime time) try {
     if (const auto status = instance.status.ask(about_run("status", instance.parameters, time)))
       show_status(instance, *status, time);
@@ -135,7 +134,7 @@ class CopyCatEffect final : public Effect {
                   status["status"].text());
   }
 
-  // Only in InstanceChanged: parameters may be set there alone.
+  // Only in InstanceChanged, where parameters may be set.
   static void show_status(Instance& instance, const Json& status, OfxTime time) {
     instance.status.forget();
     if (status.has("training_info"))
@@ -148,7 +147,7 @@ class CopyCatEffect final : public Effect {
     post_status(instance, status);
   }
 
-  // A picture of the active run or of all runs, made by the worker in the size of the output.
+  // The worker draws the active run's contact sheet or all runs' curves, in the size of the output.
   static void draw(const char* what, Instance& instance, const HostImage& output,
                    const RenderArguments& arguments) {
     const PixelView& to = output.view();

@@ -1,4 +1,4 @@
-// The actions of the OpenFX image effect API, as far as both effects answer them alike.
+// The actions of the OpenFX image effect API that both effects answer alike.
 #include "effect.h"
 
 #include <climits>
@@ -31,13 +31,13 @@ OfxParamSetHandle parameter_set(OfxImageEffectHandle effect) {
   return params;
 }
 
-// Both sides of a proxy are scaled alike but for its pixels' shape.
+// A proxy's scale; both sides differ only by the pixel aspect ratio.
 double scale_of(Properties in) {
   const double x = in.number(kOfxImageEffectPropRenderScale, 1, 0);
   return x != 1 ? x : in.number(kOfxImageEffectPropRenderScale, 1, 1);
 }
 
-// A clip's region of definition; false where it has none or no end, as a constant colour.
+// A clip's region of definition; false where it has none, or an infinite one like a constant colour.
 bool region_of_clip(OfxImageClipHandle clip, OfxTime time, OfxRectD& region) {
   if (!clip || suites().effect->clipGetRegionOfDefinition(clip, time, &region) != kOfxStatOK) return false;
   return region.x2 > region.x1 && region.y2 > region.y1 && region.x1 > INT_MIN && region.y1 > INT_MIN &&
@@ -50,7 +50,7 @@ Rows rows_of_field(const std::string& field) {
   return Rows::all;
 }
 
-// Tells the artist on the node of the exception that is being handled.
+// Shows the exception that is being handled on the node.
 OfxStatus failed(Instance& instance) {
   try {
     throw;
@@ -91,19 +91,19 @@ void Instance::post(const char* type, const std::string& text) {
     if (text == posted) return;
     posted = text;
   }
-  set_persistent_message(effect, type, text);  // without the lock: a host may draw at once, and ask again
+  set_persistent_message(effect, type, text);  // without the mutex: a host may redraw at once and call back
 }
 
 const char* input_clip(const Instance& instance) {
   const std::string context = effect_properties(instance.effect).text(kOfxImageEffectPropContext);
   if (context == kOfxImageEffectContextFilter) return kOfxImageEffectSimpleSourceClipName;
-  // A host may forget to say the context: the clips tell.
+  // Where the host does not name the context, the clips do.
   return instance.clip("Input") ? "Input" : kOfxImageEffectSimpleSourceClipName;
 }
 
 OfxStatus Effect::answer(const char* action, const void* handle, OfxPropertySetHandle in,
                          OfxPropertySetHandle out) noexcept {
-  // The API hands instances over as const; they are the host's handles all the same.
+  // The API passes the host's handles as const.
   const auto effect = static_cast<OfxImageEffectHandle>(const_cast<void*>(handle));
   try {
     return action ? dispatch(action, effect, Properties(in), Properties(out)) : kOfxStatErrBadHandle;
@@ -145,7 +145,7 @@ OfxStatus Effect::dispatch(const std::string& action, OfxImageEffectHandle effec
       action == kOfxImageEffectActionEndSequenceRender;
   if (!answered) return kOfxStatReplyDefault;
   Instance* instance = instance_of(effect);
-  if (!instance) return kOfxStatErrBadHandle;  // a host that went on after CreateInstance failed
+  if (!instance) return kOfxStatErrBadHandle;  // the host went on although CreateInstance had failed
   if (action == kOfxImageEffectActionRender) return render_action(*instance, in);
   if (action == kOfxImageEffectActionBeginSequenceRender) return sequence_action(*instance, in, true);
   if (action == kOfxImageEffectActionEndSequenceRender) return sequence_action(*instance, in, false);
@@ -175,7 +175,7 @@ void Effect::describe(OfxImageEffectHandle effect) const {
   p.set(kOfxImageEffectPluginPropHostFrameThreading, 0);
   p.set(kOfxImageEffectPropSupportsMultiResolution, 1);
   p.set(kOfxImageEffectPropSupportsTiles, 0);
-  p.set(kOfxImageEffectPropTemporalClipAccess, about.temporal ? 1 : 0);
+  p.set(kOfxImageEffectPropTemporalClipAccess, about.is_temporal ? 1 : 0);
   p.set(kOfxImageEffectPluginPropFieldRenderTwiceAlways, 0);
   p.set(kOfxImageEffectPropSupportsMultipleClipDepths, 0);
   p.set(kOfxImageEffectPropSupportsMultipleClipPARs, 0);
@@ -197,7 +197,7 @@ OfxStatus Effect::describe_in_context(OfxImageEffectHandle effect, const std::st
     p.set(kOfxImageClipPropOptional, row.optional ? 1 : 0);
     p.set(kOfxImageClipPropIsMask, 0);
     p.set(kOfxImageEffectPropSupportsTiles, 0);
-    p.set(kOfxImageEffectPropTemporalClipAccess, description().temporal ? 1 : 0);
+    p.set(kOfxImageEffectPropTemporalClipAccess, description().is_temporal ? 1 : 0);
   }
   if (const OfxParamSetHandle params = parameter_set(effect))
     define_parameters(params, knobs(), described_gpu_name());
@@ -232,7 +232,7 @@ OfxStatus Effect::region_of_definition(const Instance& instance, Properties in, 
   return kOfxStatOK;
 }
 
-// A network needs the whole picture, whichever part is asked for.
+// A network needs the whole picture, whatever part is rendered.
 OfxStatus Effect::regions_of_interest(const Instance& instance, Properties in, Properties out) const {
   const OfxTime time = in.number(kOfxPropTime);
   const std::string name = shown_clip(instance, time);
@@ -267,9 +267,9 @@ OfxStatus Effect::render_action(Instance& instance, Properties in) const {
     render(instance, arguments);
     return kOfxStatOK;
   } catch (const Cancelled&) {
-    return kOfxStatOK;  // the host throws the picture away
+    return kOfxStatOK;  // the host discards the picture
   } catch (...) {
-    // A host that has aborted may refuse its pictures; that is nobody's fault.
+    // A host that has aborted may refuse pictures: no error.
     if (instance.aborted()()) return kOfxStatOK;
     return failed(instance);
   }
@@ -287,11 +287,11 @@ OfxStatus Effect::sequence_action(Instance& instance, Properties in, bool begins
 }
 
 OfxStatus Effect::instance_changed(Instance& instance, Properties in) const {
-  // What this plugin sets comes back as PluginEdited, and a project that is loaded may change clips: neither
-  // is a wish.
+  // PluginEdited is this plugin's own doing, and loading a project changes clips: the user did neither.
   if (in.text(kOfxPropChangeReason) != kOfxChangeUserEdited || in.text(kOfxPropType) != kOfxTypeParameter)
     return kOfxStatReplyDefault;
-  // A host may call the effect's own changes the user's, or let the user go on while a progress bar is shown.
+  // Some hosts report the plugin's changes as UserEdited, or let the user press buttons behind a progress
+  // bar.
   if (instance.changing.exchange(true)) return kOfxStatReplyDefault;
   const std::unique_ptr<std::atomic<bool>, void (*)(std::atomic<bool>*)> done(
       &instance.changing, [](std::atomic<bool>* changing) { *changing = false; });

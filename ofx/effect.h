@@ -1,5 +1,4 @@
-// What the two effects share: answering the host's actions, the state of an instance, its clips and its
-// message.
+// What both effects share: the host's actions, and an instance's state, clips and message.
 #pragma once
 
 #include <atomic>
@@ -16,23 +15,23 @@
 
 namespace copycat {
 
-// A clip that an effect asks the host for.
+// A clip of an effect.
 struct ClipRow {
   const char* name;
   const char* label;
   bool optional;
 };
 
-// An instance of an effect. Made in CreateInstance from handles alone; everything else is read when it is
-// needed. Any thread that is in an action of the instance, several at a time.
+// An instance of an effect. CreateInstance only stores handles; everything else is read on demand. Several
+// threads at a time, each within an action of the instance.
 struct Instance {
   Instance(OfxImageEffectHandle effect, const KnobTable& table);
 
   OfxImageClipHandle clip(const char* name) const;  // null where the context has no such clip
-  bool is_connected(const char* name) const;        // as the host claims; some claim it of every clip
+  bool is_connected(const char* name) const;        // according to the host; some say so of every clip
   Aborted aborted() const;
 
-  // The message on the node: one at a time, and an unchanged one is not sent again. Empty text removes it.
+  // Sets the node's only message unless it is unchanged. Empty text removes it.
   void post(const char* type, const std::string& text);
 
   OfxImageEffectHandle effect;
@@ -41,7 +40,7 @@ struct Instance {
   StatusRequest status;               // of CopyCat
   std::mutex mutex;                   // of what follows
   std::string posted;
-  Channels channels;  // of the model last used; empty while none was
+  Channels channels;  // of the model used last; empty before the first
 };
 
 struct RenderArguments {
@@ -51,13 +50,14 @@ struct RenderArguments {
   Rows rows;
 };
 
-// What the user changed or pressed.
+// The parameter that the user changed, or the button pressed.
 struct Edit {
   std::string parameter;
   OfxTime time;
   double scale;  // at which the host works, 1 or less
 };
 
+// One of the plugins. Has no state but its instances': any thread.
 class Effect {
  public:
   virtual ~Effect() = default;
@@ -70,21 +70,21 @@ class Effect {
   struct Description {
     const char* label;
     const char* text;
-    bool temporal;  // fetches frames at other times
+    bool is_temporal;  // fetches frames at other times
   };
   virtual Description description() const = 0;
   virtual const KnobTable& knobs() const = 0;
   virtual std::vector<ClipRow> clips(bool general) const = 0;
 
-  // The clip whose picture, or whose size at least, is put out at that time.
+  // The clip whose picture, or at least whose size, the output has at that time.
   virtual const char* shown_clip(const Instance& instance, OfxTime time) const = 0;
   virtual bool is_identity(Instance& instance, OfxTime time) const = 0;
   virtual void render(Instance& instance, const RenderArguments& arguments) const = 0;
 
-  // A host begins or ends a row of frames; some hosts never say so.
+  // The host begins or ends a sequence of frames; some hosts never call this.
   virtual void sequence(Instance& instance, OfxTime first, bool begins) const = 0;
 
-  // The user changed a parameter or pressed a button. Throws a sentence for the user.
+  // The user changed a parameter or pressed a button. Throws exceptions with a sentence for the user.
   virtual void changed(Instance& instance, const Edit& edit) const = 0;
 
  private:
@@ -102,7 +102,7 @@ class Effect {
   OfxStatus instance_changed(Instance& instance, Properties in) const;
 };
 
-// The name under which the context has the main input: "Input", or "Source" in a filter.
+// The main input's name in the instance's context: "Input", or "Source" in a filter.
 const char* input_clip(const Instance& instance);
 
 Effect& copycat_effect();

@@ -1,4 +1,4 @@
-# Toolchain for a bundle that hosts on older systems can load: it needs nothing newer than glibc 2.28 (RHEL 8, Rocky 8).
+# Toolchain for a bundle that needs no newer glibc than 2.28, that of RHEL 8 and Rocky 8.
 # `pip install ziglang`, then cmake -S ofx -B build/ofx-release --toolchain glibc-2.28.cmake (the path of this file).
 find_program(ZIG NAMES python-zig zig REQUIRED)
 if(CMAKE_HOST_SYSTEM_PROCESSOR STREQUAL "aarch64")

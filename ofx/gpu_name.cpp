@@ -1,4 +1,4 @@
-// Asks NVIDIA's management library, which is opened only while it is asked.
+// Asks NVIDIA's management library, loaded only for the call.
 #include "gpu_name.h"
 
 #include <dlfcn.h>
@@ -70,8 +70,7 @@ class Nvml {
   int (*memory_)(Device, Memory*) = nullptr;
 };
 
-// The GPUs that a process may use, in its order. CUDA_VISIBLE_DEVICES by number is followed; by UUID it is
-// not.
+// The GPUs that a process may use, in its order. Obeys numbers in CUDA_VISIBLE_DEVICES, but not UUIDs.
 std::vector<unsigned> visible_devices(unsigned count) {
   std::vector<unsigned> devices;
   const char* chosen = std::getenv("CUDA_VISIBLE_DEVICES");
@@ -92,8 +91,8 @@ std::vector<unsigned> visible_devices(unsigned count) {
 
 }  // namespace
 
-std::string gpu_name(bool wanted, const std::string& index) {
-  if (!wanted) return kNone;
+std::string gpu_name(bool use_gpu, const std::string& index) {
+  if (!use_gpu) return kNone;
   const Nvml nvml;
   const std::vector<unsigned> devices = visible_devices(nvml.count());
   if (devices.empty()) return kNone;

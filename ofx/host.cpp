@@ -1,4 +1,4 @@
-// Calls into the host, each checked for what hosts leave out.
+// Calls into the host, which may lack any of them.
 #include "host.h"
 
 #include <cstring>
@@ -6,7 +6,7 @@
 namespace copycat {
 namespace {
 
-constexpr std::chrono::milliseconds kBarInterval{50};  // hosts draw at every update
+constexpr std::chrono::milliseconds kBarInterval{50};  // hosts redraw at every update
 
 OfxHost* g_host = nullptr;
 Suites g_suites;
@@ -16,10 +16,10 @@ const Suite* fetch(const char* name, int version) {
   return static_cast<const Suite*>(g_host->fetchSuite(g_host->host, name, version));
 }
 
-// openfx-runner ends its own process when it is asked for a version that it does not have.
+// openfx-runner exits when asked for a version that it does not have.
 bool has_second_versions() { return host_properties().text(kOfxPropName) != "openfx-driver"; }
 
-// The text as a printf format that needs no arguments, since Natron 2.5 formats without them.
+// The text as a printf format without arguments: Natron 2.5 ignores arguments.
 std::string as_format(const std::string& text) {
   std::string format;
   for (const char letter : text) format.append(letter == '%' ? 2 : 1, letter);
@@ -45,7 +45,7 @@ bool fetch_suites() {
   found.progress2 = fetch<OfxProgressSuiteV2>(kOfxProgressSuite, 2);
   if (!found.progress2) found.progress1 = fetch<OfxProgressSuiteV1>(kOfxProgressSuite, 1);
   found.time_line = fetch<OfxTimeLineSuiteV1>(kOfxTimeLineSuite, 1);
-  // Some hosts load anew around every frame while other frames render: what is the same is not written again.
+  // Some hosts load again around every frame while other threads render: unchanged suites are not rewritten.
   if (std::memcmp(&g_suites, &found, sizeof found) != 0) g_suites = found;
   return has_suites();
 }
@@ -138,8 +138,7 @@ bool has_persistent_messages() {
 
 void set_persistent_message(OfxImageEffectHandle effect, const char* type, const std::string& text) {
   if (!has_persistent_messages()) {
-    // Nothing can stay on the node. What went wrong must be told all the same; how far a run is need not pop
-    // up.
+    // A status need not pop up; an error must.
     if (!text.empty() && std::strcmp(type, kOfxMessageMessage) != 0) show_message(effect, type, text);
   } else if (text.empty() || (is_natron() && std::strcmp(type, kOfxMessageMessage) == 0)) {
     suites().persistent->clearPersistentMessage(effect);

@@ -1,5 +1,4 @@
-// What the host offers: its suites, its properties, its messages and its progress bar, each safe to use where
-// absent.
+// The host's suites, properties, messages and progress bar, each safe to use where the host lacks it.
 #pragma once
 
 #include <chrono>
@@ -9,7 +8,7 @@
 
 namespace copycat {
 
-// Suites of the host; the first three are there after a successful fetch, the others may be null.
+// Suites of the host. The first three are mandatory, the others may be null. Read by any thread.
 struct Suites {
   const OfxPropertySuiteV1* property = nullptr;
   const OfxImageEffectSuiteV1* effect = nullptr;
@@ -21,15 +20,15 @@ struct Suites {
   const OfxTimeLineSuiteV1* time_line = nullptr;
 };
 
-// The pointer that the host hands over before Load; nothing is called on it yet.
+// Stores the host's pointer before Load; calls nothing on it yet.
 void set_host(OfxHost* host);
 
-// In Load: false when the host lacks a suite that nothing works without.
+// In Load, on any thread: false when the host lacks a mandatory suite.
 bool fetch_suites();
 const Suites& suites();
-bool has_suites();  // those that nothing works without
+bool has_suites();  // the mandatory ones
 
-// A host's property set. A property that does not exist, or a null set, gives the fallback.
+// A host's property set. Getters return the fallback for a missing property and for a null set.
 class Properties {
  public:
   Properties() = default;
@@ -43,7 +42,7 @@ class Properties {
   double number(const char* name, double fallback = 0, int index = 0) const;
   void* pointer(const char* name) const;
 
-  // Hosts may not know a property; what they do not know they do without.
+  // Ignores properties that the host does not know.
   void set(const char* name, const char* value, int index = 0) const;
   void set(const char* name, int value, int index = 0) const;
   void set(const char* name, double value, int index = 0) const;
@@ -59,10 +58,10 @@ class Properties {
 Properties host_properties();
 Properties effect_properties(OfxImageEffectHandle effect);
 
-// Whether nobody sits in front of the host: a farm, a command line.
+// Whether the host runs without a user: on a farm or a command line.
 bool is_in_background();
 
-// Natron has its own ways with messages and a line below a node's name.
+// Natron treats messages in its own way and has a line below a node's name.
 bool is_natron();
 
 // Shows a message now. Returns the host's status, which answers a question with ReplyYes or ReplyNo.
@@ -70,13 +69,14 @@ OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std:
 
 bool has_persistent_messages();
 
-// Puts the text on the node until it is replaced; empty text removes it. A host without such messages shows
-// errors and warnings once. Natron opens a dialog for every other text: it gets none, see show_on_node.
+// Shows the text on the node until it is replaced; empty text removes it. A host without persistent messages
+// shows errors and warnings once. Natron, which opens a dialog for all other types, gets none: see
+// show_on_node.
 void set_persistent_message(OfxImageEffectHandle effect, const char* type, const std::string& text);
 
 bool has_progress_bars();
 
-// The host's progress bar while it exists; works without one.
+// The host's progress bar, or nothing where it has none. One thread.
 class ProgressBar {
  public:
   ProgressBar(OfxImageEffectHandle effect, const std::string& label);

@@ -1,4 +1,4 @@
-// Copying pixels: plain memory where the formats agree, pixel by pixel through float where they do not.
+// Copying pixels: as memory between equal formats, else pixel by pixel through float.
 #include "image.h"
 
 #if defined(__SSE2__)
@@ -22,8 +22,8 @@
 namespace copycat {
 namespace {
 
-constexpr std::size_t kBytesPerThread = std::size_t{4} << 20;  // below this a thread costs more than it saves
-constexpr unsigned kMostThreads = 4;                           // more do not copy faster: memory is the limit
+constexpr std::size_t kBytesPerThread = std::size_t{4} << 20;  // for less, a thread costs more than it saves
+constexpr unsigned kMostThreads = 4;                           // memory bandwidth is the limit
 
 // Calls work(first, last) on parts of [first, last), in threads when there is enough to do.
 template <typename Work>
@@ -37,7 +37,7 @@ void in_parallel(int first, int last, std::size_t bytes, const Work& work) {
     try {
       threads.emplace_back(work, from, to);
     } catch (const std::system_error&) {
-      break;  // no thread to be had: the rest is done here
+      break;  // no threads left: this one does what remains
     }
     from = to;
   }
@@ -45,8 +45,7 @@ void in_parallel(int first, int last, std::size_t bytes, const Work& work) {
   for (auto& thread : threads) thread.join();
 }
 
-// Copies a row of a picture that is larger than the caches: writing past them saves reading what is
-// overwritten.
+// Copies a row past the caches, which are smaller than a picture: saves reading the overwritten memory.
 void copy_row(std::uint8_t* to, const std::uint8_t* from, std::size_t bytes) {
 #if defined(__SSE2__)
   if (bytes >= 1024) {
@@ -70,7 +69,7 @@ void copy_row(std::uint8_t* to, const std::uint8_t* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);
 }
 
-// Makes what copy_row wrote visible before anyone is told of it.
+// Makes copy_row's writes visible to other threads and processes.
 void finish_rows() {
 #if defined(__SSE2__)
   _mm_sfence();
@@ -133,12 +132,12 @@ void convert_row(const PixelView& from, const PixelView& to, int x1, int x2, int
   std::uint8_t* target = to.at(x1, y);
   for (int x = x1; x < x2; ++x) {
     float rgba[4] = {0, 0, 0, 1};
-    const int first = from.format.components == 1 ? 3 : 0;
+    const int first_in = from.format.components == 1 ? 3 : 0;
     for (int c = 0; c < from.format.components; ++c, source += from_step)
-      rgba[first + c] = read_component(source, from.format.depth);
-    const int wanted = to.format.components == 1 ? 3 : 0;
+      rgba[first_in + c] = read_component(source, from.format.depth);
+    const int first_out = to.format.components == 1 ? 3 : 0;
     for (int c = 0; c < to.format.components; ++c, target += to_step)
-      write_component(target, to.format.depth, rgba[wanted + c]);
+      write_component(target, to.format.depth, rgba[first_out + c]);
   }
 }
 

@@ -1,5 +1,4 @@
-// Pictures of the host: where their pixels lie and how to copy them, whatever the bounds, rows, depth or
-// components.
+// Pictures of the host: layout and copying, for all bounds, row bytes, depths and components.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +25,7 @@ struct PixelFormat {
 };
 
 // Pixels in memory. Origin bottom left: row `bounds.y1` is the bottom one. `data` points at (bounds.x1,
-// bounds.y1); row_bytes is the way up to the next row and may be negative.
+// bounds.y1); row_bytes is the distance to the next row up and may be negative.
 struct PixelView {
   std::uint8_t* data = nullptr;
   std::ptrdiff_t row_bytes = 0;
@@ -56,39 +55,38 @@ enum class Rows { all, even, odd };
 // Copies the pixels of `region`, which lies in both bounds; converts where the formats differ.
 void copy_pixels(const PixelView& from, const PixelView& to, const OfxRectI& region, Rows rows = Rows::all);
 
-// Writes the pixels of `region` to the start of a file, packed, the top row first. For memory that nobody has
-// touched yet this costs half of what copying there does: pages come filled, not faulted in and cleared
-// first. False where the system cannot write to such a file.
+// Writes the pixels of `region` to the start of a file, packed, the top row first. For fresh shared memory
+// this takes half the time of a copy, since pages are not cleared first. False where the system cannot write
+// to it.
 bool write_pixels(const PixelView& from, int file, const OfxRectI& region);
 
 // Makes the pixels of `region` transparent black.
 void clear_pixels(const PixelView& to, const OfxRectI& region, Rows rows = Rows::all);
 
-// `window` of `to` gets the pixels of `from`, transparent black where it has none.
+// Copies the pixels of `from` to the window of `to`; the window becomes transparent black where it has none.
 void copy_or_clear(const PixelView& from, const PixelView& to, const OfxRectI& window, Rows rows = Rows::all);
 
-// Whether no colour is anywhere in `region` of `picture`: what some hosts hand over for a clip that is not
-// connected. Alpha counts only where there is nothing else.
+// Whether all colour in `region` is 0, as in the pictures that some hosts deliver for unconnected clips.
+// Alpha counts only in pictures without colour.
 bool is_black(const PixelView& picture, const OfxRectI& region);
 
-// An image on loan from the host; given back on destruction, as it must be before the action returns.
+// An image of the host, released on destruction, as it must be before the action returns. One thread.
 class HostImage {
  public:
-  // Throws std::runtime_error for a depth or components that nobody here can read.
+  // Throws std::runtime_error for an unknown depth or unknown components.
   HostImage(OfxImageClipHandle clip, OfxTime time);
   ~HostImage();
   HostImage(const HostImage&) = delete;
   HostImage& operator=(const HostImage&) = delete;
 
-  // False where the host has no picture at that time, to be taken for transparent black.
+  // False where the host has no picture at that time, which means transparent black.
   explicit operator bool() const { return view_.data != nullptr; }
   const PixelView& view() const { return view_; }
 
   // Its render scale; `scale` is the action's, for a picture that does not say.
   double scale(double scale) const;
 
-  // Whether it is a proxy, smaller than the real picture. `scale` is the action's, for a picture that does
-  // not say.
+  // Whether it is a proxy. `scale` is the action's, for pictures without a scale of their own.
   bool is_scaled(double scale) const;
 
  private:

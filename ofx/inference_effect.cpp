@@ -1,4 +1,4 @@
-// The Inference effect: a trained model applied to a clip.
+// The Inference effect: applies a trained model to a clip.
 #include "apply_model.h"
 #include "effect.h"
 #include "model_file.h"
@@ -10,7 +10,7 @@ constexpr char kNoModel[] =
     "Model File is empty: choose a .cat file. Until then the picture passes unchanged.";
 
 constexpr char kProxy[] =
-    "This is a proxy: the model learned at full resolution, so the picture is only an approximation.";
+    "This is a proxy: the model was trained at full resolution, so the picture is only an approximation.";
 
 class InferenceEffect final : public Effect {
  protected:
@@ -65,13 +65,14 @@ class InferenceEffect final : public Effect {
     if (edit.parameter == "modelFile") {
       instance.post(kOfxMessageWarning, "");
       remember(instance, {});
-      show(instance, {}, edit.time);  // the earlier model's would stay where this one cannot be read
+      show(instance, {}, edit.time);  // so that the last model's do not stay when this one cannot be read
       const std::string file = instance.parameters.text("modelFile", edit.time);
       instance.parameters.check_paths(edit.time);
       if (!file.empty()) remember(instance, read_channels(file).value_or(Channels{}));
     }
-    // What the file does not say by itself, the first render does; a loaded project's stay until then.
-    if (const Channels known = remembered(instance); !known.in.empty()) show(instance, known, edit.time);
+    // Where the plugin cannot read the channels, the first render brings them.
+    if (const Channels channels = remembered(instance); !channels.in.empty())
+      show(instance, channels, edit.time);
   }
 
  private:

@@ -1,4 +1,4 @@
-// Waiting with an end.
+// Bars, deadlines and late answers.
 #include "interface_thread.h"
 
 namespace copycat {

@@ -32,7 +32,7 @@ class LateProgressBar {
 // Sends a request and waits for its answer behind a LateProgressBar. Throws WorkerError, or Cancelled.
 Json ask_behind_bar(OfxImageEffectHandle effect, Json message);
 
-// As ask_behind_bar for what has to be done whatever the user says: who cancels leaves it to the worker.
+// As ask_behind_bar for a request that must be carried out: cancelling ends the wait only.
 void finish_behind_bar(OfxImageEffectHandle effect, Json message);
 
 // The status of a node's active run, now or later. Any thread.
@@ -42,7 +42,7 @@ class StatusRequest {
   std::optional<Json> ask(Json message);
   // An answer that came after ask() had returned; none where there is none, or it is an error.
   std::optional<Json> take_late_answer();
-  // What it would say is out of date.
+  // Drops the open question: newer news has been shown.
   void forget();
 
  private:

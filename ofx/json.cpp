@@ -12,7 +12,7 @@
 namespace copycat {
 namespace {
 
-constexpr int kDeepest = 64;  // nesting; a message is three deep
+constexpr int kDeepest = 64;  // nesting; messages need three levels
 
 void write_text(const std::string& text, std::string& out) {
   out += '"';
@@ -80,9 +80,9 @@ class JsonParser {
     return text_[at_++];
   }
 
-  bool take(char wanted) {
+  bool take(char expected) {
     skip_space();
-    if (at_ < text_.size() && text_[at_] == wanted) {
+    if (at_ < text_.size() && text_[at_] == expected) {
       ++at_;
       return true;
     }
@@ -147,7 +147,7 @@ class JsonParser {
     while (at_ < text_.size() &&
            std::string_view("+-.0123456789eE").find(text_[at_]) != std::string_view::npos)
       ++at_;
-    // A stream with the classic locale: a host may have set one in which 0.5 is written 0,5.
+    // With the classic locale: the host's may write 0.5 as 0,5.
     std::istringstream stream{std::string(text_.substr(start, at_ - start))};
     stream.imbue(std::locale::classic());
     double value = 0;

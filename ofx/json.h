@@ -1,4 +1,4 @@
-// JSON values: what control messages to and from the worker are made of.
+// JSON values, of which the messages to and from the worker consist.
 #pragma once
 
 #include <optional>

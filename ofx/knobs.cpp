@@ -1,4 +1,4 @@
-// Parameters from the table: defining them and reading them back.
+// Defining parameters from the table, and reading their values.
 #include "knobs.h"
 
 #include <algorithm>
@@ -29,7 +29,7 @@ const char* parameter_type(KnobKind kind) {
   }
 }
 
-// What only the plugin writes.
+// Only the plugin writes it.
 bool is_read_out(const Knob& knob) { return knob.kind == KnobKind::info || knob.kind == KnobKind::table; }
 
 int as_int(double value) {
@@ -43,7 +43,7 @@ const char* string_mode(const Knob& knob) {
     case KnobKind::directory:
       return kOfxParamStringIsDirectoryPath;
     default:
-      // Not a label: Nuke never shows a label's later values.
+      // Not a label: Nuke ignores later values of labels.
       return knob.kind == KnobKind::table || std::strchr(knob.text, '\n') ? kOfxParamStringIsMultiLine
                                                                           : kOfxParamStringIsSingleLine;
   }
@@ -76,7 +76,7 @@ void describe_value(const Properties& p, const Knob& knob, const std::string& gp
       break;
     default:
       p.set(kOfxParamPropStringMode, string_mode(knob));
-      // No file is written to: hosts open the dialog for what exists.
+      // All files are read: hosts open the dialog for existing ones.
       p.set(kOfxParamPropStringFilePathExists, 1);
       p.set(kOfxParamPropDefault, std::strcmp(knob.name, "gpuName") == 0 ? gpu_name.c_str() : knob.text);
   }
@@ -128,9 +128,9 @@ void define_parameters(OfxParamSetHandle params, const KnobTable& table, const s
     p.set(kOfxParamPropHint, knob.hint);
     p.set(kOfxParamPropScriptName, knob.name);
     if (grouped) p.set(kOfxParamPropParent, (std::string("group") + knob.page).c_str());
-    const bool shows_something = knob.kind != KnobKind::button && !is_read_out(knob);
+    const bool affects_picture = knob.kind != KnobKind::button && !is_read_out(knob);
     if (knob.kind != KnobKind::button) p.set(kOfxParamPropAnimates, 0);
-    p.set(kOfxParamPropEvaluateOnChange, shows_something ? 1 : 0);
+    p.set(kOfxParamPropEvaluateOnChange, affects_picture ? 1 : 0);
     if (is_read_out(knob)) {
       p.set(kOfxParamPropEnabled, 0);
       p.set(kOfxParamPropPersistant, knob.is_kept ? 1 : 0);

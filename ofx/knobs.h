@@ -37,7 +37,7 @@ struct Knob {
   double display_minimum, display_maximum;  // ends of the slider
   const char* const* choices;
   int choice_count;
-  bool is_kept;  // a read-out that a project keeps
+  bool is_kept;  // the project saves this read-out
 };
 
 struct KnobTable {
@@ -52,21 +52,22 @@ extern const KnobTable kInferenceKnobs;
 extern const char* const kVersion;
 extern const int kVersionNumbers[3];
 
-// In DescribeInContext: one parameter per row, on pages (in groups for a host that has no pages).
+// In DescribeInContext: defines one parameter per row, on pages, or in groups for hosts without pages.
 void define_parameters(OfxParamSetHandle params, const KnobTable& table, const std::string& gpu_name);
 
-// The parameters of an instance, by script name. A parameter that the host lost gives its default.
+// The parameters of an instance, by script name. One that the host does not have returns its default. Any
+// thread that is in an action of the instance.
 class Parameters {
  public:
   Parameters() = default;
   Parameters(OfxParamSetHandle handle, const KnobTable& table) : handle_(handle), table_(&table) {}
 
-  // All settings of the table as the worker takes them: {"epochs": 10000, "modelSize": "Medium", ...}.
+  // All settings as the worker takes them: {"epochs": 10000, "modelSize": "Medium", ...}.
   Json settings(OfxTime time) const;
-  // Those of the Progress page, which say how runs are shown: {"logScale": false, ...}.
+  // The knobs of the Progress page, which control how runs are shown: {"logScale": false, ...}.
   Json display(OfxTime time) const;
   Json value(const Knob& knob, OfxTime time) const;
-  std::string text(const char* name, OfxTime time) const;  // a text, or the name of what is chosen
+  std::string text(const char* name, OfxTime time) const;  // a text, or the chosen option's name
   bool is_on(const char* name, OfxTime time) const;
 
   // Throws std::runtime_error that names the first file or directory whose path is relative: it would be
@@ -75,7 +76,7 @@ class Parameters {
 
   // Only in InstanceChanged. An unchanged text is not set again.
   void set_text(const char* name, const std::string& text, OfxTime time) const;
-  // Only in InstanceChanged: how far a run is, in Natron's line below the node's name. Others show messages.
+  // Only in InstanceChanged: sets Natron's line below the node's name. Other hosts show messages.
   void show_on_node(const std::string& text, OfxTime time) const;
   void set_enabled(const char* name, bool enabled) const;
 

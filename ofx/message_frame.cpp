@@ -1,4 +1,4 @@
-// Packing and unpacking of the eight bytes before a message.
+// Packing and unpacking the header of a frame.
 #include "message_frame.h"
 
 #include <cstdint>

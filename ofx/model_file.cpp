@@ -1,4 +1,4 @@
-// The head of a safetensors file: 8 bytes length, little endian, then JSON. No number in it is trusted.
+// The header of a safetensors file: 8 bytes length, little endian, then JSON. No number in it is trusted.
 #include "model_file.h"
 
 #include <sys/stat.h>
@@ -15,7 +15,7 @@
 namespace copycat {
 namespace {
 
-constexpr std::uint64_t kLongestHeader = std::uint64_t{16} << 20;  // a hundred times what a large network has
+constexpr std::uint64_t kLongestHeader = std::uint64_t{16} << 20;  // a hundred times a large network's
 constexpr std::size_t kMostChannels = 1024;
 constexpr std::size_t kLongestName = 256;
 
@@ -23,7 +23,7 @@ constexpr std::size_t kLongestName = 256;
   throw std::runtime_error(path + ": " + why);
 }
 
-// <run>_<step>.cat: where it is missing, another checkpoint of the run may stand in for it.
+// <run>_<step>.cat: if it is missing, the worker may take another checkpoint of the run.
 bool is_numbered(const std::string& path) {
   const std::size_t end = path.size() >= 4 ? path.size() - 4 : 0;
   if (path.compare(end, std::string::npos, ".cat") != 0) return false;
@@ -71,8 +71,7 @@ std::optional<Channels> read_channels(const std::string& model_file) {
     refuse(path, std::string("the Model File cannot be read: ") + std::strerror(errno));
   }
   if (S_ISDIR(status.st_mode)) return std::nullopt;
-  if (!S_ISREG(status.st_mode))
-    refuse(path, "this is not a .cat of copycat");  // a pipe would hold the host up
+  if (!S_ISREG(status.st_mode)) refuse(path, "this is not a .cat of copycat");  // reading a pipe would block
   std::ifstream file(path, std::ios::binary);
   if (!file) refuse(path, std::string("the Model File cannot be read: ") + std::strerror(errno));
   const std::string header = header_of(file, static_cast<std::uint64_t>(status.st_size), path);

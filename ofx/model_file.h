@@ -1,4 +1,4 @@
-// What a .cat says of itself, read without the worker: choosing a Model File must not wait for one to start.
+// Reads the channels of a .cat without the worker: choosing a Model File must not wait for its start.
 #pragma once
 
 #include <optional>
@@ -10,8 +10,8 @@ struct Channels {
   std::string in, out;  // names, as in "R, G, B"
 };
 
-// The channels that the header of a .cat names (the format is in python/copycat/cat.py). None where only the
-// worker knows which file is meant: a Data Directory, a checkpoint that is gone, another user's home.
+// The channels in the header of a .cat (the format is in python/copycat/model/cat.py). None where only the
+// worker can tell which file it is: a Data Directory, a checkpoint that is gone, another user's home.
 // Throws std::runtime_error that names the file when it cannot be read or is no .cat.
 std::optional<Channels> read_channels(const std::string& model_file);
 

@@ -1,4 +1,4 @@
-// From the host's clips into the worker. Only on the thread and in the action that got the button.
+// Checks, fetches and hands over pair by pair behind one progress bar.
 #include "training_set.h"
 
 #include <cmath>
@@ -8,8 +8,8 @@
 namespace copycat {
 namespace {
 
-constexpr std::size_t kManyPairs = 100;   // above this the user is asked first
-constexpr double kShareOfFetching = 0.8;  // of the progress bar; the rest is writing to disk
+constexpr std::size_t kManyPairs = 100;   // for more, the user confirms first
+constexpr double kShareOfFetching = 0.8;  // of the progress bar; writing to disk takes what remains
 constexpr int kSmallestSide = 32;         // pixels; the smallest crop
 
 struct Clips {
@@ -85,12 +85,12 @@ void hand_over(const HostImage& picture, const OfxRectI& region, Json request, c
   if (!write_pixels(picture.view(), buffer.memory()->descriptor(), region))
     copy_pixels(picture.view(), shared, region);
   request.set("do", "hand_over").set("picture", describe_picture(shared));
-  buffer.discard();  // the worker keeps it until it is written
+  buffer.discard();  // the worker keeps it until the file is written
   worker()->ask(std::move(request), &buffer, aborted);
 }
 
-// `edit.time` is the pair's. Returns whether there is anything to learn: some hosts hand over black for a
-// clip that is not connected.
+// Hands over the pair at `edit.time`. False when its Ground Truth is black, as some hosts deliver it for an
+// unconnected clip.
 bool hand_over_pair(const Instance& instance, const Clips& clips, const Json& run, const Edit& edit,
                     const Aborted& aborted) {
   const OfxTime time = edit.time;
@@ -112,7 +112,7 @@ bool hand_over_pair(const Instance& instance, const Clips& clips, const Json& ru
   return !is_black(ground_truth.view(), region);
 }
 
-// The frame outside of the data set to which the trainer applies the model as it goes; there may be none.
+// Hands over the frame outside the data set that training renders as a preview, if there is one.
 void hand_over_preview(const Instance& instance, const Json& run, const Edit& edit, const Aborted& aborted) {
   if (!instance.is_connected("Preview")) return;
   const HostImage preview(instance.clip("Preview"), edit.time);
@@ -123,9 +123,9 @@ void hand_over_preview(const Instance& instance, const Json& run, const Edit& ed
 }
 
 void check_clips(const Instance& instance, const Clips& clips) {
-  const std::pair<const char*, const char*> wanted[] = {{clips.input, "Input"},
+  const std::pair<const char*, const char*> needed[] = {{clips.input, "Input"},
                                                         {clips.ground_truth, "Ground Truth"}};
-  for (const auto& [name, label] : wanted)
+  for (const auto& [name, label] : needed)
     if (!instance.is_connected(name))
       throw std::runtime_error(std::string(label) +
                                " is not connected: training needs both Input and Ground Truth");
@@ -136,7 +136,7 @@ void check_frames(const std::vector<OfxTime>& frames, OfxTime time) {
   // 1 where the host does not say: the property is older than any host in use.
   if (elsewhere && host_properties().integer(kOfxImageEffectPropTemporalClipAccess, 1) == 0)
     throw std::runtime_error(
-        "this host hands over the current frame only: set Training Frames to the current frame, or train "
+        "this host delivers the current frame only: set Training Frames to the current frame, or train "
         "from files "
         "with \"copycat train\"");
 }
@@ -176,15 +176,15 @@ Json start_training(Instance& instance, const Edit& edit) {
   try {
     return fetch_and_train(instance, clips, run, edit);
   } catch (...) {
-    // Between two requests nobody notices, and the next worker knows nothing of the run.
+    // A death between two requests goes unnoticed, and the next worker does not know the run.
     const bool has_died = worker()->count() != count;
     Json abandon = Json::object();
     abandon.set("do", "abandon").set("run", run);
     try {
       finish_behind_bar(instance.effect, std::move(abandon));
-    } catch (const std::exception&) {  // a worker that died has nothing left to abandon
+    } catch (const std::exception&) {  // no worker, nothing to abandon
     }
-    if (has_died) throw WorkerError("the copycat worker has died while it was handed the training frames");
+    if (has_died) throw WorkerError("the copycat worker has died while it received the training frames");
     throw;
   }
 }

@@ -1,5 +1,4 @@
-// Handing the training pairs over to the worker: fetched from the host's clips, at full resolution, frame by
-// frame.
+// Fetching the training pairs from the host's clips at full resolution, and handing them over to the worker.
 #pragma once
 
 #include "effect.h"
@@ -7,8 +6,8 @@
 namespace copycat {
 
 // Fetches the pairs, starts a new run and returns the worker's status of it. Shows the host's progress bar.
-// Throws Cancelled when the user cancels (nothing is left behind then), else a sentence that says what is
-// wrong.
+// Throws Cancelled when the user cancels, else an exception with a sentence; nothing is left on disk then. On
+// the thread and within the action of the button.
 Json start_training(Instance& instance, const Edit& edit);
 
 }  // namespace copycat

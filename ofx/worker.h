@@ -61,7 +61,7 @@ class Worker {
 
   // Whether a request is sent at once: nobody has to wait for a worker that starts.
   bool is_ready();
-  // How many worker processes there have been: each knows only what it was told itself.
+  // How many worker processes there have been; one does not know the runs that another began.
   int count();
   // Frees idle buffers, and the models in the worker. Waits for nothing.
   void purge();

@@ -1,4 +1,4 @@
-// posix_spawn of the worker: hosts are multi-threaded, so nothing of theirs may run between fork and exec.
+// Starts the worker with posix_spawn: in a multi-threaded host no code may run between fork and exec.
 #include "worker_process.h"
 
 #include <dlfcn.h>
@@ -42,7 +42,7 @@ std::vector<char*> cleaned_environment() {
   std::vector<char*> kept;
   for (char** entry = environ; *entry; ++entry)
     if (is_passed_on(*entry)) kept.push_back(*entry);
-  static char order[] = "CUDA_DEVICE_ORDER=PCI_BUS_ID";  // so that gpuIndex counts as NVML does
+  static char order[] = "CUDA_DEVICE_ORDER=PCI_BUS_ID";  // gpuIndex counts as NVML does
   kept.push_back(order);
   kept.push_back(nullptr);
   return kept;

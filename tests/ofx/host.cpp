@@ -308,9 +308,9 @@ OfxStatus progress_start2(void* effect, const char* label, const char*) {
 
 OfxStatus progress_update(void*, double progress) {
   if (the_host().presses_twice) change_within(t_effect, "startTraining", kOfxChangeUserEdited);
-  auto& seen = the_host().progress;
+  auto& steps = the_host().progress;
   const std::chrono::duration<double> now = std::chrono::steady_clock::now().time_since_epoch();
-  if (seen.empty() || seen.back().second != progress) seen.emplace_back(now.count(), progress);
+  if (steps.empty() || steps.back().second != progress) steps.emplace_back(now.count(), progress);
   return progress >= the_host().cancel_progress_at ? kOfxStatReplyNo : kOfxStatReplyYes;
 }
 

@@ -1,4 +1,4 @@
-// The host's side of the OpenFX API: effects, parameters, clips, messages, progress, as the tests want them.
+// The host's side of the OpenFX API: effects, parameters, clips, messages, progress, controlled by tests.
 #pragma once
 
 #include <atomic>
@@ -43,7 +43,7 @@ struct Effect {
   Clip* clip(const std::string& name);
 };
 
-// What the tests want to know of and to set on the host itself.
+// The host itself, with switches and records for tests.
 struct Host {
   OfxHost host{};
   PropertySet properties;

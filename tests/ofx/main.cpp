@@ -126,7 +126,7 @@ void give_default(Param& param) {
 }
 
 // With "project", as a project is loaded that was saved with that instance: what persists is there before
-// CreateInstance, and nothing is said of a change.
+// CreateInstance, without an InstanceChanged.
 Json create(const Json& command) {
   OfxStatus status;
   auto effect = described(command, status);

@@ -1,4 +1,6 @@
-// Tests of the plugin's parts that need no host: JSON, message frames, copying pixels of any layout.
+// Tests of the plugin's parts that need no host: JSON, frames, error output, the worker's process, pixels.
+#include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -10,14 +12,16 @@
 #include <stdexcept>
 #include <vector>
 
+#include "error_output.h"
 #include "image.h"
 #include "json.h"
 #include "message_frame.h"
 #include "model_file.h"
+#include "worker_process.h"
 
 namespace {
 
-int g_checks = 0, g_failures = 0;
+int g_checks = 0, g_failures = 0, g_kills = 0;
 
 void check(bool right, const char* what) {
   ++g_checks;
@@ -49,6 +53,46 @@ void test_json() {
   for (const char* bad : {"", "{", "[1,", "{\"a\"}", "nul", "1 2", "\"\\u12", "{\"a\":1,}", "--"})
     check(throws([&] { Json::parse(bad); }), bad);
   check(throws([] { Json::parse(std::string(100000, '[')); }), "nesting has an end");
+}
+
+void test_whole_numbers() {
+  check(Json::parse("-7").integer() == -7 && Json::parse("2147483647").integer() == 2147483647,
+        "whole numbers are read");
+  for (const char* other : {"0.5", "2147483648", "-2147483649", "1e300", "-1e300", "\"7\"", "null", "[7]"})
+    check(!Json::parse(other).integer(), other);
+}
+
+void test_error_output() {
+  copycat::ErrorOutput output;
+  check(output.text().empty() && output.last_line().empty(), "no error output is empty");
+  output.append("Traceback:\n  somewhere\nValueError: no\n\n \r\n");
+  check(output.last_line() == "ValueError: no", "the last line is the last that is not empty");
+  for (int i = 0; i < 10000; ++i) output.append("line " + std::to_string(i) + "\n");
+  check(output.text().size() < 30000, "error output is bounded");
+  check(output.text().rfind("Traceback:", 0) == 0, "its beginning is kept");
+  check(output.text().find(" bytes left out]") != std::string::npos, "what is left out is counted");
+  check(output.last_line() == "line 9999", "its end is kept");
+  output.append(std::string(1 << 20, 'x'));
+  check(output.last_line().size() <= 2000, "a line is bounded");
+}
+
+void test_a_process_is_killed_once_at_most() {
+  setenv("COPYCAT_PYTHON", "/bin/true", 1);
+  {
+    copycat::WorkerProcess process;
+    while (!process.has_ended()) usleep(1000);
+    process.kill();
+    check(process.has_ended(), "what has ended stays ended");
+  }
+  {
+    copycat::WorkerProcess process;
+    pid_t child = 0;
+    while ((child = waitpid(-1, nullptr, 0)) < 0) {  // a host that waits for all children
+    }
+    process.kill();
+    check(process.has_ended(), "a process that the host waited for has ended");
+  }
+  check(g_kills == 0, "a process that was waited for is never killed");
 }
 
 // Frames as bytes, the same file that the Python side reads.
@@ -237,8 +281,17 @@ void test_layouts() {
 
 }  // namespace
 
+// In place of the C library's: counts, and kills nothing.
+extern "C" int kill(pid_t, int) noexcept {
+  ++g_kills;
+  return 0;
+}
+
 int main(int count, char** arguments) {
   test_json();
+  test_whole_numbers();
+  test_error_output();
+  test_a_process_is_killed_once_at_most();
   test_frames(count > 1 ? arguments[1] : "golden_frames.txt");
   test_model_files();
   test_depths();

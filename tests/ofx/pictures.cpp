@@ -85,15 +85,15 @@ void Picture::write(const std::string& file) const {
 }
 
 std::size_t Picture::touched_outside(const OfxRectI& window) const {
-  std::vector<std::uint8_t> rest = memory_;
+  std::vector<std::uint8_t> outside = memory_;
   const std::size_t pixel = component_count(components_) * component_bytes(depth_);
   for (int y = window.y1; y < window.y2; ++y) {
     const auto offset = static_cast<std::size_t>(row(y) - memory_.data()) +
                         static_cast<std::size_t>(window.x1 - bounds_.x1) * pixel;
-    std::memset(rest.data() + offset, kGuard, static_cast<std::size_t>(window.x2 - window.x1) * pixel);
+    std::memset(outside.data() + offset, kGuard, static_cast<std::size_t>(window.x2 - window.x1) * pixel);
   }
   std::size_t touched = 0;
-  for (const std::uint8_t byte : rest) touched += byte != kGuard;
+  for (const std::uint8_t byte : outside) touched += byte != kGuard;
   return touched;
 }
 

@@ -1,5 +1,5 @@
-// Property sets of the test host. Like the strictest hosts it has no defaults: what nobody set does not
-// exist.
+// Property sets of the test host. Like the strictest hosts it has no defaults: a property exists once it is
+// set.
 #pragma once
 
 #include <map>
@@ -31,7 +31,7 @@ struct PropertySet {
 PropertySet* from_handle(OfxPropertySetHandle handle);
 const OfxPropertySuiteV1* property_suite();
 
-// Held during every call into the host: several renders may run at once.
+// Held during every call into the host, which several threads make.
 std::recursive_mutex& host_mutex();
 
 // Properties that this host does not know: setting and getting them fails.
