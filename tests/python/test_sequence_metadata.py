@@ -229,6 +229,21 @@ def test_other_formats(tmp_path: Path, name: str) -> None:
     assert_comes_back(save(tmp_path / name, (spec, old)), RGB, tolerance=0.01)
 
 
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(f"old.{e}", "uint16") for e in ("sgi", "ppm", "jp2", "jxl", "rla")]
+    + [("old.pfm", "float"), ("old.tif", "int16")],
+)
+def test_no_format_loses_depth(tmp_path: Path, name: str, dtype: str) -> None:
+    old = np.rint(noise(32, 48, 3) * 32767) / np.float32(32767)
+    like = save(tmp_path / name, (spec_of(old, dtype, RGB), old))
+    pixels = read_frame(like.path, RGB).pixels
+    write_frame(tmp_path / f"new{like.path.suffix}", pixels, RGB, like=like)
+    new = read_frame(tmp_path / f"new{like.path.suffix}", RGB)
+    assert new.info.dtype == {"int16": "uint16"}.get(dtype, dtype)
+    np.testing.assert_allclose(new.pixels, pixels, atol=1e-5)
+
+
 def written(tmp_path: Path, like: FrameInfo, channels: tuple[str, ...], **options: Any) -> dict[str, Any]:
     pixels = noise(like.height, like.width, len(channels))
     suffix = options.pop("suffix", like.path.suffix)

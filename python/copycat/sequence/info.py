@@ -25,7 +25,7 @@ class Part:
     """One part (OpenImageIO: subimage) of a file.
 
     Attributes:
-        name: the part's name, "" where the file gives none.
+        name: the part's name, empty if the file gives none.
         channels: full names of its channels, in the file's order.
         data_window: where it has pixels, relative to the top-left corner of the display window.
         dtype: "half", "float", "uint8", "uint16" ...: the widest of its channels.
@@ -54,7 +54,7 @@ class FrameInfo:
             later part are named "part.channel" when a bare name among them is taken.
         aliases: "part.channel" for the channels of named parts that have another full name, and the full name of each.
         dtype: depth of the first part: "half", "float", "uint8", "uint16" ...
-        linear: whether the values are scene-linear: all floating point files, and those whose metadata say so.
+        linear: whether the values are scene-linear: in floating-point files, and where the metadata say so.
         format: OpenImageIO's name of the file format: "openexr", "png", "dpx" ...
         parts: one for each part of an EXR file; other formats have one.
     """
@@ -85,7 +85,7 @@ def read_info(path: str | Path) -> FrameInfo:
     """Reads the header of an image file.
 
     Raises:
-        SequenceError: if the file does not exist, or is none that OpenImageIO reads.
+        SequenceError: the file does not exist, or OpenImageIO cannot read it.
     """
     with opened(path) as source:
         return describe(source, Path(path))

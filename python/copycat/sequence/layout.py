@@ -1,4 +1,4 @@
-"""Decides on parts, windows, channels, depth and metadata of an output file, from the frame it was made from."""
+"""Chooses parts, windows, channels, depth and metadata of an output file after the frame that it is made from."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo, Part, Window, intersect, unite
 from copycat.sequence.metadata import drop_container_flag, drop_metadata
 
-# The depths a format can hold, its default first; any other format is written with 8 bits.
+# The depths that a format can hold, its default first; other formats are written with 8 bits.
 _DEPTHS = {
     "openexr": ("half", "float"),
     "hdr": ("float",),
     "tiff": ("uint8", "uint16", "half", "float"),
     "png": ("uint8", "uint16"),
     "dpx": ("uint16", "uint8"),
+    "sgi": ("uint8", "uint16"),
+    "rla": ("uint8", "uint16"),
+    "pnm": ("uint8", "uint16"),
+    "jpeg2000": ("uint8", "uint16"),
+    "jpegxl": ("uint8", "uint16"),
 }
 _DPX_BITS = (10, 12, 16)
 _EXR_COMPRESSIONS = ("none", "rle", "zip", "zips", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab")
@@ -32,10 +37,10 @@ class OutputPart:
     Attributes:
         spec: the OpenImageIO ImageSpec to open it with.
         window: its data window relative to the display window.
-        model: (place in the part, channel of the model's pixels) for what is written anew.
-        kept: (place in the part, place in the old part) for what is copied from there; where both have pixels, the
-            model's count.
-        old: index of the old file's part that this one was made from, None when there is none.
+        model: (channel of the part, channel of the model's pixels) for each channel of the model.
+        kept: (channel of the part, channel of the old part) for each channel that is copied; where the model has
+            pixels too, the model's are written.
+        old: index of the old part that this one is made from, None if there is none.
     """
 
     spec: Any
@@ -47,18 +52,18 @@ class OutputPart:
 
 @dataclass(frozen=True)
 class Layout:
-    """An output file as it was asked for; the arguments of ``write_frame``.
+    """An output file by the arguments of ``write_frame``.
 
     Attributes:
         path: the file.
         format: OpenImageIO's name of its format.
-        region: what the model's pixels cover, relative to the display window.
+        region: the window of the model's pixels, relative to the display window.
         channels: full names of the model's channels.
-        like: the frame it was made from.
-        dtype: the depth asked for.
+        like: the frame that it is made from.
+        dtype: the depth; None for that of ``like``.
         passthrough: whether the other channels of ``like`` are copied.
-        compression: the compression asked for.
-        room: how many channels the format can hold.
+        compression: as OpenImageIO spells it; None for that of ``like``.
+        room: the number of channels that the format can hold.
     """
 
     path: Path
@@ -77,12 +82,12 @@ class Layout:
         Raises:
             SequenceError: for a depth or compression that the format does not have, or a size that is not the frame's.
         """
-        depths = _DEPTHS.get(self.format, ("uint8",))
+        depths = self._depths
         if self.dtype is not None and self.dtype not in depths:
             raise SequenceError(f"{self.path} cannot hold {self.dtype!r}; {self.format} files hold {', '.join(depths)}")
         if self._exr and self.compression and self.compression.partition(":")[0] not in _EXR_COMPRESSIONS:
-            known = ", ".join(_EXR_COMPRESSIONS)
-            raise SequenceError(f"{self.path} cannot use the compression {self.compression!r}; EXR has {known}")
+            all_of_exr = ", ".join(_EXR_COMPRESSIONS)
+            raise SequenceError(f"{self.path} cannot use the compression {self.compression!r}; EXR has {all_of_exr}")
         if len(self.channels) > self.room:
             listed = ", ".join(self.channels)
             raise SequenceError(
@@ -114,11 +119,15 @@ class Layout:
         home = homes[0]
         names = list(self.channels)
         if self.passthrough:
-            # Another format has a place for alpha at best.
+            # Another format has room for alpha at best.
             others = like.parts[home].channels if like.format == self.format else ("A",)
             kept = [name for name in like.parts[home].channels if name in others and name not in names]
             names += kept if len(names) + len(kept) <= self.room else []
         return [self._part(home, names, self._own)]
+
+    @property
+    def _depths(self) -> tuple[str, ...]:
+        return ("float",) if self.path.suffix.lower() == ".pfm" else _DEPTHS.get(self.format, ("uint8",))
 
     @property
     def _own(self) -> dict[str, int]:
@@ -136,7 +145,7 @@ class Layout:
     def _part(self, index: int | None, names: list[str], new: dict[str, int]) -> OutputPart:
         """One part with the channels ``names``, of which ``new`` are the model's, with their numbers there."""
         if not self._exr and set(names) <= set(_PICTURE):
-            names = sorted(names, key=_PICTURE.index)  # these formats know channels by their place
+            names = sorted(names, key=_PICTURE.index)  # these formats know channels by their order
         old = self.like.parts[index] if self.like is not None and index is not None else None
         window = self._window(old)
         kept = []
@@ -183,7 +192,7 @@ class Layout:
         return self._display if common == (0, 0, 0, 0) else common
 
     def _depth(self, name: str, old: Part | None, *, copied: bool) -> str:
-        depths = _DEPTHS.get(self.format, ("uint8",))
+        depths = self._depths
         own = ""
         if old:
             own = old.dtype
@@ -201,13 +210,13 @@ class Layout:
         return "float" if own in ("half", "float", "double") and "float" in depths else depths[0]
 
     def _metadata(self, old: Part | None, names: list[str]) -> Any:
-        """The old part's spec with the metadata that still hold, else a fresh one."""
+        """The old part's spec with the metadata that hold for the new one; a fresh spec without an old part."""
         import OpenImageIO as oiio  # noqa: N813
 
         spec, unassociated = oiio.ImageSpec(), True
         if self.like is not None and old is not None:
             spec = old.spec.copy()
-            # The pixels of a TIFF are as they are; whether alpha is multiplied into them only the file knows.
+            # Pixels stay as they are in the file, so a TIFF stays associated or unassociated.
             both = self.like.format == self.format == "tiff"
             unassociated = not both or bool(spec.get_int_attribute("oiio:UnassociatedAlpha"))
             drop_metadata(

@@ -66,7 +66,7 @@ _OLD_PIXELS = {
     "software",
     "hostcomputer",
 }
-# How the numbers of red, green and blue are to be seen: of no meaning to a matte.
+# How red, green and blue are to be shown; meaningless for a matte.
 _COLOUR = {
     "chromaticities",
     "whiteluminance",

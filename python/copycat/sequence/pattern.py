@@ -36,7 +36,7 @@ def parse_frames(text: str) -> list[int]:
         The frames in ascending order, each once.
 
     Raises:
-        SequenceError: if the text is no list of frame ranges.
+        SequenceError: the text is no list of frame ranges.
     """
     try:
         # fileseq drops blanks, which would make one number of two.
@@ -161,7 +161,7 @@ class ImageSequence:
         count.
 
         Raises:
-            SequenceError: if there are none; says what lies in the folder.
+            SequenceError: there are none; the message lists the images in the folder.
         """
         self._found, self._left_out = self._scan(), []
         if not self.single and self._found:

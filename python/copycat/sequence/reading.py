@@ -1,4 +1,4 @@
-"""Reads the pixels of a frame, strip by strip, straight into the caller's array."""
+"""Reads the pixels of a frame strip by strip into the caller's array."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo, Part, Window, check_size, describe, intersect, opened, reason, unite
 
-# A multiple of the rows in one compressed block of every EXR compression (1 to 256), so that none is unpacked twice.
+# A multiple of the rows of a block in every EXR compression (1 to 256), so that no block is decompressed twice.
 STRIP_ROWS = 256
 
 
@@ -22,11 +22,11 @@ class Frame:
     """The pixels of one frame.
 
     Attributes:
-        pixels: ``[H, W, C]``, origin top-left, 0 outside the data window; in the size of the display window, or of all
-            that the file has with overscan.
-        valid: the data window, clipped to what was read, relative to the display window; of several parts what they
-            have in common.
-        info: what the whole file holds.
+        pixels: ``[H, W, C]``, origin top-left, 0 outside the data window; in the size of the display window, with
+            overscan of the rectangle around display and data windows.
+        valid: the data window, clipped to the pixels, relative to the display window; for several parts the
+            intersection of theirs.
+        info: the file's header.
         origin: x, y of the first pixel, relative to the display window: 0, 0 or, in overscan, negative.
     """
 
@@ -56,7 +56,7 @@ def read_frame(
             display and data windows.
 
     Returns:
-        The frame; its ``pixels`` are ``out`` when that was given.
+        The frame; its ``pixels`` are ``out`` if given.
 
     Raises:
         SequenceError: if the file is missing, damaged or truncated, has no such channel, or does not fit ``out``.
@@ -138,7 +138,7 @@ def read_rows(
 
 
 def strip_rows(spec: Any) -> int:
-    """How many rows to read at once so that no compressed block or tile is unpacked twice."""
+    """The number of rows to read at once so that no block or tile is decompressed twice."""
     return -(-STRIP_ROWS // spec.tile_height) * spec.tile_height if spec.tile_height else STRIP_ROWS
 
 
@@ -159,7 +159,7 @@ def _read_part(
     here = [(part.channels.index(name), column) for column, name in enumerate(channels) if name in part.channels]
     begin, end = min(i for i, _ in here), max(i for i, _ in here) + 1
     pick, to = _slice([i - begin for i, _ in here]), _slice([column for _, column in here])
-    # float and 32 bit integers have values that half does not.
+    # float and 32-bit integers hold values beyond the range of half.
     clamp = out.dtype == np.float16 and part.dtype not in ("half", "uint8", "uint16", "int8", "int16")
     dtype = "uint8" if out.dtype == np.uint8 else "half" if out.dtype == np.float16 and not clamp else "float"
     left, top = part.data_window[:2]

@@ -1,4 +1,4 @@
-"""Reads and writes frames beside the computation: readers that look ahead, and a writer that lags behind."""
+"""Reads and writes frames in threads while the caller computes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_frames_parallel(
         paths: the files.
         channels: full channel names, the same for all files.
         dtype: float32 or float16.
-        out: a bank ``[N, H, W, C]``; frame i is read into ``out[i]``, and nothing needs to be kept of what is yielded.
+        out: a bank ``[N, H, W, C]``; frame i is read into ``out[i]``.
         threads: how many frames are read at a time; None = one for each usable core, 4 at most.
         look_ahead: how many frames may be read or wait beyond the one last yielded; None = one for each thread.
         overscan: whether pixels outside the display window are read too.
@@ -44,7 +44,7 @@ def read_frames_parallel(
         The frames in the order of ``paths``.
 
     Raises:
-        SequenceError: where the frame that cannot be read would have come; those before it have been yielded.
+        SequenceError: in the turn of a frame that cannot be read, after all frames before it.
     """
     threads = threads or min(4, usable_cores())
     ahead = max(1, threads if look_ahead is None else look_ahead)
@@ -52,8 +52,8 @@ def read_frames_parallel(
     with ThreadPoolExecutor(threads, "copycat-read") as pool:
         try:
             for index, path in enumerate(paths):
-                place = None if out is None else out[index]
-                pending.append(pool.submit(read_frame, path, channels, dtype, place, overscan=overscan))
+                target = None if out is None else out[index]
+                pending.append(pool.submit(read_frame, path, channels, dtype, target, overscan=overscan))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:
@@ -66,16 +66,16 @@ def read_frames_parallel(
 class Writer:
     """Writes frames in threads while the caller computes the next ones.
 
-    A context manager: leaving it waits until all frames are on disk. The first failure is raised by the next ``submit``
-    or on leaving, and what has not been begun by then is dropped.
+    A context manager: leaving it waits until all frames are on disk. The next ``submit``, or leaving, raises the first
+    failure and drops the frames that no thread has begun. One thread may call it.
     """
 
     def __init__(self, threads: int = 2, pending: int | None = None) -> None:
         """Starts the threads.
 
         Args:
-            threads: how many frames are written at a time.
-            pending: how many frames may be in hand before ``submit`` waits; None = one more than there are threads.
+            threads: frames written at a time.
+            pending: frames not yet on disk at which ``submit`` waits; None for one more than there are threads.
         """
         self._pool = ThreadPoolExecutor(threads, "copycat-write")
         self._pending: set[Future[None]] = set()
@@ -94,10 +94,10 @@ class Writer:
         compression: str | None = None,
         origin: tuple[int, int] = (0, 0),
     ) -> None:
-        """Hands over a frame; the arguments are those of ``write_frame``. ``pixels`` must not change any more.
+        """Queues a frame; the arguments are those of ``write_frame``. ``pixels`` must not change afterwards.
 
         Raises:
-            SequenceError: if an earlier frame could not be written.
+            SequenceError: an earlier frame could not be written.
         """
         while len(self._pending) >= self._most:
             self._collect(wait(self._pending, return_when=FIRST_COMPLETED).done)
@@ -113,7 +113,7 @@ class Writer:
         """Waits until all frames are on disk.
 
         Raises:
-            SequenceError: if one could not be written.
+            SequenceError: a frame could not be written.
         """
         try:
             while self._pending:
@@ -123,13 +123,13 @@ class Writer:
             self._pending.clear()
 
     def __enter__(self) -> Writer:
-        """Gives the writer itself."""
+        """Returns the writer."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for the frames in hand; an error of the body is not hidden by one of theirs."""
+        """Waits for all frames; an error of the body takes precedence over one of theirs."""
         try:
             self.close()
         except SequenceError:

@@ -37,7 +37,7 @@ def write_frame(
     compression: str | None = None,
     origin: tuple[int, int] = (0, 0),
 ) -> None:
-    """Writes a frame; at no time is there half a file under its name. Its directory is made when it is not there.
+    """Writes a frame, whole or not at all, and makes its folder.
 
     Args:
         path: the file; the extension gives the format.
@@ -46,19 +46,19 @@ def write_frame(
             integers take 0..1: values are clamped and rounded, NaN becomes 0. In half files finite values are clamped
             to its range.
         channels: names of the C channels.
-        like: the frame that the pixels were made from: gives the windows, the depth and the metadata, less those that
-            would no longer be true. An EXR file is written where ``like`` has pixels, not in the whole display window.
-        dtype: "half", "float", "uint8" or "uint16"; None = that of ``like`` where the format has it, else half for
-            EXR, 10 bit for DPX and 8 bit for others.
-        passthrough: also copies what ``like`` has besides these channels: in EXR files all other channels and parts,
-            and what is outside the display window; in others the alpha, where they can hold it.
-        compression: as OpenImageIO spells it ("zip", "dwaa:45", "jpeg:90"); None = that of ``like``, else zip for EXR
-            and TIFF, quality 95 for JPEG.
+        like: the frame that the pixels are made from. It gives windows, depth and metadata (``metadata.py`` says
+            which). An EXR file has pixels where ``like`` has some.
+        dtype: "half", "float", "uint8" or "uint16"; None for that of ``like`` if the format has it, else half for
+            EXR, 10 bits for DPX and 8 bits for others.
+        passthrough: whether to copy the other channels of ``like``: in EXR files all channels and parts, in other
+            formats the alpha, if they can hold it.
+        compression: as OpenImageIO spells it ("zip", "dwaa:45", "jpeg:90"); None for that of ``like``, else zip for
+            EXR and TIFF, quality 95 for JPEG.
         origin: x, y of the first pixel relative to the display window, as ``Frame.origin`` of a frame read with its
             overscan. EXR files keep what lies outside the display window.
 
     Raises:
-        SequenceError: if the file cannot be written or the arguments do not fit each other; no file is left behind.
+        SequenceError: the file cannot be written, or the arguments do not fit each other; no file is left behind.
     """
     path = Path(path)
     remove_leftovers(path.parent)
@@ -124,7 +124,7 @@ def _prepare(path: Path) -> None:
 
 @contextmanager
 def _system_errors(path: Path) -> Iterator[None]:
-    """Turns the system's errors, and Python's about names that no file can have, into one sentence."""
+    """Turns errors of the system, and Python's about impossible file names, into a SequenceError."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -133,7 +133,7 @@ def _system_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[tuple[Path, int]]:
-    """Gives a hidden file in the folder of ``path``, which takes its name in the end or vanishes when something fails.
+    """Makes a hidden file beside ``path`` that replaces it in the end, or is removed if something fails.
 
     Yields:
         The hidden file and a descriptor of it.
@@ -156,7 +156,7 @@ def _replacing(path: Path) -> Iterator[tuple[Path, int]]:
 
 @contextmanager
 def _temporary_in(folder: Path, suffix: str) -> Iterator[tuple[Path, int]]:
-    """Makes a hidden file that this process locks, and unlinks it in the end if it still has its name."""
+    """Makes a hidden file and locks it; removes it in the end unless it was renamed."""
     while True:
         temporary = folder / f".copycat-{secrets.token_hex(8)}{suffix}"
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
@@ -201,8 +201,8 @@ def _sync(path: Path) -> None:
 def _reachable(path: Path, descriptor: int, format_name: str) -> Iterator[str]:
     """Gives the name under which OpenImageIO writes the file.
 
-    Of the libraries below it few report a full disk, and that for JPEG ends the process. So files of all formats but
-    EXR, which are small, are written to memory first. (The JPEG 2000 library cannot do that.)
+    Few of its libraries report a full disk, and the one for JPEG ends the process. So all formats but EXR, whose files
+    are small, are written to memory first. (The JPEG 2000 library cannot do that.)
     """
     if format_name in ("openexr", "jpeg2000"):
         yield library_name(path, descriptor)
@@ -279,13 +279,13 @@ def _strips(
                 everything = (0, len(old.channels))
                 strip = read_rows(source, like.path, part.old, old, (b, d), everything, "uint" if whole else "float")
                 begin = old.data_window[0]
-                for place, index in part.kept:
-                    rows[b - start : d - start, a - left : c - left, place] = strip[:, a - begin : c - begin, index]
+                for at, index in part.kept:
+                    rows[b - start : d - start, a - left : c - left, at] = strip[:, a - begin : c - begin, index]
         first, last = max(start, y0), min(stop, y1)
-        for place, channel in part.model if first < last else ():
+        for at, channel in part.model if first < last else ():
             fresh = pixels[first - y : last - y, x0 - x : x1 - x, channel]
-            fresh = to_half(fresh) if formats[place] == "half" else fresh
-            rows[first - start : last - start, x0 - left : x1 - left, place] = fresh
+            fresh = to_half(fresh) if formats[at] == "half" else fresh
+            rows[first - start : last - start, x0 - left : x1 - left, at] = fresh
         yield (
             spec.y + start - top,
             rows
