@@ -367,6 +367,17 @@ def test_frames_too_small_to_train_on(tmp_path: Path) -> None:
     assert "in.exr: 40x12 is too small to train on; 16x16 is the least" in error
 
 
+def test_frames_that_memory_cannot_hold_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = write_pairs(tmp_path, painted)
+    write_frame(tmp_path / "in.1002.exr", plate(1, 32, 32), RGB)
+    write_frame(tmp_path / "out.1002.exr", plate(2, 32, 32), RGB)
+    monkeypatch.setattr("copycat.checks.dataset.free_memory", lambda: 1_000_000)
+    report = check(pair)
+    errors = sentences(report, "error")
+    assert [error.partition(":")[0] for error in errors] == [str(tmp_path / f"in.{n}.exr") for n in (1001, 1003)]
+    assert "400x272 needs 0.0 GB of memory to be checked, and 0.0 GB are free" in errors[0]
+
+
 def test_one_bad_pair_does_not_hide_another(tmp_path: Path) -> None:
     good = write_pairs(tmp_path, lambda p: blurred(p, 0, 1, 0))
     report = check(Pair("nowhere.####.exr", good.ground_truth), good)

@@ -21,7 +21,7 @@ from copycat.data.frames import (
     valid_window,
 )
 from copycat.errors import CopycatError
-from copycat.machine import usable_cores
+from copycat.machine import free_memory, usable_cores
 from copycat.sequence import ImageSequence
 from copycat.sequence.pairs import DatasetError, FramePair, Patterns, asked_frames, match_frames
 from copycat.settings.tables import Settings
@@ -135,14 +135,29 @@ class Inspection:
 
     def read(self) -> None:
         """Reads and measures all pairs."""
-        pairs = [one for shot in self.shots for one in zip(shot.pairs, shot.headers, strict=True)]
-        with _readers() as pool:
+        free = free_memory()
+        pairs, most = [], 1
+        for pair, headers in (one for shot in self.shots for one in zip(shot.pairs, shot.headers, strict=True)):
+            size = self._memory(headers)
+            if size > free:
+                needs = f"{headers.input.width}x{headers.input.height} needs {size / 1e9:.1f} GB of memory"
+                self.report.add("error", pair.input, f"{needs} to be checked, and {free / 1e9:.1f} GB are free")
+            else:
+                pairs.append((pair, headers))
+                most = max(most, size)
+        with _readers(free // most) as pool:
             tasks = [pool.submit(self._read, *one) for one in pairs]
             for (pair, _), task in zip(pairs, tasks, strict=True):
                 try:
                     self.report.findings += task.result()
                 except CopycatError as error:
                     self.report.findings.append(Finding("error", str(error), str(pair.ground_truth)))
+
+    def _memory(self, headers: PairHeaders) -> int:
+        """Bytes that :meth:`_read` takes, with the copies that it makes on the way."""
+        assert self._channels is not None
+        values = len(self._channels.input) + len(self._channels.target) + 1
+        return 2 * 4 * values * headers.input.width * headers.input.height
 
     def _read(self, pair: FramePair, headers: PairHeaders) -> list[Finding]:
         """Measures a pair; returns findings about values that cannot be used. Frees every frame on return."""
@@ -183,8 +198,8 @@ def inspect_dataset(pairs: Sequence[Patterns], settings: Settings, *, pixels: bo
     return inspection.finish()
 
 
-def _readers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(2, min(4, usable_cores())), "copycat-check")
+def _readers(most: int = 4) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, min(4, most, usable_cores())), "copycat-check")
 
 
 def _files(pair: FramePair) -> tuple[Path, Path]:
