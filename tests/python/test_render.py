@@ -260,8 +260,13 @@ def test_frames_that_are_none(model: Model, shot: Shot, tmp_path: Path, frames: 
 def test_unknown_knobs_are_named_with_the_known_ones(model: Model, shot: Shot, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"unknown knob 'tilesize'; the knobs are .*tile_size"):
         infer(model, shot.input, tmp_path / "o.%04d.exr", tilesize=512)
-    with pytest.raises(SettingsError, match=r"unknown knob 'frame'; the knobs are .*tile_size"):
-        suggest(model, shot.input, frame=1)
+    for name in ("frame", "tile_overlap", "before_render"):
+        with pytest.raises(SettingsError, match=rf"unknown knob '{name}'; the knobs of suggest are .*tile_size"):
+            suggest(model, shot.input, **{name: 1})
+    with pytest.raises(SettingsError, match="Checkpoint chooses a checkpoint in a host"):
+        infer(model, shot.input, tmp_path / "o.%04d.exr", checkpoint=500)
+    with pytest.raises(SettingsError, match="name a model each"):
+        infer(model, shot.input, tmp_path / "o.%04d.exr", model_file="other.cat")
 
 
 def test_a_device_by_name(model: Model) -> None:

@@ -25,6 +25,7 @@ from copycat.sequence import (
     resolve_channels,
 )
 from copycat.settings.callbacks import Callbacks, with_callbacks
+from copycat.settings.knob import SettingsError
 from copycat.settings.tables import InferenceSettings
 
 _LOOK_AHEAD = 2
@@ -133,6 +134,10 @@ def infer(
         CopycatError: nothing can be rendered, or a file cannot be written; files already written stay.
     """
     settings, calls = with_callbacks(settings or InferenceSettings(), callbacks, knobs)
+    if model and knobs.get("model_file"):
+        raise SettingsError("the model and Model File name a model each: give one of them")
+    if knobs.get("checkpoint"):
+        raise SettingsError("Checkpoint chooses a checkpoint in a host; here the model names the .cat")
     model = model or settings.model_file
     if not model:
         raise InferenceError("there is no model: name a .cat, a run or a Data Directory")

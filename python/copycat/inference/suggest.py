@@ -24,9 +24,11 @@ from copycat.inference.model import Model, model_for
 from copycat.inference.render import FrameReport, frame_numbers
 from copycat.runs import Run, RunError, read_provenance
 from copycat.sequence import ImageSequence, read_frames_parallel, read_info, resolve_channels
+from copycat.settings.knob import SettingsError
 from copycat.settings.tables import InferenceSettings
 
 _CHECKPOINT = re.compile(r"(?P<run>.+)_(?:[0-9]+|best)\.cat")
+_KNOBS = ("gpu_index", "half_precision", "tile_size", "use_gpu_if_available")
 _LOOK_AHEAD = 2
 _GREEDY = 50  # ranks chosen one by one; further ranks are not worth the cost
 
@@ -83,6 +85,9 @@ def suggest(
         SuggestionError: no file says what the model was trained on.
         CopycatError: a file cannot be read or does not fit the model.
     """
+    for name in knobs:
+        if name not in _KNOBS:
+            raise SettingsError(f"unknown knob {name!r}; the knobs of suggest are {', '.join(_KNOBS)}")
     settings = (settings or InferenceSettings()).replace(**knobs)
     model = model_for(model, settings, warn)
     source = ImageSequence.parse(plate)
