@@ -235,6 +235,21 @@ def test_buffers_close_what_they_do_not_need() -> None:
         buffers.get({"buffer": {"id": 3}})
 
 
+def test_the_status_tells_warnings_from_notes(plugin: Plugin, tmp_path: Path) -> None:
+    lines = [
+        {"run": {"totalSteps": 9, "warnings": ["a is small"], "notes": ["a Clean Plate is used"]}},
+        {"step": 1, "loss": 0.5},
+        {"step": 1, "warning": "the preview cannot be made"},
+        {"end": "finished", "step": 1},
+    ]
+    (tmp_path / "r.summary").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    status = plugin.ask(do="status", settings={"dataDirectory": str(tmp_path)})["ok"]["status"]
+    assert status == (
+        "r: finished, step 1 of 9, loss 0.5; warning: a is small; warning: the preview cannot be made; "
+        "note: a Clean Plate is used"
+    )
+
+
 def test_which_model_is_meant(tmp_path: Path) -> None:
     for step in (10, 200, 3000):
         (tmp_path / f"shot_{step}.cat").write_bytes(b"x")

@@ -29,6 +29,7 @@ class Status:
                     self._values[title] = ui.label("–").classes("reading")
         self._reason = ui.label().classes("reason")
         self._warnings = ui.label().classes("warnings")
+        self._notes = ui.label().classes("notes")
 
     def show(self, row: RunInfo | None, watch: Watch) -> None:
         """Shows a run's state; None where there is no run."""
@@ -39,10 +40,16 @@ class Status:
         self._reason.text = row.reason if row else ""
         self._reason.set_visibility(bool(row and row.reason and row.state in ("failed", "killed")))
         self._bar.value = done(row) if row else 0.0
-        warnings = row.header.get("warnings") if row else None
-        self._warnings.text = " · ".join(str(warning) for warning in warnings) if isinstance(warnings, list) else ""
+        self._warnings.text = " · ".join(remarks(row, "warnings") if row else [])
+        self._notes.text = " · ".join(remarks(row, "notes") if row else [])
         for title, text in readings(row, watch).items():
             self._values[title].text = text
+
+
+def remarks(row: RunInfo, key: str) -> list[str]:
+    """The sentences under a key of the header, ``warnings`` or ``notes``."""
+    sentences = row.header.get(key)
+    return [str(sentence) for sentence in sentences] if isinstance(sentences, list) else []
 
 
 def readings(row: RunInfo | None, watch: Watch) -> dict[str, str]:

@@ -92,7 +92,8 @@ class RunHistory:
     """All records of a run by kind; :meth:`update` reads the added lines.
 
     Attributes:
-        header: the last header; steps: the step records; validations: ``{"step": ..., "psnr": ...}`` records.
+        header: the last header, with the warnings since.
+        steps: the step records; validations: ``{"step": ..., "psnr": ...}`` records.
         latest: the last value of every key of the step records, also of keys that only some records have.
         end: the last line of a run that ended, else None.
         generation: increases each time the file was replaced.
@@ -136,6 +137,10 @@ class RunHistory:
                     self.validations.append(record)
             elif "end" in record:
                 self.end = record
+            elif "warning" in record:
+                earlier = self.header.get("warnings")
+                warnings = [*(earlier if isinstance(earlier, list) else []), str(record["warning"])]
+                self.header = {**self.header, "warnings": warnings}
             elif isinstance(record.get("run"), dict):
                 self.header, self.end = record["run"], None
         self.steps.extend(steps)
@@ -191,7 +196,7 @@ def glance(run: Run, samples: int = 256) -> RunHistory:
         starts.add(data.rfind(b"\n", 0, max(whole - 1, 0)) + 1)
         last = data.rfind(b'"loss"', 0, whole)
         starts.add(data.rfind(b"\n", 0, max(last, 0)) + 1)
-        for mark in (b'"psnr"', b'{"run"'):
+        for mark in (b'"psnr"', b'"warning"', b'{"run"'):
             at = data.find(mark, 0, whole)
             while at >= 0:
                 starts.add(data.rfind(b"\n", 0, at) + 1)
