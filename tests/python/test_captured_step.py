@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,7 +23,7 @@ from copycat.model import cat
 from copycat.model.network import ROWS
 from copycat.settings.tables import Settings
 from copycat.training import graph as captured_step
-from copycat.training import outputs
+from copycat.training import member, outputs
 from copycat.training.graph import WARM_UP_STEPS, CapturedStep
 from copycat.training.group import DistributedError, Group, Rendezvous
 from copycat.training.member import Member
@@ -186,6 +187,59 @@ def test_weights_stay_as_they_are_when_a_process_is_lost_while_they_are_averaged
     with pytest.raises(DistributedError):
         made.agree()
     assert all(torch.equal(vector, before[name]) for name, vector in made.state()[1].items())
+
+
+def test_crops_that_the_host_gathers_are_recorded_too(
+    recorded: Callable[..., StandInCuda], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The banks lie on disk: a replay reads the crops that were copied for it, and the training is the same."""
+    monkeypatch.setattr(Learner, "_crops_come_from_host", lambda self, data: data.level == 1)
+    cuda = recorded()
+    plate = (48, 64)
+    made, plain = new_learner(plate_size=plate), new_learner(plate_size=plate)
+    plain._captured = None
+    sets = with_plate(data(level=2)), with_plate(data())
+    made.micro_batch = plain.micro_batch = 3
+    for stage, on in enumerate(sets):
+        steps = range(stage * 8, stage * 8 + 8)
+        got = learn(made, on, steps)
+        with monkeypatch.context() as patch:
+            patch.setattr(Learner, "_crops_come_from_host", lambda self, data: False)
+            assert torch.equal(got, learn(plain, on, steps))
+    assert_same(made, plain)
+    assert (cuda.recordings, cuda.replays) == (2, 16 - 2 * WARM_UP_STEPS)
+
+
+@pytest.mark.parametrize(
+    ("bank", "level", "gpu", "host", "pinned"),
+    [
+        ("auto", 1, 10**9, 10**9, None),  # on the GPU
+        ("auto", 1, 0, 10**9, True),
+        ("auto", 1, 0, 100_000, False),  # a second copy of the banks would fill the memory
+        ("host", 1, 10**9, 10**9, True),
+        ("disk", 1, 10**9, 10**9, False),
+        ("disk", 2, 0, 10**9, True),  # a lower level lies in memory
+    ],
+)
+def test_a_bank_on_disk_is_never_pinned(
+    bank: str, level: int, gpu: int, host: int, pinned: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins: list[int] = []
+    on = data(level=level)
+    size = on.input_bank.nbytes + on.target_bank.nbytes
+
+    def to(self: Dataset, device: torch.device, pinned: bool = False) -> Dataset:
+        pins.append(size if pinned else 0)
+        return self
+
+    monkeypatch.setattr(Dataset, "to", to)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gpu, gpu))
+    monkeypatch.setattr(member, "free_memory", lambda: host)
+    process = SimpleNamespace(device=torch.device("cuda", 0), task=SimpleNamespace(settings=Settings(bank=bank)))
+    placed = Member(cast(Any, process), on, cast(Any, None))._on_device(on)
+    assert sum(pins) == (size if pinned else 0)
+    assert (len(pins) == 0) == (pinned is False)
+    assert placed.input_bank is on.input_bank
 
 
 def test_a_clean_plate_is_recorded_too(recorded: Callable[..., StandInCuda]) -> None:

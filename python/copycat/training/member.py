@@ -18,6 +18,7 @@ from copycat import ops
 from copycat.data.dataset import Dataset, load_dataset
 from copycat.data.devices import choose_device
 from copycat.errors import CopycatError
+from copycat.machine import free_memory
 from copycat.model import cat
 from copycat.training.control import StoppedError
 from copycat.training.group import DistributedError, Group
@@ -181,6 +182,11 @@ class Member:
         return self._current
 
     def _on_device(self, data: Dataset) -> Dataset:
+        """Places the banks: on the GPU, or in pinned memory that it reads, or as they are for the host to read.
+
+        Pinned memory is a copy that cannot be swapped out. Banks that lie on disk because memory is short are therefore
+        never pinned, nor are banks that would take more than half of the free memory.
+        """
         device = self.process.device
         if device.type != "cuda":
             return data
@@ -188,8 +194,12 @@ class Member:
         size = sum(bank.nbytes for bank in banks if bank is not None)
         free = torch.cuda.mem_get_info(device)[0]
         choice = self.process.task.settings.bank
-        on_device = choice == "device" or (choice == "auto" and size < 0.5 * free)
-        return data.to(device, pinned=not on_device)
+        if choice == "device" or (choice == "auto" and size < 0.5 * free):
+            return data.to(device)
+        on_disk = choice == "disk" and data.level == 1
+        if not on_disk and size < 0.5 * free_memory():
+            return data.to(device, pinned=True)
+        return replace(data, clean_plate=None if data.clean_plate is None else data.clean_plate.to(device))
 
 
 def follow(process: Process, received: Callable[[], str]) -> tuple[str, str, int]:

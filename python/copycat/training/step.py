@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -25,9 +25,15 @@ from copycat.training.optimiser import Optimiser
 from copycat.training.perceptual import Backbone, Perceptual
 from copycat.training.weights import FlatParameters
 
+_CPU = torch.device("cpu")
+
 
 class TrainingError(CopycatError):
     """A training cannot begin or go on."""
+
+
+# Input, target and mask of some crops.
+Crops = tuple[Tensor, Tensor, Tensor | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,9 @@ class _Stage:
     data: Dataset
     rule: ops.CropRule
     micro_batch: int
+    # Where the host gathers the crops: its rule, and the device's buffers for each micro-batch, filled before a step.
+    host_rule: ops.CropRule | None
+    buffers: list[Crops] = field(default_factory=list)
 
 
 class Learner:
@@ -141,6 +150,7 @@ class Learner:
         while True:
             stage = self._stage_of(data)
             try:
+                self._gather_on_host(stage, step)
                 losses = self._captured(warn) if self._captured else self._work(stage)
                 break
             except (RuntimeError, MemoryError) as error:
@@ -207,12 +217,57 @@ class Learner:
         """What the next step reads; a new one when the data set or the micro-batch has changed."""
         stage = self._stage
         if stage is None or stage.data is not data or stage.micro_batch != self.micro_batch:
-            self._stage = stage = _Stage(data, self._rule(data), self.micro_batch)
+            host_rule = self._rule(data, _CPU) if self._crops_come_from_host(data) else None
+            self._stage = stage = _Stage(data, self._rule(data, self._device), self.micro_batch, host_rule)
             if self._captured:
                 self._captured.begin(partial(self._work, stage))
         return stage
 
-    def _rule(self, data: Dataset) -> ops.CropRule:
+    def _crops_come_from_host(self, data: Dataset) -> bool:
+        """Whether the banks lie where only the host can read them: on disk, or in memory that is not pinned."""
+        return self._device.type == "cuda" and not (data.input_bank.is_cuda or data.input_bank.is_pinned())
+
+    def _gather_on_host(self, stage: _Stage, step: int) -> None:
+        """Gathers a step's crops on the host and copies them to the device, which is busy with earlier steps."""
+        if stage.host_rule is None:
+            return
+        self._updating = False
+        for index, (first, count) in enumerate(self._micro_batches(stage)):
+            crops = self._sample(stage.data, stage.host_rule, step, first, count, _CPU)
+            if index == len(stage.buffers):
+                # Once for each stage, so that a recorded graph finds them where they were.
+                stage.buffers.append(tuple(None if t is None else t.to(self._device) for t in crops))  # type: ignore[arg-type]
+                continue
+            for buffer, tensor in zip(stage.buffers[index], crops, strict=True):
+                if buffer is not None and tensor is not None:
+                    pinned = tensor.pin_memory() if self._device.type == "cuda" else tensor
+                    buffer.copy_(pinned, non_blocking=True)
+
+    def _micro_batches(self, stage: _Stage) -> Iterator[tuple[int, int]]:
+        """The first crop of each micro-batch, and the number of its crops."""
+        for first in self.own[:: stage.micro_batch]:
+            yield first, min(stage.micro_batch, self.own.stop - first)
+
+    def _sample(
+        self, data: Dataset, rule: ops.CropRule, step: int | Tensor, first: int, count: int, device: torch.device
+    ) -> Crops:
+        return ops.sample_crops(
+            data.input_bank,
+            data.target_bank,
+            rule,
+            step=step,
+            batch=count,
+            input_encoding=data.input_encoding,
+            target_encoding=data.target_encoding,
+            input_layers=self._input_layers,
+            target_layers=self._target_layers,
+            mask_bank=data.mask_bank,
+            first_sample=first,
+            total_samples=self.batch,
+            device=device,
+        )
+
+    def _rule(self, data: Dataset, device: torch.device) -> ops.CropRule:
         settings = self._settings
         crop = data.crop(settings.crop_size)
         if settings.rotation_probability:
@@ -221,9 +276,9 @@ class Learner:
         return ops.CropRule(
             crop=crop,
             seed=settings.seed,
-            valid=data.valid.to(self._device),
-            centres=data.centres.to(self._device),
-            centre_offsets=data.centre_offsets.to(self._device),
+            valid=data.valid.to(device),
+            centres=data.centres.to(device),
+            centre_offsets=data.centre_offsets.to(device),
             centre_share=settings.difference_share,
             flip=settings.flip_probability,
             flop=settings.flop_probability,
@@ -253,23 +308,11 @@ class Learner:
         """Computes the gradient of the own crops into ``parameters``; returns the losses."""
         data = stage.data
         total = torch.zeros(3, device=self._device)
-        for first in self.own[:: stage.micro_batch]:
-            count = min(stage.micro_batch, self.own.stop - first)
-            source, target, mask = ops.sample_crops(
-                data.input_bank,
-                data.target_bank,
-                stage.rule,
-                step=self._step,
-                batch=count,
-                input_encoding=data.input_encoding,
-                target_encoding=data.target_encoding,
-                input_layers=self._input_layers,
-                target_layers=self._target_layers,
-                mask_bank=data.mask_bank,
-                first_sample=first,
-                total_samples=self.batch,
-                device=self._device,
-            )
+        for index, (first, count) in enumerate(self._micro_batches(stage)):
+            if stage.host_rule:
+                source, target, mask = stage.buffers[index]
+            else:
+                source, target, mask = self._sample(data, stage.rule, self._step, first, count, self._device)
             plate = None
             if data.clean_plate is not None:
                 plate = clean_plate.of_crops(
