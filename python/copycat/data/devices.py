@@ -12,7 +12,7 @@ _OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_
 
 
 def choose_device(use_gpu: bool, gpu_index: str = "Auto") -> tuple[torch.device, str]:
-    """The device that the GPU knobs ask for.
+    """Chooses the device by the GPU knobs.
 
     Args:
         use_gpu: Use GPU if available.
@@ -54,7 +54,7 @@ def device_name(device: torch.device) -> str:
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes in it, else float32."""
+    """bfloat16 if the device computes in it, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
     return torch.bfloat16 if ops.cpu_has_bfloat16() else torch.float32

@@ -1,4 +1,4 @@
-"""How copycat's own processes use the machine that they share."""
+"""Keeps copycat's own processes good neighbours: idle threads sleep, freed memory stays or goes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def keep_memory() -> None:
     """Keeps freed memory in the process, where the C library is glibc 2.35 or newer.
 
     By default a large block goes back to the system when it is freed, and the system clears the next of its size page
-    by page: 5 to 13 % of a training step on the CPU and a fifth of a frame's inference (``docs/benchmarks.md``). All
-    threads share one arena, because other arenas take blocks beyond 64 MiB from the system. The user's environment
+    by page: 5 to 13 % of a training step on the CPU and a fifth of a frame's inference (``benchmarks.bench_memory``).
+    All threads share one arena, because other arenas take blocks beyond 64 MiB from the system. The user's environment
     variables stay. Older versions of glibc refuse the first option; the others alone would switch off their own
     adaptation to large blocks, so nothing is changed there.
     """

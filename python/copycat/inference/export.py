@@ -140,14 +140,14 @@ class _Program(nn.Module):
         height, width = values.size(2), values.size(3)
         finite = (values - values) == 0  # in any dtype
         x = torch.where(finite, self.input(values), torch.zeros_like(values))
-        seen, plate = x, self.plate
+        inputs, plate = x, self.plate
         if plate is not None:
             if _is_scripting() and not _is_frame(height, width, plate.size(2), plate.size(3)):
                 raise ValueError("the picture is not of the format of the model's Clean Plate, nor its half or quarter")
             # The operator itself: F.interpolate would bring every other one along.
             plate = torch._C._nn.upsample_bilinear2d(plate, [height, width], False, None)
-            seen = torch.cat([x, plate.expand(x.size(0), -1, -1, -1)], dim=1)
-        padded = F.pad(seen, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
+            inputs = torch.cat([x, plate.expand(x.size(0), -1, -1, -1)], dim=1)
+        padded = F.pad(inputs, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
         cells = F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)
         y = F.pixel_shuffle(self.network.body(cells), 2)[:, :, :height, :width]
         base = torch.cat([x, torch.zeros_like(x[:, :1])], dim=1).index_select(1, self.starts)

@@ -1,4 +1,4 @@
-"""A 3x3 convolution with padding of 1, with the kernel that is the fastest here.
+"""The 3x3 convolution with padding of 1, by the fastest kernel for the processor.
 
 On x86-64 CPUs it and its gradients are Winograd's F(2x2, 3x3), 16 multiplications where the definition has 36: Lavin
 and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). The registered operators
@@ -27,7 +27,7 @@ def conv3x3(layer: nn.Conv2d, x: Tensor) -> Tensor:
         x: [B, I, H, W].
 
     Returns:
-        [B, O, H, W]; in channels-last memory on a CPU for which there is a kernel.
+        [B, O, H, W]; in channels-last memory if the CPU has a kernel.
     """
     if _has_kernel(x, layer.weight):
         return _Conv3x3.apply(x, layer.weight, layer.bias)  # type: ignore[no-any-return, no-untyped-call]
@@ -44,9 +44,9 @@ def _has_kernel(x: Tensor, weight: Tensor) -> bool:
 
 @cache
 def conv3x3_is_fast(dtype: torch.dtype) -> bool:
-    """Whether this processor convolves faster with these operators than with torch's; without it they may refuse."""
-    known = dtype in (torch.float32, torch.bfloat16)
-    return known and native.core.conv3x3_is_fast(bfloat16=dtype == torch.bfloat16)
+    """Whether these operators are faster than torch's on this processor; if not, they may refuse to run."""
+    supported = dtype in (torch.float32, torch.bfloat16)
+    return supported and native.core.conv3x3_is_fast(bfloat16=dtype == torch.bfloat16)
 
 
 class _Conv3x3(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Cutting the crops of a training step out of frame banks."""
+"""Cuts the crops of a training step out of frame banks."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ Layer = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class CropRule:
-    """Which crops are drawn. What is drawn for a sample depends on (seed, step, sample) and on this alone.
+    """Which crops are drawn. A sample is a function of (seed, step, sample) and of this rule only.
 
     Frames come in passes over the data set in a new order each time, without replacement; a batch as large as the data
     set takes every pair once. A crop is turned, then mirrored left-right (flop), then upside down (flip).
 
     Gain ``x g``, contrast ``(x - p) c + p`` and saturation ``l + s (x - l)`` follow each other, each with its own
-    probability, on the values as they are in the file, before they are encoded; nothing is clipped. ``g``, ``c`` and
+    probability, on file values, before they are encoded; nothing is clipped. ``g``, ``c`` and
     ``s`` are 0.5 to 2, their logarithm uniform, and the same for input and target. The pivot ``p`` is 0.18 where a
     channel's encoding is logarithmic, else 0.5; ``l`` is the luminance with the weights of ITU-R BT.709. Only the
-    layers that `sample_crops` is told of change, and a layer is always red, green and blue.
+    layers given to `sample_crops` change, and a layer is always red, green and blue.
 
-    `valid`, `centres` and `centre_offsets` may lie on the CPU or on the output's device. On the CPU their values are
-    checked by every call and, for a GPU, copied there, which a CUDA graph cannot hold. On a GPU nobody waits to look at
-    them: check them before they go there (`check_crop`). A wrong rectangle cannot make a kernel read outside the frame.
+    `valid`, `centres` and `centre_offsets` may lie on the CPU or on the output's device. On the CPU every call checks
+    their values and, for a GPU, copies them there, which a CUDA graph cannot record. On a GPU they are not checked: use
+    `check_crop` before. A wrong rectangle cannot make a kernel read outside the frame.
 
     Attributes:
         crop: height and width in pixels, after turning. It must fit into every valid rectangle, and, when turned, so
             must its transpose.
         seed: 0 to 2^64 - 1.
         valid: ``[N, 4]`` int32, x0, y0, x1, y1 (half open) of the pixels that hold data; crops lie inside.
-        centres: ``[M, 2]`` int32 x, y, sorted by frame: places worth looking at.
+        centres: ``[M, 2]`` int32 x, y, sorted by frame: pixels that crops should contain.
         centre_offsets: ``[N + 1]`` int32, where the centres of each frame begin.
-        centre_share: probability that a crop contains a centre of its frame, at a random place in the crop, shifted
-            where needed to stay inside the valid rectangle. Frames without centres are drawn from evenly.
+        centre_share: probability that a crop contains a centre of its frame, at a random position in the crop, shifted
+            if needed to stay inside the valid rectangle. Frames without centres are sampled uniformly.
         flip: probability of turning upside down.
         flop: probability of mirroring left-right.
         turn: probability of turning by 90, 180 or 270 degrees.
         gain, contrast, saturation: probabilities of changing them.
-        crops_per_pair: crops in a row that come from the same pair.
+        crops_per_pair: consecutive crops from the same pair.
     """
 
     crop: tuple[int, int]
@@ -103,18 +103,17 @@ def sample_crops(
         input_bank: ``[N, H, W, Ci]``.
         target_bank: ``[N, H, W, Co]``; its dtype may differ from the input's.
         rule: which crops are drawn.
-        step: number of the training step; an int64 scalar tensor when a CUDA graph is to go on counting.
+        step: number of the training step; an int64 scalar tensor if a CUDA graph counts it.
         batch: number of crops B.
         input_encoding: for the Ci channels.
         target_encoding: for the Co channels.
-        input_layers: which of the Ci channels gain, contrast and saturation change.
-        target_layers: which of the Co channels.
+        input_layers: the Ci channels that gain, contrast and saturation change.
+        target_layers: the same of the Co channels.
         mask_bank: ``[N, H, W, 1]``, cut alike but not encoded.
         first_sample: number of this call's first sample within the step, for one rank of several.
         total_samples: samples of the step over all ranks; `batch` when None.
         dtype: of the outputs when `out` is None: float32, float16 or bfloat16.
-        device: of the outputs when `out` is None; the input bank's when None. A GPU that is to read pinned banks must
-            be named.
+        device: of the outputs when `out` is None; the input bank's when None. Required if a GPU reads pinned banks.
         out: buffers of an earlier call to write to.
 
     Returns:
@@ -157,21 +156,17 @@ def crop_positions(
     total_samples: int | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Where `sample_crops` cuts with the same arguments.
+    """The positions at which `sample_crops` cuts with the same arguments.
 
     Args:
         frame_size: height and width of the bank's frames.
-        rule: which crops are drawn; the others: see `sample_crops`.
-        step: see there.
-        batch: see there.
-        first_sample: see there.
-        total_samples: see there.
-        device: where to compute; that of the rule's `valid` when None.
+        rule, step, batch, first_sample, total_samples: as for `sample_crops`.
+        device: that computes; the device of the rule's `valid` when None.
 
     Returns:
         ``[B, 5]`` int32: frame, x and y of the rectangle's top left in the frame, mirroring
-        (1 flip, 2 flop), quarter turns against the clock. The rectangle is as high as the crop is wide when the number
-        of turns is odd.
+        (1 flip, 2 flop), quarter turns counterclockwise. With an odd number of turns the rectangle is as high as the
+        crop is wide.
 
     Raises:
         ValueError: an argument does not fit; the message names it and its value.
@@ -183,12 +178,12 @@ def crop_positions(
 
 
 def check_crop(valid: Tensor, crop: tuple[int, int], *, turn: float = 0.0) -> None:
-    """Checks once, before `valid` goes to a GPU, that a crop fits into every rectangle.
+    """Checks that a crop fits into every rectangle; call it before `valid` goes to a GPU.
 
     Args:
         valid: ``[N, 4]`` int32 on any device.
         crop: height and width.
-        turn: probability of a quarter turn; when above 0 the transposed crop must fit too.
+        turn: probability of a quarter turn; above 0 the transposed crop must fit too.
 
     Raises:
         ValueError: a rectangle is too small; the message names the frame and the sizes.
@@ -222,7 +217,7 @@ def _native_rule(
     samples: Sequence[int],
 ) -> native.core.CropRule:
     def near(tensor: Tensor | None) -> native.core.Capsule | None:
-        """The tensor where the kernel can see it; nobody waits for a copy to a GPU."""
+        """The tensor in memory that the kernel can read; a copy to a GPU does not block."""
         return None if tensor is None else native.capsule(tensor.to(device, non_blocking=device.type == "cuda"))
 
     centre_share, flip, flop, turn, gain, contrast, saturation = probabilities
@@ -295,7 +290,7 @@ def _crop_positions(out: Tensor, frame_size: Sequence[int], *rule: Any) -> None:
 
 
 def _no_result(*_: object) -> None:
-    """What an operator that only writes to its arguments makes of tensors without data."""
+    """The fake of an operator that only writes to its arguments."""
 
 
 native.register(

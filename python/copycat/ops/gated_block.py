@@ -1,8 +1,9 @@
-"""What lies between the convolutions of a gated block: the gate, and the residual sum with the normalisation after it.
+"""The operators between the convolutions of a gated block: the gate, and the residual sum with its normalisation.
 
-On the CPU and on CUDA each is one pass over memory, forward and backward; elsewhere, in other dtypes, and while a graph
-is recorded for another program, torch's own operators do the same. The registered operators (``torch.ops.copycat``)
-take pixels as rows, ``[P, C]`` without gaps, and raise a ValueError that names the argument that does not fit.
+On the CPU and on CUDA each is one pass over memory, forward and backward; on other devices, in other dtypes, and while
+a graph is recorded for another program, torch's own operators do the same. The registered operators
+(``torch.ops.copycat``) take pixels as rows, ``[P, C]`` without gaps, and raise a ValueError that names the argument
+that does not fit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from copycat.ops import native
 
 _WIDEST = {"cpu": native.core.WIDEST_BLOCK, "cuda": native.core.WIDEST_BLOCK_ON_GPU}  # channels
-_PIXELS_PER_PART = 1024  # whose gradients are summed in float32 before they are joined
+_PIXELS_PER_PART = 1024  # of pixels whose gradients are summed in float32 before they are joined
 _PIXELS_PER_PART_ON_GPU, _MOST_PARTS_ON_GPU = 32, 1024  # enough for every multiprocessor, and few to join
 _OPERATORS: Any = torch.ops.copycat
 
@@ -30,7 +31,7 @@ def gate(x: Tensor) -> Tensor:
     Returns:
         [B, C, H, W].
     """
-    channels = int(x.shape[1]) // 2  # int(): while a graph is being recorded, a constant of it
+    channels = int(x.shape[1]) // 2  # int(): a constant while a graph is recorded
     if _has_kernel(x, channels):
         return _Gate.apply(x)  # type: ignore[no-any-return, no-untyped-call]
     return x[:, :channels] * x[:, channels:]
@@ -51,7 +52,7 @@ def residual_sum(x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
 def residual_norm(
     x: Tensor, branch: Tensor | None, scale: Tensor | None, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """``x + branch * scale``, and the same normalised over the channels of each pixel.
+    """``x + branch * scale``, and the sum normalised over the channels of each pixel.
 
     Args:
         x, branch: [B, C, H, W]; without a branch the sum is x.
@@ -77,12 +78,12 @@ def _has_kernel(x: Tensor, channels: int) -> bool:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B * H * W, C], without a copy where the memory is channels-last."""
+    """[B, C, H, W] -> [B * H * W, C], without a copy if the memory is channels-last."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).contiguous()
 
 
 def _planes(rows: Tensor, like: Tensor) -> Tensor:
-    """[B * H * W, C] -> [B, C, H, W] of the size of ``like`` in all but the channels."""
+    """[B * H * W, C] -> [B, C, H, W] with the batch, height and width of ``like``."""
     batch, _, height, width = like.shape
     return rows.view(batch, height, width, rows.shape[1]).permute(0, 3, 1, 2)
 
@@ -123,7 +124,7 @@ class _ResidualNorm(torch.autograd.Function):
         branch_rows = None if branch is None else _rows(branch)
         scale_row = None if scale is None else scale.view(-1)
         sums, normed = _OPERATORS.residual_norm(_rows(x), branch_rows, scale_row, weight, bias)
-        # x goes through, so that what else flows back to it is added within this backward.
+        # x is passed through, so that this backward adds the other gradients that flow back to it.
         total = x.view_as(x) if branch is None else _planes(sums, x)
         context.save_for_backward(total, branch, scale, weight)
         context.set_materialize_grads(False)
@@ -159,7 +160,7 @@ def _call(kernel: str, output: Tensor, **tensors: Tensor | None) -> None:
 
 
 def _parts(total: Tensor) -> int:
-    """How many parts of the pixels have their gradients summed apart; a function of the shape and the device's kind."""
+    """The number of parts whose gradients are summed separately; a function of the shape and the device type."""
     if total.is_cuda:
         return min(-(-total.shape[0] // _PIXELS_PER_PART_ON_GPU), _MOST_PARTS_ON_GPU)
     return -(-total.shape[0] // _PIXELS_PER_PART)
@@ -185,8 +186,8 @@ def _gate_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     return out
 
 
-def _like_or_empty(x: Tensor, wanted: bool) -> Tensor:
-    return torch.empty_like(x) if wanted else x.new_empty(0)
+def _like_or_empty(x: Tensor, needed: bool) -> Tensor:
+    return torch.empty_like(x) if needed else x.new_empty(0)
 
 
 def _residual_norm_empty(

@@ -28,17 +28,17 @@ __all__ = [
 
 LANES, MOST_CHANNELS = core.LANES, core.MOST_CHANNELS
 
-# Not torch.library.custom_op: its first call imports torch's compiler, seconds of a start.
+# Not torch.library.custom_op: its first call imports torch's compiler, which takes seconds.
 _LIBRARY: Any = torch.library.Library("copycat", "DEF")  # type: ignore[no-untyped-call]  # operators live as long
 
 
 def build_info() -> dict[str, Any]:
-    """What was compiled in: version, compiler, cpu_instructions, cuda, cuda_version and cuda_architectures."""
+    """Facts about the build: version, compiler, cpu_instructions, cuda, cuda_version and cuda_architectures."""
     return dict(core.build_info())
 
 
 def cuda_available() -> bool:
-    """Whether the kernels were compiled for CUDA and torch and they both find a device and its driver."""
+    """Whether the kernels were compiled for CUDA, and both they and torch find a device and its driver."""
     return torch.cuda.is_available() and core.cuda_device_count() > 0
 
 
@@ -48,23 +48,23 @@ def cpu_has_bfloat16() -> bool:
 
 
 def is_recording() -> bool:
-    """Whether torch records a graph for another program, which has none of these operators."""
+    """Whether torch records a graph for another program, which lacks these operators."""
     recording = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined, no-untyped-call]
     return bool(recording)
 
 
 def capsule(tensor: Tensor | None) -> core.Capsule | None:
-    """A tensor's memory as the native module takes it; the capsule keeps it alive."""
+    """A tensor's memory as an argument of the native module; the capsule keeps it alive."""
     return None if tensor is None else to_dlpack(tensor.detach())
 
 
 def pixels(tensor: Tensor | None) -> core.Capsule | None:
-    """[B, C, H, W] as the kernels see it, [B, H, W, C]."""
+    """[B, C, H, W] viewed as [B, H, W, C], as the kernels take it."""
     return None if tensor is None else to_dlpack(tensor.detach().permute(0, 2, 3, 1))
 
 
 def channels_last(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """An empty tensor [B, C, H, W] whose pixels lie side by side."""
+    """An empty tensor [B, C, H, W] in channels-last memory."""
     return torch.empty(size, dtype=dtype, device=device, memory_format=torch.channels_last)
 
 
@@ -75,7 +75,7 @@ def place(output: Tensor) -> dict[str, int]:
 
 
 def register(schema: str, kernel: Callable[..., object], fake: Callable[..., object]) -> None:
-    """Makes ``torch.ops.copycat.<name>`` of a function.
+    """Registers a function as ``torch.ops.copycat.<name>``.
 
     Args:
         schema: in torch's language, ``name(Tensor x, ...) -> Tensor``.

@@ -15,7 +15,7 @@ from copycat.ops.encoding import Encoding
 
 @dataclass(frozen=True)
 class Statistics:
-    """Per channel numbers of a bank; pixels that are NaN or infinite are counted and left out of all the others."""
+    """Statistics of a bank per channel; NaN and infinite pixels are counted and left out of all other numbers."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -25,7 +25,7 @@ class Statistics:
 
 
 def downsize(bank: Tensor, factor: int) -> Tensor:
-    """Averages areas of factor x factor pixels; at the right and bottom edge over the pixels that exist.
+    """Averages areas of factor x factor pixels; at the right and bottom edge over the existing pixels.
 
     Args:
         bank: ``[N, H, W, C]``.
@@ -60,7 +60,7 @@ def normalize(x: Tensor, encoding: Encoding, dtype: torch.dtype = torch.float32)
 
 
 def denormalize(y: Tensor, encoding: Encoding, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The inverse of `normalize`, with the same arguments, result and errors; mattes are kept within 0 and 1."""
+    """The inverse of `normalize`, with the same arguments, result and errors; mattes are clamped to 0..1."""
     result: Tensor = torch.ops.copycat.recode(y, encoding.numbers(), True, dtype)
     for channel, matte in enumerate(encoding.matte):
         if matte:
@@ -73,7 +73,7 @@ def statistics(bank: Tensor, valid: Tensor) -> Statistics:
 
     Args:
         bank: ``[N, H, W, C]``.
-        valid: ``[N, 4]`` int32 x0, y0, x1, y1 (half open) of the pixels to look at.
+        valid: ``[N, 4]`` int32 x0, y0, x1, y1 (half open) of the pixels to include.
 
     Returns:
         The numbers per channel; a channel without any finite value gets 0 for all of them.

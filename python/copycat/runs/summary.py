@@ -164,11 +164,11 @@ class SummaryReader:
                 self._inode = os.fstat(stream.fileno()).st_ino
                 yield [], True
             stream.seek(self._offset)
-            rest = b""
+            remainder = b""
             while data := stream.read(_BLOCK_BYTES):
-                data = rest + data
+                data = remainder + data
                 end = data.rfind(b"\n") + 1
-                rest = data[end:]
+                remainder = data[end:]
                 if end:
                     self._offset += end
                     self._tail = (self._tail + data[:end])[-_TAIL_BYTES:]

@@ -253,7 +253,7 @@ class _Decoder:
         if not self._last < index <= self._last + 2 * _DECODED_KEPT:
             self._container.seek(self._times[index], stream=self._stream)
             self._frames = self._container.decode(self._stream)
-        wanted = self._times[index]
+        time = self._times[index]
         for picture in self._frames:
             if picture.pts is None:
                 continue
@@ -262,8 +262,8 @@ class _Decoder:
             self._decoded[found] = picture
             while len(self._decoded) > _DECODED_KEPT:
                 self._decoded.popitem(last=False)
-            if picture.pts >= wanted:
-                if picture.pts == wanted:
+            if picture.pts >= time:
+                if picture.pts == time:
                     return picture
                 break
         self._last = len(self._times)

@@ -89,8 +89,8 @@ class Learner:
         """
         torch.manual_seed(settings.seed)
         self.network = header.network()
-        told = {} if plate is None else {"clean_plate": plate.movedim(-1, 1)}
-        self.network.load_state_dict({**(self.network.state_dict() if weights is None else weights), **told})
+        plate_state = {} if plate is None else {"clean_plate": plate.movedim(-1, 1)}
+        self.network.load_state_dict({**(self.network.state_dict() if weights is None else weights), **plate_state})
         self.network.to(device)
         self.parameters = FlatParameters(self.network, device, training_dtype(device))
         self.batch = batch
