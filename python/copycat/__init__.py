@@ -21,6 +21,7 @@ _HOME = {
     "resume": "copycat.training.start",
     "load": "copycat.inference.model",
     "infer": "copycat.inference.render",
+    "RenderError": "copycat.inference.render",
     "suggest": "copycat.inference.suggest",
     "export": "copycat.inference.export",
 }
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from copycat.errors import CopycatError as CopycatError
     from copycat.inference.export import export as export
     from copycat.inference.model import load as load
+    from copycat.inference.render import RenderError as RenderError
     from copycat.inference.render import infer as infer
     from copycat.inference.suggest import suggest as suggest
     from copycat.sequence.pairs import Pair as Pair

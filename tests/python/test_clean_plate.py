@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 from copycat import ops
@@ -14,6 +15,7 @@ from copycat.data import clean_plate
 from copycat.data.dataset import Dataset, load_dataset
 from copycat.inference.export import export
 from copycat.inference.model import InferenceError, Model, load
+from copycat.inference.render import infer
 from copycat.model import cat, tiles
 from copycat.model.network import ROWS, Network
 from copycat.model.starting_point import StartingPoint
@@ -299,6 +301,33 @@ def test_proxies_and_borders_are_placed(
 ) -> None:
     model, image = large
     assert model(crop(image, 0, 0, *size), **where).shape == (size[1], size[0], 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("left", "top", "width", "height"), [(-8, -6, 80, 60), (10, 8, 40, 30), (0, 0, 64, 48)])
+def test_files_are_placed_by_their_windows(
+    model_file: Path, tmp_path: Path, left: int, top: int, width: int, height: int
+) -> None:
+    spec = oiio.ImageSpec(width, height, 3, "float")
+    spec.x, spec.y, spec.full_width, spec.full_height = 100 + left, 50 + top, 64, 48
+    spec.full_x, spec.full_y = 100, 50
+    pixels = np.random.default_rng(0).random((height, width, 3), np.float32)
+    file = oiio.ImageOutput.create("x.exr")
+    assert file.open(str(tmp_path / "in.exr"), spec)
+    file.write_image(pixels)
+    file.close()
+    infer(model_file, tmp_path / "in.exr", tmp_path / "out.exr", use_gpu_if_available=False)
+    plate, result = (read_frame(tmp_path / f"{name}.exr", RGB, overscan=True) for name in ("in", "out"))
+    assert result.info.data_window == plate.info.data_window == (left, top, left + width, top + height)
+    expected = load(model_file, "cpu")(plate.pixels, origin=plate.origin, format=(64, 48))
+    x, y = left - plate.origin[0], top - plate.origin[1]
+    window = (slice(y, y + height), slice(x, x + width))
+    np.testing.assert_allclose(result.pixels[window], expected[window], atol=1e-5)
+
+
+def test_a_file_of_another_format_is_refused(model_file: Path, tmp_path: Path) -> None:
+    write_frame(tmp_path / "in.exr", np.zeros((36, 48, 3), np.float32), RGB)  # the same proportions
+    with pytest.raises(InferenceError, match="the frame is 48x36"):
+        infer(model_file, tmp_path / "in.exr", tmp_path / "out.exr", use_gpu_if_available=False)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (24, 32)])

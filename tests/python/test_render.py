@@ -243,6 +243,15 @@ def test_any_floating_point_is(model: Model, dtype: str) -> None:
     np.testing.assert_allclose(model(image), model(image.astype(np.float32)), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("error")
+def test_float64_beyond_float32_is_a_bad_pixel(model: Model) -> None:
+    image = picture(1).astype(np.float64)
+    image[3, 4] = 1e300
+    said: list[str] = []
+    assert np.isfinite(model(image, warn=said.append)).sum() == image.size - 3
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("frames", [1002, np.int64(1002), [1002], (1002,), "1002", range(1002, 1003), np.array([1002])])
 def test_frames_as_anyone_writes_them(model: Model, shot: Shot, tmp_path: Path, frames: object) -> None:
     written = infer(model, shot.input, tmp_path / "o.%04d.exr", frames=frames)  # type: ignore[arg-type]

@@ -166,7 +166,8 @@ class Model:
         largest = _LARGEST_INTEGERS.get(image.dtype.name)
         if image.dtype.kind != "f" and not largest:
             raise self._wrong_dtype(image.dtype)
-        values = np.require(image, np.float32, ("C", "W"))
+        with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and so a bad pixel
+            values = np.require(image, np.float32, ("C", "W"))
         return values / np.float32(largest) if largest else values
 
     def _planes(self, image: Tensor) -> Tensor:
