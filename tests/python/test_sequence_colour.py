@@ -74,6 +74,7 @@ def test_sheets_go_through_the_view_that_was_asked_for(train: Callable[..., Resu
     ("view", "configuration", "named"),
     [
         ("sRGB - Display/Nope", "", r"OCIO View 'sRGB - Display/Nope' is not available in ocio://default: .*Nope"),
+        ("a\udcff", "", r"OCIO View 'a\\udcff' is not available in ocio://default"),
         ("Film", "/nowhere/config.ocio", r"OCIO View 'Film' is not available in /nowhere/config.ocio: "),
     ],
 )

@@ -5,6 +5,7 @@ Over 400 lines: each kind of file, and each way in which it can be damaged.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import OpenImageIO as oiio  # noqa: N813
 import pytest
-from copycat.sequence import SequenceError, describe_size, read_frame, read_info
+from copycat.sequence import SequenceError, describe_size, read_frame, read_info, write_frame
 
 RGB = ("R", "G", "B")
 
@@ -360,6 +361,35 @@ def test_a_window_beyond_any_picture_is_refused_before_memory_is_asked_for(tmp_p
     for read in (read_info, lambda p: read_frame(p, RGB)):
         with pytest.raises(SequenceError, match=r"a\.exr (is 50000 x 50000; copycat reads up to|cannot be read)"):
             read(path)
+
+
+@pytest.mark.parametrize("name", ["a.exr", "f.exr", "a.dpx", "a.tif", "a.png", "a.tga", "a.hdr"])
+def test_damaged_files_are_read_or_refused_with_a_sentence(tmp_path: Path, name: str) -> None:
+    pixels = noise(24, 32, 3)
+    dtype = {"exr": "half", "hdr": "float"}.get(name[2:], "uint8")
+    spec = spec_of(pixels, "float" if name == "f.exr" else dtype)
+    whole = save(tmp_path / name, [(spec, pixels)]).read_bytes()
+    random = np.random.default_rng(7)
+    for _ in range(60):
+        content = bytearray(whole)
+        for at in random.integers(0, min(len(whole), 400), random.integers(1, 9)):
+            content[at] = random.choice([0, 127, 128, 255])
+        (tmp_path / name).write_bytes(content)
+        with contextlib.suppress(SequenceError):
+            info = read_info(tmp_path / name)
+            frame = read_frame(info.path, info.channels, overscan=True)
+            write_frame(
+                tmp_path / f"out.{name}", frame.pixels, info.channels, like=info, passthrough=True, origin=frame.origin
+            )
+
+
+def test_a_message_that_quotes_bytes_of_the_file_is_a_sentence(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.exr", [(spec_of(noise(8, 8, 3), "half"), noise(8, 8, 3))])
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"channels\0chlist", b"channels\xffchlist"))
+    with pytest.raises(SequenceError, match=r"a\.exr cannot be read: .*\\xff") as error:
+        read_frame(path, RGB)
+    assert "\n" not in str(error.value)
 
 
 def test_a_deep_image_is_refused(tmp_path: Path) -> None:

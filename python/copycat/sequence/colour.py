@@ -97,6 +97,8 @@ def through_view(linear: NDArray[Any], view: str) -> NDArray[np.float32]:
 
     configuration = os.environ.get("OCIO") or _BUILT_IN
     display_name, _, view_name = view.rpartition("/")
+    if not view.isprintable():  # the library takes only UTF-8
+        raise ViewError(f"OCIO View {view!r} is not available in {configuration}")
     picture = oiio.ImageBuf(np.ascontiguousarray(linear, np.float32).reshape(-1, linear.shape[-2], 3))
     result = oiio.ImageBufAlgo.ociodisplay(picture, display_name, view_name, "scene_linear", colorconfig=configuration)
     if result.has_error:

@@ -119,7 +119,7 @@ def opened(path: str | Path) -> Iterator[Any]:
         settings.attribute("oiio:UnassociatedAlpha", 1)
         source = oiio.ImageInput.open(library_name(path, descriptor), settings)
         if source is None:
-            raise SequenceError(f"{path} cannot be read: {reason(oiio.geterror())}")
+            raise SequenceError(f"{path} cannot be read: {reason(pending_error(oiio))}")
         try:
             yield source
         finally:
@@ -136,6 +136,14 @@ def library_name(path: str | Path, descriptor: int) -> str:
     except UnicodeEncodeError:
         return f"/proc/self/fd/{descriptor}"
     return name
+
+
+def pending_error(library: Any) -> str:
+    """Takes the error message of OpenImageIO, or of one of its objects; empty if there is none."""
+    try:
+        return str(library.geterror())
+    except UnicodeDecodeError as error:  # the message quotes bytes of a damaged file
+        return bytes(error.object).decode(errors="backslashreplace")
 
 
 def reason(message: str) -> str:

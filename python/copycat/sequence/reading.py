@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from copycat.sequence.error import SequenceError
-from copycat.sequence.info import FrameInfo, Part, Window, check_size, describe, intersect, opened, reason, unite
+from copycat.sequence.info import (
+    FrameInfo,
+    Part,
+    Window,
+    check_size,
+    describe,
+    intersect,
+    opened,
+    pending_error,
+    reason,
+    unite,
+)
 
 # A multiple of the rows of a block in every EXR compression (1 to 256), so that no block is decompressed twice.
 STRIP_ROWS = 256
@@ -95,7 +106,7 @@ def read_frame(
         for index, part in used:
             _read_part(source, path, index, part, names, out, region[:2])
         # The JPEG reader fills what is missing with grey and leaves only a message behind.
-        message = source.geterror()
+        message = pending_error(source)
         if message:
             raise SequenceError(f"{path} cannot be read: {reason(message)}")
     return Frame(out, valid, info, region[:2])
@@ -132,7 +143,7 @@ def read_rows(
         top, bottom = y0, y1
         strip = source.read_scanlines(index, 0, top, bottom, 0, *channels, dtype)
     if strip is None:
-        raise SequenceError(f"{path} cannot be read: {reason(source.geterror())}")
+        raise SequenceError(f"{path} cannot be read: {reason(pending_error(source))}")
     pixels: NDArray[Any] = strip.reshape(bottom - top, spec.width, channels[1] - channels[0])
     return pixels[y0 - top : y1 - top]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from copycat.sequence.colour import to_integers
 from copycat.sequence.error import SequenceError
-from copycat.sequence.info import FrameInfo, Window, intersect, library_name, opened, read_info, reason
+from copycat.sequence.info import FrameInfo, Window, intersect, library_name, opened, pending_error, read_info, reason
 from copycat.sequence.layout import Layout, OutputPart
 from copycat.sequence.reading import STRIP_ROWS, read_rows, strip_rows, to_half
 
@@ -233,7 +233,7 @@ def _write(
 ) -> None:
     def check(done: bool) -> None:
         if not done:
-            raise SequenceError(f"{path} cannot be written: {reason(target.geterror())}")
+            raise SequenceError(f"{path} cannot be written: {reason(pending_error(target))}")
 
     old = opened(like.path) if like is not None and any(part.kept for part in parts) else nullcontext()
     with old as source, _closing(target):
