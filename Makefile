@@ -2,18 +2,19 @@
 VENV ?= .venv
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+COMPILERS ?= g++-11 g++-12 clang++-14 clang++-16
 BIN := $(VENV)/bin
 CPP := $(shell find cpp ofx tests/cpp tests/ofx -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test lint cpp-test python-test format docs clean
+.PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test lint cpp-test compilers python-test format docs clean
 
 demo: setup-demo
 	$(BIN)/python -m examples.demo
 
 test: setup-test lint cpp-test python-test
 
-# What takes longer: fuzzing, soak, kill series, large frames.
-test-long: setup-test
+# What takes longer: other compilers, fuzzing, soak, kill series, large frames.
+test-long: setup-test compilers
 	$(BIN)/python -m pytest -m "long and not gpu" -o timeout=3000
 
 # Fails where there is no GPU. Without a network: benchmarks/run_on_gpu.sh.
@@ -62,6 +63,18 @@ cpp-test:
 	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+# Builds everything but the GPU's part with other compilers, as far as they are installed, and runs the C++ tests.
+compilers: setup-test
+	@found=; for compiler in $(COMPILERS); do \
+	  command -v $$compiler > /dev/null || { echo "$$compiler is not installed: skipped"; continue; }; \
+	  found=$$compiler; echo "building with $$compiler"; \
+	  $(BIN)/cmake -S . -B build/$$compiler -G Ninja -DCMAKE_CXX_COMPILER=$$compiler -DCOPYCAT_TESTS=ON \
+	    -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	    -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" > /dev/null && \
+	  $(BIN)/cmake --build build/$$compiler && \
+	  $(BIN)/ctest --test-dir build/$$compiler --output-on-failure || exit 1; \
+	done; test -n "$$found" || { echo "none of $(COMPILERS) is installed"; exit 1; }
 
 python-test:
 	$(BIN)/python -m pytest -m "not long and not gpu and not natron"
