@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 AVERAGE_DECAY = 0.99
 # Weights of one shape start at a multiple of this. cuDNN uses tensor cores only for weights aligned to 16 bytes, and
-# nine tenths of a step on an H100 were kernels without tensor cores when they were not (``docs/benchmarks.md``).
+# nine tenths of a step on an H100 were kernels without tensor cores when they were not.
 _ALIGNMENT = 64
 
 
