@@ -235,7 +235,7 @@ def test_what_is_unexpected_becomes_a_sentence_and_a_log(plugin: Plugin, state: 
     plugin.server._handlers["frames"] = fail
     answer = plugin.ask(do="frames")["error"]
     log = state / "copycat" / "worker.log"
-    assert answer.startswith(f"copycat failed: {type(error).__name__}: ")
+    assert answer.startswith(f"copycat failed: {type(error).__name__}")
     assert answer.endswith(f"(details: {log})")
     assert "Traceback" in log.read_text()
     assert "in fail" in log.read_text()
