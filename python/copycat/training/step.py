@@ -43,8 +43,9 @@ class _Stage:
     data: Dataset
     rule: ops.CropRule
     micro_batch: int
-    # Where the host gathers the crops: its rule, and the device's buffers for each micro-batch, filled before a step.
-    host_rule: ops.CropRule | None
+    sample: Callable[..., Crops]  # ops.sample_crops of this data set; called with step, batch and first_sample
+    # Where the host gathers the crops: the device's buffers for each micro-batch, filled before a step.
+    from_host: bool
     buffers: list[Crops] = field(default_factory=list)
 
 
@@ -217,8 +218,10 @@ class Learner:
         """What the next step reads; a new one when the data set or the micro-batch has changed."""
         stage = self._stage
         if stage is None or stage.data is not data or stage.micro_batch != self.micro_batch:
-            host_rule = self._rule(data, _CPU) if self._crops_come_from_host(data) else None
-            self._stage = stage = _Stage(data, self._rule(data, self._device), self.micro_batch, host_rule)
+            from_host = self._crops_come_from_host(data)
+            rule = self._rule(data, self._device)
+            sampler = self._sampler(data, self._rule(data, _CPU) if from_host else rule, from_host)
+            self._stage = stage = _Stage(data, rule, self.micro_batch, sampler, from_host)
             if self._captured:
                 self._captured.begin(partial(self._work, stage))
         return stage
@@ -229,11 +232,11 @@ class Learner:
 
     def _gather_on_host(self, stage: _Stage, step: int) -> None:
         """Gathers a step's crops on the host and copies them to the device, which is busy with earlier steps."""
-        if stage.host_rule is None:
+        if not stage.from_host:
             return
         self._updating = False
         for index, (first, count) in enumerate(self._micro_batches(stage)):
-            crops = self._sample(stage.data, stage.host_rule, step, first, count, _CPU)
+            crops = stage.sample(step=step, batch=count, first_sample=first)
             if index == len(stage.buffers):
                 # Once for each stage, so that a recorded graph finds them where they were.
                 stage.buffers.append(tuple(None if t is None else t.to(self._device) for t in crops))  # type: ignore[arg-type]
@@ -248,23 +251,20 @@ class Learner:
         for first in self.own[:: stage.micro_batch]:
             yield first, min(stage.micro_batch, self.own.stop - first)
 
-    def _sample(
-        self, data: Dataset, rule: ops.CropRule, step: int | Tensor, first: int, count: int, device: torch.device
-    ) -> Crops:
-        return ops.sample_crops(
+    def _sampler(self, data: Dataset, rule: ops.CropRule, from_host: bool) -> Callable[..., Crops]:
+        """ops.sample_crops for a data set."""
+        return partial(
+            ops.sample_crops,
             data.input_bank,
             data.target_bank,
             rule,
-            step=step,
-            batch=count,
             input_encoding=data.input_encoding,
             target_encoding=data.target_encoding,
             input_layers=self._input_layers,
             target_layers=self._target_layers,
             mask_bank=data.mask_bank,
-            first_sample=first,
             total_samples=self.batch,
-            device=device,
+            device=_CPU if from_host else self._device,
         )
 
     def _rule(self, data: Dataset, device: torch.device) -> ops.CropRule:
@@ -309,10 +309,10 @@ class Learner:
         data = stage.data
         total = torch.zeros(3, device=self._device)
         for index, (first, count) in enumerate(self._micro_batches(stage)):
-            if stage.host_rule:
+            if stage.from_host:
                 source, target, mask = stage.buffers[index]
             else:
-                source, target, mask = self._sample(data, stage.rule, self._step, first, count, self._device)
+                source, target, mask = stage.sample(step=self._step, batch=count, first_sample=first)
             plate = None
             if data.clean_plate is not None:
                 plate = clean_plate.of_crops(
