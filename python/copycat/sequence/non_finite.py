@@ -36,8 +36,3 @@ def leave_out(part: NDArray[np.floating], usable: NDArray[np.bool_], x0: int = 0
     what = f"beyond {LARGEST:g}" if finite else "NaN or infinite"
     where = f"the first at x {x + x0}, y {y + y0} from the top left"
     return f"{count} {'pixel is' if count == 1 else 'pixels are'} {what}, {where}"
-
-
-def without_non_finite(part: NDArray[np.floating], x0: int, y0: int) -> str:
-    """Sets NaN and infinite values of [H, W, C] to zero and says how many pixels have one; "" where none has."""
-    return leave_out(part, usable_values(part), x0, y0)
