@@ -122,6 +122,12 @@ def test_only_whole_outputs_are_skipped(
     status, out, err = copycat("infer", model.path, shot.input, tmp_path / "out.%04d.exr", "--skip-existing")
     assert (status, err) == (0, "")
     assert "0 frames written" in out
+    first[2].unlink()
+    (shot.folder / "plate.1003.exr").write_text("no image")
+    said.clear()
+    with pytest.raises(RenderError, match="1 of 4 frames could not be rendered: frame 1003"):
+        infer(model, shot.input, tmp_path / "out.%04d.exr", skip_existing=True, warn=said.append)
+    assert said == ["3 of 4 frames were skipped: their output exists"]
 
 
 # -- channels -------------------------------------------------------------------------------------------------------

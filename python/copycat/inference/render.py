@@ -74,6 +74,7 @@ class _Job:
         outputs: for each frame its file, in order of rendering.
         channels_in: channels of the plate that the model takes.
         channels_out: names of the result's channels.
+        keep_going: whether a bad frame leaves the others to be rendered.
     """
 
     model: Model
@@ -165,7 +166,7 @@ def infer(
         settings=settings,
         passthrough=passthrough,
         compression=compression,
-        keep_going=keep_going,
+        keep_going=keep_going and len(numbers) > 1,
         calls=calls,
         progress=progress or _ignore,
         warn=warn or _ignore,
@@ -203,7 +204,7 @@ def _render_frames(job: _Job) -> dict[int, str]:
                     raise frame
                 result = _apply(job, number, frame)
             except (SequenceError, InferenceError) as error:
-                if count == 1 or not job.keep_going:
+                if not job.keep_going:
                     raise
                 failed[number] = str(error)
                 job.calls.call("render_progress", model=model, frame=number, progress=done / count, error=str(error))
