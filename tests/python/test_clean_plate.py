@@ -1,4 +1,7 @@
-"""Clean Plate: when it is used, what the network is told of it, in training, in tiles, in files and in exports."""
+"""Clean Plate: when it is used and how the network gets it, in training, in tiles, in files and in exports.
+
+Over 400 lines: each way in which a plate is chosen, made, placed and refused, on the same small shots.
+"""
 
 from __future__ import annotations
 
