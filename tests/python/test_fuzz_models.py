@@ -60,7 +60,9 @@ def mutated_bytes(data: bytes, source: random.Random) -> bytes:
     if source.random() < 0.3:
         del changed[source.randrange(len(changed)) :]
     if source.random() < 0.1:
-        changed[0:8] = struct.pack("<Q", source.choice([0, 1, 2**63, 2**64 - 1, len(changed), len(changed) - 8]))
+        changed[0:8] = struct.pack(
+            "<Q", source.choice([0, 1, 2**63, 2**64 - 1, len(changed), max(len(changed) - 8, 0)])
+        )
     return bytes(changed)
 
 

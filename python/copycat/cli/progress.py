@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import secrets
 import socket
 from collections.abc import Iterable
@@ -41,7 +42,7 @@ def progress(
     """
     options = display_options(ProgressSettings(**display), display)
     data_directory = Path(data_directory).resolve()
-    if not data_directory.is_dir():
+    if not os.path.isdir(data_directory):
         raise CopycatError(f"{data_directory}: there is no such Data Directory")
     if importlib.util.find_spec("nicegui") is None:
         raise CopycatError(

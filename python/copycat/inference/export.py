@@ -64,7 +64,7 @@ def export(model: Model | str | Path, path: str | Path) -> Path:
         raise ExportError(f"{path}: ends neither in .pt (TorchScript) nor in .onnx (ONNX)")
     header, weights = cat.load(source)
     for output in (path, sidecar(path)):
-        if output.exists() and output.samefile(source):
+        if os.path.exists(output) and output.samefile(source):
             raise ExportError(f"{output}: the exported model would overwrite the .cat")
     if path.suffix == ".onnx":
         check_sidecar(path)

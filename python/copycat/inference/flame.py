@@ -6,6 +6,7 @@ Names and values follow Autodesk's pages "Inference Builder" (Flame 2025) and "W
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def sidecar(model: Path) -> Path:
 def check_sidecar(model: Path) -> None:
     """Raises SidecarError if the file exists and is not an earlier export's."""
     path = sidecar(model)
-    description = read_json(path).get("ModelDescription") if path.exists() else {"Description": _AUTHOR}
+    description = read_json(path).get("ModelDescription") if os.path.exists(path) else {"Description": _AUTHOR}
     if not isinstance(description, dict) or not str(description.get("Description")).startswith(_AUTHOR):
         raise SidecarError(f"{path}: the export would overwrite this file, which no export of copycat wrote")
 

@@ -7,6 +7,7 @@ Wolsey, Fisher 1978). An odd frame that resembles no other comes late. ``docs/be
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -196,10 +197,10 @@ def trained_frames(model: Model, plate: ImageSequence) -> tuple[set[int], list[P
         for entry in read_provenance(run)["frames"]:
             number, path = int(entry["frame"]), Path(entry["input"])
             handed_over = path.name.startswith(f"{run.name}_input.")
-            if number in there and (handed_over or not path.exists() or path == plate.path(number).absolute()):
+            if number in there and (handed_over or not os.path.exists(path) or path == plate.path(number).absolute()):
                 painted.add(number)
                 paths.append(plate.path(number))
-            elif path.exists():
+            elif os.path.exists(path):
                 paths.append(path)
     except (RunError, KeyError, TypeError, ValueError):
         return set(), []

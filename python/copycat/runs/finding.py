@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from copycat.runs.files import Run, check_name, modified, regular_files
@@ -60,9 +61,9 @@ def model_file(path: str | Path) -> Path:
         RunError: there is no run, or it has no checkpoint yet.
     """
     named, path = str(path), Path(path)
-    if named and path.is_dir():
+    if named and os.path.isdir(path):
         run = find_run(path)
-    elif not path.exists() and path.with_name(f"{path.name}.summary").exists():
+    elif not os.path.exists(path) and os.path.exists(f"{path}.summary"):
         run = find_run(path.parent, path.name)
     else:
         return path

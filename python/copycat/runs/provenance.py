@@ -7,6 +7,7 @@ Earlier versions stored absolute paths only: one in the former Data Directory th
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -116,8 +117,8 @@ def _exists(path: Path) -> bool:
     """Whether there is such a file or, for a pattern of a sequence, a file that begins as the pattern does."""
     wildcard = _WILDCARD.search(path.name)
     if wildcard is None:
-        return path.exists()
+        return os.path.exists(path)  # pathlib raises for a name that is too long
     try:
         return any(other.name.startswith(path.name[: wildcard.start()]) for other in path.parent.iterdir())
-    except OSError:
+    except (OSError, ValueError):
         return False

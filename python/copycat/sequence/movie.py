@@ -8,6 +8,7 @@ RGB with the matrix and range that the movie names; by default BT.709 from 720 l
 from __future__ import annotations
 
 import functools
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -69,7 +70,7 @@ class Movie:
 
 def is_movie(path: Path) -> bool:
     """Whether a path is that of a movie file that exists."""
-    return path.suffix.lower() in EXTENSIONS and path.is_file()
+    return path.suffix.lower() in EXTENSIONS and os.path.isfile(path)
 
 
 def frame_path(movie: Path, frame: int) -> Path:
@@ -81,7 +82,7 @@ def split(path: Path) -> tuple[Path, int] | None:
     """Splits a movie frame's path into the movie file and the frame; None for any other path."""
     if path.parent.suffix.lower() not in EXTENSIONS or not re.fullmatch(r"-?\d+", path.name):
         return None
-    return (path.parent, int(path.name)) if path.parent.is_file() else None
+    return (path.parent, int(path.name)) if os.path.isfile(path.parent) else None
 
 
 def file_of(path: Path) -> Path:

@@ -127,8 +127,10 @@ class Table:
         """The inverse of :meth:`to_dict`; script names, aliases and field names are accepted.
 
         Raises:
-            SettingsError: an unknown name, or a value that its knob does not allow.
+            SettingsError: no object, an unknown name, or a value that its knob does not allow.
         """
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"settings are an object of knobs and values, not {str(values)[:80]!r}")
         names: dict[str, str] = {}
         for knob in cls.knobs():
             assert knob.field is not None

@@ -215,12 +215,16 @@ def _stored(run: Run, provenance: Mapping[str, Any]) -> tuple[tuple[FramePair, .
     """
     try:
         frames = tuple(
-            FramePair(Path(p["input"]), Path(p["groundTruth"]), Path(p["mask"]) if p["mask"] else None, p["frame"])
+            FramePair(Path(p["input"]), Path(p["groundTruth"]), Path(p["mask"]) if p["mask"] else None, int(p["frame"]))
             for p in provenance["frames"]
         )
+        if not frames:
+            raise ValueError("there are no frames")
         return frames, Settings.from_dict(provenance["settings"])
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise RunError(f"{run.provenance}: the run's settings are missing or damaged: no {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RunError(f"{run.provenance}: the run's settings are damaged: {error}") from error
 
 
 def _callbacks_left_out(stored: Settings, functions: Callbacks) -> Iterator[str]:

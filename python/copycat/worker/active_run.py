@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +58,7 @@ def directory_of(settings: Mapping[str, Any]) -> Path:
 def find(settings: Mapping[str, Any]) -> Run | None:
     """The chosen run, else the newest; None where there is none yet."""
     directory = directory_of(settings)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         return None
     chosen = Display.read(directory).active
     runs = starting_runs(directory) + find_runs(directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ class ProgressPage:
         Raises:
             RunError: there is no such directory, or the page does not open.
         """
-        if not directory.is_dir():
+        if not os.path.isdir(directory):
             raise RunError(f"{directory}: there is no such Data Directory yet: start a training first")
         with self._lock:
             self._close()

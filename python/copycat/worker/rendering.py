@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import sys
 import time
@@ -188,7 +189,7 @@ def choose_model(model_file: str, checkpoint: int) -> Path:
     if not model_file:
         raise CopycatError("Model File is empty: choose the .cat file of a trained model")
     path = active_run.full_path("Model File", model_file)
-    if path.is_dir():
+    if os.path.isdir(path):
         run = active_run.find({"dataDirectory": str(path)})
         if run is None or not run.checkpoints():
             raise CopycatError(f"{path}: the Data Directory holds no checkpoint yet: choose a .cat file")
