@@ -24,6 +24,7 @@ _HOME = {
     "RenderError": "copycat.inference.render",
     "suggest": "copycat.inference.suggest",
     "export": "copycat.inference.export",
+    "ask": "copycat.runs.asking",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from copycat.inference.render import RenderError as RenderError
     from copycat.inference.render import infer as infer
     from copycat.inference.suggest import suggest as suggest
+    from copycat.runs.asking import ask as ask
     from copycat.sequence.pairs import Pair as Pair
     from copycat.settings.tables import InferenceSettings as InferenceSettings
     from copycat.settings.tables import Settings as Settings

@@ -170,7 +170,7 @@ def test_requests_queue_up_and_each_can_be_withdrawn(tmp_path: Path) -> None:
 def test_a_request_of_an_older_version_is_understood(tmp_path: Path) -> None:
     run = Run(tmp_path, "r")
     runs.write_json(run.file(".request"), {"action": "stop", "name": "", "id": "7"})
-    assert runs.take_request(run) == Request("stop", "", "7")
+    assert runs.take_request(run) == Request("stop", identifier="7")
 
 
 def test_requests_of_many_processes_are_all_taken_while_they_come(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_stop_reaches_the_trainer(tmp_path: Path, start: Start) -> None:
     assert runs.stop(run)
     assert child.wait(20) == 0
     info = read_info(run)
-    assert (info.state, info.reason) == ("stopped", "asked to stop")
+    assert (info.state, info.reason) == ("stopped", "on request")
     assert not runs.stop(run)
     assert not run.file(".request").exists()
 

@@ -1,4 +1,4 @@
-"""The command line: ``copycat train | resume | infer | suggest | export | info | runs | check | progress | ofx``.
+"""The command line: ``copycat train | resume | ask | infer | suggest | export | info | runs | check | progress | ofx``.
 
 Exit status: 0 finished, or stopped on request; 130 Ctrl-C and 143 SIGTERM, both after saving; 2 wrong usage; else 1
 with one sentence on standard error.
@@ -139,6 +139,29 @@ def resume(
     with training_display() as progress, companions(processes):
         result = resume(data_directory, run, finish=finish, remap=remap, progress=progress, **knobs)
     raise typer.Exit(report_end(result))
+
+
+@app.command()
+def ask(
+    data_directory: Annotated[str, typer.Argument(help="Data Directory of the run.")],
+    action: Annotated[
+        str,
+        typer.Argument(
+            help="stop, finish, checkpoint, pictures (contact sheet and preview), or plan (--epochs or --minutes)."
+        ),
+    ],
+    run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="plan: train for so many Epochs.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="plan: end so many minutes after the run's start.")
+    ] = None,
+    preview: Annotated[str, typer.Option("--preview", help="pictures: the frame to preview from now on.")] = "",
+) -> None:
+    """Ask a training for something while it trains."""
+    from copycat.runs import ask
+
+    asked = ask(data_directory, action, run, epochs=epochs, minutes=minutes, preview=preview)  # type: ignore[arg-type]
+    print(f"{asked.name}: {action} asked for")
 
 
 def _pairs(input: str | None, ground_truth: str | None, pair: list[str] | None, mask: str) -> list[Pair]:

@@ -42,6 +42,7 @@ Readers ignore a torn last line. A resume first drops the lines past the step it
 
 from __future__ import annotations
 
+from copycat.runs.asking import ACTIONS, ask
 from copycat.runs.display import PALETTE, Display
 from copycat.runs.files import DISPLAY_FILE, Run, check_name, new_run
 from copycat.runs.finding import find_run, find_runs, model_file
@@ -54,6 +55,7 @@ from copycat.runs.trainer_lock import HEARTBEAT_SECONDS, TrainerLock, trainer_li
 from copycat.runs.writing import RunError, open_regular, read_json, read_regular, write_json, write_whole
 
 __all__ = [
+    "ACTIONS",
     "COLUMNS",
     "DISPLAY_FILE",
     "HEARTBEAT_SECONDS",
@@ -69,6 +71,7 @@ __all__ = [
     "SummaryWriter",
     "TrainerLock",
     "answer_request",
+    "ask",
     "check_name",
     "delete",
     "find_run",

@@ -6,19 +6,31 @@ Requests queue up in the order in which they are sent; the trainer looks for the
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from copycat.runs import mailbox
 from copycat.runs.files import Run
 from copycat.runs.trainer_lock import trainer_lives
 
+# Somebody waits for the answers to these.
+_ANSWERED = ("rename", "checkpoint", "pictures", "plan")
+
 
 @dataclass(frozen=True)
 class Request:
-    """A request to the living trainer: ``stop``, ``finish`` or ``rename`` (to ``name``)."""
+    """A request to the living trainer.
+
+    Attributes:
+        action: ``stop``, ``finish``, ``rename``, ``checkpoint``, ``pictures`` (contact sheet and preview) or ``plan``.
+        name: the new name, for ``rename``.
+        knobs: for ``plan``, what changes: ``epochs`` or ``minutes``; for ``pictures``, another ``preview``.
+    """
 
     action: str
     name: str = ""
+    knobs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     identifier: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
@@ -28,7 +40,7 @@ def send_request(run: Run, request: Request) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    message = {"action": request.action, "name": request.name, "id": request.identifier}
+    message = {"action": request.action, "name": request.name, "knobs": request.knobs, "id": request.identifier}
     mailbox.post(run.file(".request"), message)
 
 
@@ -41,7 +53,9 @@ def take_request(run: Run) -> Request | None:
     message = mailbox.take(run.file(".request"))
     if message is None:
         return None
-    return Request(*(str(message.get(key, "")) for key in ("action", "name", "id")))
+    action, name, identifier = (str(message.get(key, "")) for key in ("action", "name", "id"))
+    knobs = message.get("knobs")
+    return Request(action, name, knobs if isinstance(knobs, dict) else {}, identifier)
 
 
 def withdraw_request(run: Run, request: Request) -> bool:
@@ -52,9 +66,9 @@ def withdraw_request(run: Run, request: Request) -> bool:
 def answer_request(run: Run, request: Request, refusal: str = "") -> None:
     """The trainer's side: answers that the request was carried out, or why not.
 
-    Only a rename gets an answer, since only its sender waits for one.
+    Stop and finish get no answer: nobody waits for one.
     """
-    if request.action == "rename":
+    if request.action in _ANSWERED:
         mailbox.post(run.file(".answer"), {"id": request.identifier, "refusal": refusal})
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
+from copycat.errors import CopycatError
 from copycat.runs import Request, Run, RunError, answer_request, move_files, take_request
 from copycat.training.signals import StopSignals
 
+# What only a training that is under way can carry out.
+_OF_TRAINER = ("checkpoint", "pictures", "plan")
 REASONS = {"stopped": "on request", "interrupted": "by Ctrl-C", "terminated": "by SIGTERM"}
 
 
@@ -28,6 +32,8 @@ class Control:
         self.stop = ""
         self._signals = signals
         self._finish = finish
+        self._trainer: Callable[[Request], None] | None = None
+        self._waiting: list[Request] = []
 
     @property
     def signalled(self) -> str:
@@ -38,10 +44,23 @@ class Control:
         """Carries out what was asked since the last look; returns ``stop``."""
         with contextlib.suppress(RunError):  # the disk is full: what cannot be taken now is taken later
             while request := take_request(self.run):
-                refusal = self._carry_out(request)
-                answer_request(self.run, request, refusal)  # under the new name after a rename
+                if request.action in _OF_TRAINER and self._trainer is None:
+                    self._waiting.append(request)
+                else:
+                    self._answer(request)
         self.stop = self.stop or self.signalled
         return self.stop
+
+    def attend(self, trainer: Callable[[Request], None]) -> None:
+        """From now on ``trainer`` carries out the requests for checkpoints, pictures and another plan.
+
+        It raises CopycatError to refuse one. Those that came while the training was prepared are carried out at once.
+        """
+        self._trainer = trainer
+        waiting, self._waiting = self._waiting, []
+        with contextlib.suppress(RunError):
+            for request in waiting:
+                self._answer(request)
 
     def stopping(self) -> bool:
         """:meth:`look` as a yes or no, for renders that can be cancelled."""
@@ -51,6 +70,10 @@ class Control:
         """Whether Finish was asked for since the last call."""
         asked, self._finish = self._finish, False
         return asked
+
+    def _answer(self, request: Request) -> None:
+        refusal = self._carry_out(request)
+        answer_request(self.run, request, refusal)  # under the new name after a rename
 
     def _carry_out(self, request: Request) -> str:
         """Returns why the request is refused, empty where it is not."""
@@ -65,6 +88,15 @@ class Control:
                 self.run = renamed
             except RunError as error:
                 return str(error)
+        elif request.action in _OF_TRAINER and self._trainer:
+            try:
+                self._trainer(request)
+            except CopycatError as error:
+                return str(error)
         else:
-            return f"{request.action!r} cannot be asked of a trainer; it knows stop, finish and rename"
+            return f"{request.action!r} cannot be asked of a trainer; it knows stop, finish, rename and {_listed()}"
         return ""
+
+
+def _listed() -> str:
+    return ", ".join(_OF_TRAINER)

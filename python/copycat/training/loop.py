@@ -13,8 +13,9 @@ import torch
 from copycat.data.devices import device_name, is_out_of_memory
 from copycat.errors import CopycatError
 from copycat.model.starting_point import StartingPoint
-from copycat.runs import SummaryWriter
+from copycat.runs import Request, SummaryWriter, read_provenance, write_provenance
 from copycat.settings.callbacks import CallbackError
+from copycat.settings.knob import SettingsError
 from copycat.training.checkpoint import ResumeState
 from copycat.training.control import REASONS, Control, StoppedError
 from copycat.training.group import DistributedError, Group
@@ -24,7 +25,7 @@ from copycat.training.outputs import Outputs
 from copycat.training.pending_losses import PendingLosses
 from copycat.training.prepare import Prepared, prepare_new, prepare_resumed
 from copycat.training.report import Result
-from copycat.training.schedule import Schedule
+from copycat.training.schedule import Schedule, planned
 from copycat.training.standing import Clock, Standing
 from copycat.training.step import TrainingError
 from copycat.training.task import Task
@@ -100,14 +101,11 @@ def lead(
 
 def _standing(task: Task, origin: Origin, replanned: bool) -> Standing:
     """Where the training stands before its frames are read, so that a failure or a stop meanwhile says it."""
-    settings = task.settings
-    planned = Schedule(
-        settings.total_steps(len(task.frames)), settings.minutes * 60, settings.use_multi_resolution_training
-    )
+    plan = planned(task.settings, len(task.frames))
     if not isinstance(origin, ResumeState):
-        return Standing(planned)
+        return Standing(plan)
     position = origin.position
-    followed = planned if replanned or not position.schedule else Schedule(**position.schedule)
+    followed = plan if replanned or not position.schedule else Schedule(**position.schedule)
     return Standing(followed, position.step, position.loss, position.best_psnr, clock=Clock(position.elapsed))
 
 
@@ -156,10 +154,13 @@ class Trainer:
         self._saved_step = standing.step
         self._read_back_timer = _Timer(_READ_BACK_SECONDS)
         self._resume_state_timer = _Timer(_RESUME_STATE_SECONDS)
+        self._settings = task.settings
+        self._asked: set[str] = set()
+        control.attend(self._carry_out)
 
     def loop(self) -> str:
         """Trains until the schedule is done or somebody stops it; returns how it ended."""
-        settings, now, control = self._task.settings, self._standing, self._control
+        settings, now, control = self._settings, self._standing, self._control
         self._member.share()
         if control.take_finish():
             now.schedule = now.schedule.finishing(now.step, now.clock.elapsed)
@@ -174,8 +175,8 @@ class Trainer:
         while not (finished or control.stop):
             self._make_step()
             finished = now.finished
-            checkpoint_due = finished or now.step % settings.checkpoint_interval == 0
-            pictures_due = finished or now.step % settings.image_interval == 0
+            checkpoint_due = finished or now.step % settings.checkpoint_interval == 0 or self._take("checkpoint")
+            pictures_due = finished or now.step % settings.image_interval == 0 or self._take("pictures")
             if checkpoint_due or control.signalled or self._read_back_timer.due:
                 self._read_back()
                 self._look()
@@ -226,6 +227,38 @@ class Trainer:
             control.stop = self._member.process.gather_signals("")
         if control.take_finish():
             now.schedule = now.schedule.finishing(now.step, now.clock.elapsed)
+            self._journal.write_header(self._facts())
+
+    def _take(self, action: str) -> bool:
+        """Whether an output was asked for since the last call."""
+        asked = action in self._asked
+        self._asked.discard(action)
+        return asked
+
+    def _carry_out(self, request: Request) -> None:
+        """Carries out a request for an output, or for another plan.
+
+        Raises:
+            CopycatError: it is refused: a knob does not fit, or the training is past the end of the new plan.
+        """
+        now = self._standing
+        allowed = {"plan": ("epochs", "minutes"), "pictures": ("preview",)}.get(request.action, ())
+        knobs = {name: value for name, value in request.knobs.items() if name in allowed}
+        if "epochs" in knobs:
+            knobs.setdefault("minutes", 0)  # a time limit would decide
+        settings = self._settings.replace(**knobs)
+        if request.action == "plan":
+            plan = planned(settings, len(self._task.frames))
+            if plan.progress(now.step, now.clock.elapsed) >= 1:
+                where = f"step {now.step}, {now.clock.elapsed:.0f} seconds"
+                raise SettingsError(f"the training is past the end of that plan ({where}); ask it to finish instead")
+            now.schedule = plan
+        else:
+            self._asked.add(request.action)
+        if knobs:
+            self._outputs.change_settings(settings)
+            self._settings = settings
+            write_provenance(self._control.run, {**read_provenance(self._control.run), "settings": settings.to_dict()})
             self._journal.write_header(self._facts())
 
     def _read_back(self) -> None:

@@ -20,7 +20,7 @@ from copycat.training import checkpoint
 from copycat.training.control import Control
 from copycat.training.journal import Journal
 from copycat.training.pictures import contact_sheet, displayed, write_png
-from copycat.training.prepare import Prepared
+from copycat.training.prepare import Prepared, preview_frame
 from copycat.training.standing import Standing
 from copycat.training.validation import psnr
 
@@ -44,6 +44,7 @@ class Outputs:
         """
         self._settings = settings
         self._prepared = prepared
+        self._preview = prepared.preview
         self._learner = prepared.member.learner
         self._standing = standing
         self._control = control
@@ -52,8 +53,18 @@ class Outputs:
     def write_pictures(self, level: int) -> None:
         """Writes a contact sheet of crops at ``level`` and, where there is a preview frame, a preview."""
         self._try("the contact sheet", lambda: self._write_sheet(level))
-        if self._prepared.preview:
+        if self._preview:
             self._try("the preview", self._write_preview)
+
+    def change_settings(self, settings: Settings) -> None:
+        """From now on checkpoints hold these settings, and previews show their frame.
+
+        Raises:
+            CopycatError: the preview's frame cannot be read or does not fit.
+        """
+        header = replace(self._prepared.header, settings=settings.to_dict())
+        self._preview = preview_frame(settings, header)
+        self._settings, self._prepared = settings, replace(self._prepared, header=header)
 
     def write_checkpoint(self, level: int, *, validate: bool) -> None:
         """Writes the .cat and the resume state; validates, and writes the best .cat where this is it.
@@ -104,7 +115,7 @@ class Outputs:
         write_png(self._control.run.contact_sheet(step), sheet)
 
     def _write_preview(self) -> None:
-        header, preview = self._prepared.header, self._prepared.preview
+        header, preview = self._prepared.header, self._preview
         assert preview
         frame = read_frame(preview, header.channels_in)
         with self._learner.parameters.averaged():

@@ -106,6 +106,13 @@ def _check_perceptual(settings: Settings, first: FramePair) -> None:
         check_colour(resolve_channels(settings.ground_truth_channels, read_info(first.ground_truth)))
 
 
+def preview_frame(settings: Settings, header: ModelHeader) -> Path | None:
+    """The frame that previews show, None without one; raises CopycatError if the model cannot be applied to it."""
+    preview, _ = _other_files(settings)
+    _check_other_files(header, preview, ())
+    return preview
+
+
 def _other_files(settings: Settings) -> tuple[Path | None, tuple[FramePair, ...]]:
     """The preview's frame and the validation pairs; a missing one is an error before anything is trained."""
     preview: Path | None = None

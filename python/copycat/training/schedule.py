@@ -11,6 +11,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from copycat.settings.tables import Settings
+
 WARM_UP_STEPS = 20
 WARM_UP_SHARE = 0.05  # a run of a few steps cannot spare twenty
 DECAY_SHARE = 1 / 3
@@ -96,3 +98,8 @@ class Schedule:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the resume state."""
         return asdict(self)
+
+
+def planned(settings: Settings, pairs: int) -> Schedule:
+    """The schedule that the settings ask for with so many frame pairs."""
+    return Schedule(settings.total_steps(pairs), settings.minutes * 60, settings.use_multi_resolution_training)
