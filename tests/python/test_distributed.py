@@ -209,7 +209,7 @@ def alone(shot: Shot, tmp_path: Path, tiny: None) -> Callable[..., Path]:
     return call
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_processes_together_train_what_one_trains_alone(
     count: int, alone: Callable[..., Path], shot: Shot, tmp_path: Path
 ) -> None:
@@ -252,7 +252,7 @@ finally:
 """
 
 
-@pytest.mark.parametrize("sync_interval", [1, 4])
+@pytest.mark.parametrize("sync_interval", [pytest.param(1, marks=pytest.mark.long), 4])
 def test_all_end_with_the_same_weights(sync_interval: int, shot: Shot, tmp_path: Path) -> None:
     words = (*options(shot, tmp_path / "runs", "--epochs", 30), tmp_path / "weights.pt")
     ended = scripted(tmp_path, SAVES_WEIGHTS, *words, sync_interval=sync_interval)
@@ -385,7 +385,7 @@ def test_why_a_companion_fails_is_said(shot: Shot, tmp_path: Path) -> None:
     assert checkpoint.load(find_run(tmp_path / "runs").resume_state)[0].step == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_no_companion_stays_behind(number: signal.Signals, shot: Shot, tmp_path: Path) -> None:
     run = tmp_path / "runs"
     more = ("--epochs", 100000, "--checkpoint-interval", 5, "--processes", 3)
@@ -415,7 +415,7 @@ def started(shot: Shot, run: Path, *more: object) -> list[subprocess.Popen[str]]
     return processes
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_signal_to_any_of_them_stops_all_and_saves(rank: int, shot: Shot, tmp_path: Path) -> None:
     processes = started(shot, tmp_path / "runs")
     processes[rank].send_signal(signal.SIGTERM)
@@ -434,7 +434,7 @@ def test_a_signal_while_frames_are_read_stops_all(shot: Shot, tmp_path: Path) ->
     assert read_info(find_run(tmp_path / "runs")).state == "stopped"
 
 
-@pytest.mark.parametrize("sync_interval", [1, 1000])
+@pytest.mark.parametrize("sync_interval", [pytest.param(1, marks=pytest.mark.long), 1000])
 def test_when_one_is_killed_the_rest_is_saved_and_said(
     sync_interval: int, shot: Shot, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
