@@ -57,15 +57,18 @@ def test_without_control_groups_the_machine_is_all_there_is(groups) -> None:
 
 
 def test_a_slot_of_a_farm_in_version_2(groups) -> None:
-    groups("0::/farm/slot\n", memory_of("farm/slot", 6 * GIB, 2 * GIB, GIB) | {"farm/slot/cpu.max": "250000 100000\n"})
+    groups(
+        "0::/outer/inner\n",
+        memory_of("outer/inner", 6 * GIB, 2 * GIB, GIB) | {"outer/inner/cpu.max": "250000 100000\n"},
+    )
     assert machine.free_memory() == 5 * GIB  # what the slot has read of files can be dropped
     assert machine.usable_cores() == 3
     assert machine.core_quota() == 3
 
 
 def test_limits_of_the_groups_around_count_too(groups) -> None:
-    files = memory_of("farm", 8 * GIB, 7 * GIB) | memory_of("farm/slot", 6 * GIB, GIB)
-    groups("0::/farm/slot\n", files | {"farm/cpu.max": "200000 100000\n", "farm/slot/cpu.max": "max 100000\n"})
+    files = memory_of("outer", 8 * GIB, 7 * GIB) | memory_of("outer/inner", 6 * GIB, GIB)
+    groups("0::/outer/inner\n", files | {"outer/cpu.max": "200000 100000\n", "outer/inner/cpu.max": "max 100000\n"})
     assert machine.free_memory() == GIB
     assert machine.usable_cores() == 2
 
