@@ -44,9 +44,7 @@ class HostRequest:
         Raises:
             MessageError: it is missing or of another type.
         """
-        value = self.message.get(name)
-        if not isinstance(value, Mapping):
-            raise MessageError(f"the request's {name} is no object ({value!r:.80})")
+        value: Mapping[str, Any] = self._typed(name, Mapping, "object")
         return value
 
     def text(self, name: str) -> str:
@@ -55,9 +53,13 @@ class HostRequest:
         Raises:
             MessageError: it is missing or of another type.
         """
+        value: str = self._typed(name, str, "string")
+        return value
+
+    def _typed(self, name: str, kind: type, word: str) -> Any:
         value = self.message.get(name)
-        if not isinstance(value, str):
-            raise MessageError(f"the request's {name} is no string ({value!r:.80})")
+        if not isinstance(value, kind):
+            raise MessageError(f"the request's {name} is no {word} ({value!r:.80})")
         return value
 
     def integer(self, name: str) -> int:
