@@ -15,7 +15,8 @@ from typing import Any
 import typer.main
 from copycat.cli.app import app
 from copycat.settings.knob import Knob, choice_label
-from copycat.settings.tables import COPYCAT_KNOBS, INFERENCE_KNOBS
+from copycat.settings.presets import PRESETS
+from copycat.settings.tables import COPYCAT_KNOBS, INFERENCE_KNOBS, Settings
 
 from docs.benchmark_tables import fill
 from docs.markdown_tables import Results
@@ -68,7 +69,17 @@ def _knobs() -> str:
             lines += [f"## {title}: {page}", "", "| label | knob | default | values | |", "|---|---|---|---|---|"]
             lines += [_row(knob) for knob in table if knob.page == page]
             lines.append("")
+    lines += _presets()
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _presets() -> list[str]:
+    labels = {knob.field: knob.label for knob in Settings.knobs()}
+    fields = next(iter(PRESETS.values()))
+    lines = ["## Presets", "", "What each Preset sets; a knob that you set yourself takes precedence.", ""]
+    lines += [f"| Preset | {' | '.join(labels[field] for field in fields)} |", "|---" * (1 + len(fields)) + "|"]
+    lines += [f"| {name} | {' | '.join(str(values[f]) for f in fields)} |" for name, values in PRESETS.items()]
+    return lines
 
 
 def _row(knob: Knob) -> str:

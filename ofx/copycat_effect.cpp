@@ -94,6 +94,7 @@ class CopyCatEffect final : public Effect {
     const Parameters& parameters = instance.parameters;
     const std::string& name = edit.parameter;
     const OfxTime time = edit.time;
+    if (name == "preset") parameters.apply_preset(parameters.text("preset", time));
     if (name == "addTrainingFrame") {
       parameters.set_text("trainingFrames", with_frame(parameters.text("trainingFrames", time), time), time);
     } else if (name == "startTraining") {

@@ -1,4 +1,4 @@
-"""Writes the plugin's knob tables as C++ from what ``python -m copycat.settings.tables`` prints.
+"""Writes the plugin's knob tables and presets as C++ from what ``python -m copycat.settings.tables`` prints.
 
 Usage: ``python knob_table.py <directory that holds the package copycat> <output.cpp>``
 """
@@ -64,6 +64,18 @@ def row(table: str, knob: dict[str, Any]) -> str:
     return "    {" + ", ".join(fields) + "},"
 
 
+def preset_rows(presets: dict[str, dict[str, Any]], knobs: dict[str, dict[str, Any]]) -> list[str]:
+    """One ``PresetValue`` initialiser for each knob that a preset sets: a text, a number, or a choice's index."""
+    rows = []
+    for preset, values in presets.items():
+        for name, value in values.items():
+            text, number = (value, 0) if KINDS[knobs[name]["kind"]] == "text" else ("", value)
+            if knobs[name]["kind"] == "choice":
+                number = knobs[name]["choices"].index(str(value))
+            rows.append(f"    {{{quoted(preset)}, {quoted(name)}, {quoted(text)}, {float(number)}}},")
+    return ["const PresetValue preset_values[] = {", *rows, "};", ""]
+
+
 def main(package_root: str, output: str) -> None:
     """Writes ``output``, only when it would change."""
     printed = subprocess.run(
@@ -75,6 +87,7 @@ def main(package_root: str, output: str) -> None:
         encoding="utf-8",
     ).stdout
     tables = json.loads(printed)
+    presets = tables.pop("presets")
     source = (Path(package_root) / "copycat" / "__init__.py").read_text(encoding="utf-8")
     version = re.search(r'__version__ = "(.+?)"', source)
     assert version is not None
@@ -88,10 +101,12 @@ def main(package_root: str, output: str) -> None:
                 options = ", ".join(quoted(choice) for choice in knob["choices"])
                 lines.append(f"const char* const {name}_{knob['name']}[] = {{{options}}};")
         lines += [f"const Knob {name}_knobs[] = {{", *(row(name, knob) for knob in shown), "};", ""]
+    lines += preset_rows(presets, {knob["name"]: knob for knob in tables["copycat"]})
     lines += ["}  // namespace", ""]
     for name, symbol in (("copycat", "kCopyCatKnobs"), ("inference", "kInferenceKnobs")):
         lines.append(f"const KnobTable {symbol} = {{std::begin({name}_knobs), std::end({name}_knobs)}};")
     lines += [
+        "const PresetTable kPresets = {std::begin(preset_values), std::end(preset_values)};",
         f"const char* const kVersion = {quoted(version[1])};",
         f"const int kVersionNumbers[3] = {{{', '.join(numbers)}}};",
         "",

@@ -234,6 +234,26 @@ void Parameters::set_text(const char* name, const std::string& text, OfxTime tim
   if (param && this->text(name, time) != text) suites().parameter->paramSetValue(param, text.c_str());
 }
 
+void Parameters::apply_preset(const std::string& preset) const {
+  for (const PresetValue& value : kPresets) {
+    const Knob* knob = row(value.knob);
+    const OfxParamHandle param = find(value.knob);
+    if (preset != value.preset || !knob || !param) continue;
+    switch (knob->kind) {
+      case KnobKind::number:
+        suites().parameter->paramSetValue(param, value.number);
+        break;
+      case KnobKind::boolean:
+      case KnobKind::integer:
+      case KnobKind::choice:
+        suites().parameter->paramSetValue(param, as_int(value.number));
+        break;
+      default:
+        suites().parameter->paramSetValue(param, value.text);
+    }
+  }
+}
+
 void Parameters::show_on_node(const std::string& text, OfxTime time) const {
   if (is_natron()) set_text(kNatronOfxParamStringSublabelName, text, time);
 }

@@ -47,6 +47,22 @@ struct KnobTable {
   const Knob* end() const { return last; }
 };
 
+// What a preset sets one knob to.
+struct PresetValue {
+  const char* preset;
+  const char* knob;
+  const char* text;  // of a text
+  double number;     // of a boolean, integer or number; index of a choice
+};
+
+struct PresetTable {
+  const PresetValue* first;
+  const PresetValue* last;
+  const PresetValue* begin() const { return first; }
+  const PresetValue* end() const { return last; }
+};
+
+extern const PresetTable kPresets;
 extern const KnobTable kCopyCatKnobs;
 extern const KnobTable kInferenceKnobs;
 extern const char* const kVersion;
@@ -76,6 +92,8 @@ class Parameters {
 
   // Only in InstanceChanged. An unchanged text is not set again.
   void set_text(const char* name, const std::string& text, OfxTime time) const;
+  // Only in InstanceChanged: sets the knobs that a preset stands for; none if there is no such preset.
+  void apply_preset(const std::string& preset) const;
   // Only in InstanceChanged: sets Natron's line below the node's name. Other hosts show messages.
   void show_on_node(const std::string& text, OfxTime time) const;
   void set_enabled(const char* name, bool enabled) const;

@@ -123,3 +123,5 @@ def test_the_table_for_the_plugin_is_json_from_the_standard_library_alone() -> N
     table = json.loads(table_as_json())
     assert [row["name"] for row in table["copycat"]] == [knob.name for knob in COPYCAT_KNOBS]
     assert [row["name"] for row in table["inference"]] == [knob.name for knob in INFERENCE_KNOBS]
+    assert table["presets"]["Roto"]["groundTruthChannels"] == "A"
+    assert table["presets"]["Grade"]["differenceShare"] == 0

@@ -118,7 +118,9 @@ def train(
 
 
 @app.command()
-@with_knobs(Settings, skip=("model_size", "input_channels", "ground_truth_channels", "training_frames", "seed"))
+@with_knobs(
+    Settings, skip=("preset", "model_size", "input_channels", "ground_truth_channels", "training_frames", "seed")
+)
 def resume(
     data_directory: Annotated[str, typer.Argument(help="Data Directory of the run.")],
     run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,

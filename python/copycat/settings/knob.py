@@ -140,7 +140,7 @@ class Table:
         unknown = [name for name in values if name not in names]
         if unknown:
             raise SettingsError(f"unknown knob {unknown[0]!r}; the knobs are {', '.join(k.name for k in cls.knobs())}")
-        return cls(**{names[name]: value for name, value in values.items()})
+        return cls(**cls._completed({names[name]: value for name, value in values.items()}))
 
     @classmethod
     def from_file(cls, path: str | Path) -> typing.Self:
@@ -177,6 +177,11 @@ class Table:
     def respelt(self, **values: Any) -> typing.Self:
         """A copy with values that mean the same, such as absolute paths; they imply nothing."""
         return dataclasses.replace(self, **values)  # type: ignore[type-var]
+
+    @classmethod
+    def _completed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """``values`` with those that one of them stands for and that are not given."""
+        return values
 
     def _implied(self, changes: dict[str, Any]) -> dict[str, Any]:
         """``changes`` with the knobs without which they have no effect; SettingsError where both contradict."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from copycat.settings.knob import CLI_PAGE, HOSTED, OFX, Kind, Knob, SettingsError, Surface, Table, choice_label, knob
+from copycat.settings.presets import NONE, PRESETS, preset_values
 
 _GPU_HINT = (
     "Which GPU to use. Auto takes the first suitable GPU. An index that this machine lacks falls back to Auto with a "
@@ -43,6 +44,14 @@ class Settings(Table):
         True, "Use GPU if available", _USE_GPU_HINT, page="CopyCat", name="useGPUIfAvailable"
     )
     gpu_index: str = knob("Auto", "GPU", _GPU_HINT, page="CopyCat", choices=_GPUS)
+    preset: str = knob(
+        NONE,
+        "Preset",
+        "Sets other knobs for a kind of work: Ground Truth Channels, Matte, Clean Plate, Initial Weights, Difference "
+        "Share. A knob that you set yourself takes precedence.",
+        page="CopyCat",
+        choices=(NONE, *PRESETS),
+    )
     data_directory: str = knob(
         "",
         "Data Directory",
@@ -284,6 +293,10 @@ class Settings(Table):
         if self.l1_weight + self.l2_weight + self.perceptual_weight <= 0:
             raise SettingsError("L1 Weight, L2 Weight and Perceptual Weight are all 0: nothing would be learned")
 
+    @classmethod
+    def _completed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {**preset_values(values.get("preset", NONE)), **values}
+
     def _implied(self, changes: dict[str, Any]) -> dict[str, Any]:
         changes = _gpu_implied(changes)
         if changes.get("checkpoint_file"):
@@ -292,7 +305,7 @@ class Settings(Table):
             changes = _with(changes, "batch_size_type", "Manual", "Batch Size (Manual)")
         if changes.get("perceptual_backbone") and not changes.get("perceptual_weight", self.perceptual_weight):
             raise SettingsError("Perceptual Backbone has no effect while Perceptual Weight is 0: give a weight")
-        return changes
+        return self._completed(changes)
 
     def pairs_per_step(self, pairs: int) -> int:
         """The batch size for a data set of ``pairs`` pairs.
@@ -523,7 +536,7 @@ INFERENCE_KNOBS: tuple[Knob, ...] = (
 
 
 def table_as_json() -> str:
-    """Both tables as JSON, in order, for the build of the OpenFX plugin."""
+    """Both tables as JSON, in order, and the presets by script names, for the build of the OpenFX plugin."""
 
     def plain(knob: Knob) -> dict[str, Any]:
         row = dataclasses.asdict(knob)
@@ -533,8 +546,10 @@ def table_as_json() -> str:
             row["default"] = choice_label(knob.default)
         return row
 
+    names = {k.field: k.name for k in Settings.knobs()}
+    presets = {name: {names[f]: value for f, value in values.items()} for name, values in PRESETS.items()}
     tables = {"copycat": [plain(k) for k in COPYCAT_KNOBS], "inference": [plain(k) for k in INFERENCE_KNOBS]}
-    return json.dumps(tables, indent=1)
+    return json.dumps({**tables, "presets": presets}, indent=1)
 
 
 if __name__ == "__main__":
