@@ -2,6 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+JOBS ?= 2
 COMPILERS ?= g++-11 g++-12 clang++-14 clang++-16
 BIN := $(VENV)/bin
 CPP := $(shell find cpp ofx tests/cpp tests/ofx -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
@@ -57,10 +58,10 @@ lint:
 
 # The C++ tests run twice: as built for use, and under AddressSanitizer and UndefinedBehaviorSanitizer.
 cpp-test:
-	$(BIN)/cmake -S . -B build/test -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake -S . -B build/test -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_OFX=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON
 	$(BIN)/cmake --build build/test
 	$(BIN)/ctest --test-dir build/test --output-on-failure
-	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_OFX=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
@@ -76,8 +77,9 @@ compilers: setup-test
 	  $(BIN)/ctest --test-dir build/$$compiler --output-on-failure || exit 1; \
 	done; test -n "$$found" || { echo "none of $(COMPILERS) is installed"; exit 1; }
 
+# In $(JOBS) processes of one thread each; the tests of a file stay together. The C++ tests take every core.
 python-test:
-	$(BIN)/python -m pytest -m "not long and not gpu and not natron"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not long and not gpu and not natron"
 
 format:
 	$(BIN)/ruff check --fix -q .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import os
@@ -20,17 +21,20 @@ COMPONENTS = {"RGBA": 4, "RGB": 3, "A": 1}
 
 @functools.cache
 def build(sanitize: bool = False) -> Path:
-    """Builds bundle and host (only what changed) and returns the build folder."""
+    """Builds bundle and host (only what changed) and returns the build folder; one process at a time."""
     folder = ROOT / "build" / ("ofx-sanitize" if sanitize else "ofx")
+    folder.parent.mkdir(exist_ok=True)
     configure = ["cmake", "-S", str(ROOT / "ofx"), "-B", str(folder), f"-DPython_EXECUTABLE={sys.executable}"]
     configure += ["-DCOPYCAT_TESTS=ON", "-DCMAKE_BUILD_TYPE=" + ("Debug" if sanitize else "Release")]
-    configure += ["-DCOPYCAT_SANITIZE=" + ("ON" if sanitize else "OFF")]
+    configure += ["-DCOPYCAT_WERROR=ON", "-DCOPYCAT_SANITIZE=" + ("ON" if sanitize else "OFF")]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    if not (folder / "CMakeCache.txt").exists() and shutil.which("ninja", path=path):
-        configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja', path=path)}"]
-    for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
-        assert done.returncode == 0, done.stdout + done.stderr
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "CMakeCache.txt").exists() and shutil.which("ninja", path=path):
+            configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja', path=path)}"]
+        for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
+            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
+            assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from copycat.cli.progress import progress
+from copycat.cli.progress import listen, progress
 from copycat.dashboard import server as server_module
 from copycat.dashboard.access import is_loopback
 from copycat.dashboard.dialogs import inference_texts
@@ -293,6 +293,24 @@ def test_what_the_command_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         CopycatError, match=r"needs NiceGUI, which is not installed: pip install 'copycat-vfx\[progress\]'"
     ):
         progress(tmp_path)
+
+
+def test_a_port_that_was_chosen_is_nobody_else_s() -> None:
+    with listen("127.0.0.1", 0) as one, listen("127.0.0.1", 0) as other:
+        ports = [each.getsockname()[1] for each in (one, other)]
+        assert ports[0] != ports[1]
+        for port in ports:
+            with socket.socket() as thief:
+                thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                with pytest.raises(OSError, match="in use"):
+                    thief.bind(("127.0.0.1", port))
+
+
+def test_connections_of_the_listening_socket_send_at_once() -> None:
+    with listen("127.0.0.1", 0) as listening:
+        assert server_module._listening_options(listening) == {"fd": listening.fileno()}
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 class Python:

@@ -52,7 +52,7 @@ def progress(
 
     token = token or secrets.token_urlsafe(24)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
-        serve(data_directory, host, _free_port(host, port), browser, token, options)
+        serve(data_directory, host, listen(host, port), browser, token, options)
 
 
 def display_options(settings: ProgressSettings, fields: Iterable[str]) -> dict[str, str]:
@@ -61,8 +61,8 @@ def display_options(settings: ProgressSettings, fields: Iterable[str]) -> dict[s
     return {name: str(value).lower() for name, value in settings.to_dict().items() if name in named}
 
 
-def _free_port(host: str, port: int) -> int:
-    """``port``, or the first free one where it is 0.
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on ``port``, or on the first free one where it is 0; nobody else can take it any more.
 
     Raises:
         CopycatError: it is taken, or the address is not one of this machine.
@@ -70,12 +70,17 @@ def _free_port(host: str, port: int) -> int:
     candidates = [port] if port else range(FIRST_PORT, FIRST_PORT + _PORTS_TRIED)
     problem = ""
     for candidate in candidates:
+        listening = None
         try:
             family = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0][0]
-            with socket.socket(family, socket.SOCK_STREAM) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                trial.bind((host, candidate))
-            return candidate
+            listening = socket.socket(family, socket.SOCK_STREAM)
+            if os.name == "posix":  # a port whose last server has just ended is free; on Windows any would be
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, candidate))
+            listening.listen()
+            return listening
         except (OSError, OverflowError) as error:
             problem = getattr(error, "strerror", None) or str(error)
+            if listening:
+                listening.close()
     raise CopycatError(f"cannot listen on {host} port {port or FIRST_PORT}: {problem}")

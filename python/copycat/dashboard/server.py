@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import Path as PathPart
@@ -31,16 +33,20 @@ _ICON = (
 )
 
 
-def serve(directory: Path, host: str, port: int, browser: bool, token: str, options: Mapping[str, str]) -> None:
+def serve(
+    directory: Path, host: str, listening: socket.socket, browser: bool, token: str, options: Mapping[str, str]
+) -> None:
     """Serves the page of a Data Directory until it is interrupted.
 
     Args:
         directory: an absolute path.
-        host, port: where to listen; port is free.
+        host: the name of the address that is listened on.
+        listening: a socket that listens there; closed in the end.
         browser: open the page in the browser.
         token: asked of every browser; part of the address that is printed.
         options: of the address that is printed and opened: the initial values of the page's knobs.
     """
+    port = listening.getsockname()[1]
     watch, trainings, faults = Watch(directory), Trainings(), Faults()
     ticket = secrets.token_urlsafe(24)
     app.add_static_files("/copycat", STATIC)
@@ -67,7 +73,19 @@ def serve(directory: Path, host: str, port: int, browser: bool, token: str, opti
         tailwind=False,
         show_welcome_message=False,
         message_history_length=100,
+        **_listening_options(listening),
     )
+    listening.close()
+
+
+def _listening_options(listening: socket.socket) -> dict[str, Any]:
+    """What uvicorn serves a listening socket by."""
+    if os.name != "posix":  # uvicorn takes no descriptor there, and the port is free for a moment
+        listening.close()
+        return {}
+    # uvicorn takes it for a Unix socket, whose connections asyncio leaves as they are: they inherit this one's option.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return {"fd": listening.fileno()}
 
 
 def _pictures(directory: Path) -> Callable[..., Response]:
