@@ -72,21 +72,19 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(ROWS))
     parser.add_argument("--threads", type=int, default=1)
     record.add_option(parser)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     keep_memory()
-    torch.set_num_threads(asked.threads)
-    clock = time.process_time if asked.threads == 1 else time.perf_counter
+    torch.set_num_threads(options.threads)
+    clock = time.process_time if options.threads == 1 else time.perf_counter
     rows: list[dict[str, record.Value]] = []
-    for dtype in (getattr(torch, name) for name in asked.dtypes.split(",")):
+    for dtype in (getattr(torch, name) for name in options.dtypes.split(",")):
         if not ops.conv3x3_is_fast(dtype):
             print(f"{dtype}: torch's convolutions are used on this processor")
             continue
         a = torch.randn(1024, 1024).to(dtype)
         rate = 2 * 1024**3 / medians(clock, lambda a=a: a @ a)[0] / 1e6
-        print(
-            f"{dtype}, {asked.threads} threads, matrix product {rate:.0f} GFLOP/s; milliseconds, ours / torch's (ratio)"
-        )
-        for size in asked.sizes.split(","):
+        print(f"{dtype}, {options.threads} threads, matmul {rate:.0f} GFLOP/s; milliseconds, ours / torch's (ratio)")
+        for size in options.sizes.split(","):
             for level, channels in enumerate(ROWS[size].widths):
                 side = CROP // 2 >> level
                 times_of = row(dtype, channels, side, clock)
@@ -104,9 +102,9 @@ def main() -> None:
                     flush=True,
                 )
                 case = {"dtype": str(dtype)[6:], "size": size, "channels": channels, "side": side}
-                rows.append({**case, "threads": asked.threads, **times_of, "ratio": theirs / ours})
+                rows.append({**case, "threads": options.threads, **times_of, "ratio": theirs / ours})
                 rows[-1]["of_matrix_rate"] = 3 * flops / ours / rate
-                record.write("bench_conv3x3", rows, asked.json)
+                record.write("bench_conv3x3", rows, options.json)
 
 
 if __name__ == "__main__":

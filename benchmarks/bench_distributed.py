@@ -49,19 +49,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--frames", type=Path, default=Path("build/tasks"))
     record.add_option(parser)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows: list[record.Row] = []
-    task = build("t1", asked.frames)
+    task = build("t1", options.frames)
     print("| size, crop | processes x threads | ms a step | ratio |\n|---|---|---|---|", flush=True)
-    for size, crop in product(asked.sizes.split(","), map(int, asked.crops.split(","))):
+    for size, crop in product(options.sizes.split(","), map(int, options.crops.split(","))):
         first = 0.0
-        for case in asked.processes.split(","):
+        for case in options.processes.split(","):
             processes, threads = map(int, case.split("x"))
-            seconds = step_seconds(task, processes, threads, size, crop, asked.steps)
+            seconds = step_seconds(task, processes, threads, size, crop, options.steps)
             first = first or seconds
             case_row = {"size": size, "crop": crop, "processes": processes, "threads": threads}
             rows.append({**case_row, "milliseconds": 1000 * seconds, "ratio": first / seconds})
-            record.write("bench_distributed", rows, asked.json)
+            record.write("bench_distributed", rows, options.json)
             print(f"| {size}, {crop} | {case} | {1000 * seconds:.0f} | {first / seconds:.2f} |", flush=True)
 
 

@@ -120,8 +120,8 @@ def sequence(model: Model, resolution: str, frames: int, folder: Path) -> dict[s
 
 def measured(options: argparse.Namespace, **changes: object) -> dict[str, float]:
     """A row, measured in a process of its own."""
-    asked = {**vars(options), **changes}
-    row = json.dumps({key: value for key, value in asked.items() if key not in _OWN})
+    parameters = {**vars(options), **changes}
+    row = json.dumps({key: value for key, value in parameters.items() if key not in _OWN})
     command = [sys.executable, "-m", "benchmarks.bench_inference", "--row", row]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)
@@ -132,19 +132,21 @@ _OWN = ("row", "json", "resolutions", "precisions")
 _PRECISION = {True: "half", False: "float32"}
 
 
-def one_row(asked: dict[str, object]) -> dict[str, float]:
+def one_row(parameters: dict[str, object]) -> dict[str, float]:
     """The work of a row's process."""
-    torch.set_num_threads(int(str(asked["threads"])))
-    torch.backends.cudnn.benchmark = bool(asked["autotune"])
+    torch.set_num_threads(int(str(parameters["threads"])))
+    torch.backends.cudnn.benchmark = bool(parameters["autotune"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = random_model(folder, str(asked["size"]))
-        model = Model(path, torch.device(str(asked["device"])), bool(asked["half"]))
-        if asked["products"]:
+        path = random_model(folder, str(parameters["size"]))
+        model = Model(path, torch.device(str(parameters["device"])), bool(parameters["half"]))
+        if parameters["products"]:
             with_products(model.network)
-        if asked["files"]:
-            return sequence(model, str(asked["resolution"]), int(str(asked["frames"])), folder)
-        return compute(model, str(asked["resolution"]), int(str(asked["tile"])), int(str(asked["rounds"])))
+        if parameters["files"]:
+            return sequence(model, str(parameters["resolution"]), int(str(parameters["frames"])), folder)
+        return compute(
+            model, str(parameters["resolution"]), int(str(parameters["tile"])), int(str(parameters["rounds"]))
+        )
 
 
 def main() -> None:

@@ -250,7 +250,7 @@ def downsizing(bench: Bench, dtype: torch.dtype) -> None:
             f"downsize {factor}, UHD {str(dtype)[6:]}",
             moved,
             lambda i, factor=factor, out=out: native.core.downsize(
-                bank=native.capsule(banks[i % 4]), factor=factor, out=native.capsule(out), **native.place(out)
+                bank=native.capsule(banks[i % 4]), factor=factor, out=native.capsule(out), **native.launch_options(out)
             ),
             torch=lambda i, pool=pool: pool(banks[i % 4]),
             compiled=lambda i, fused=fused: fused(banks[i % 4]),

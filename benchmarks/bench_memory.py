@@ -68,26 +68,26 @@ def main() -> None:
     parser.add_argument("--measure", choices=list(CASES), help="one case in this process, as JSON")
     parser.add_argument("--keep", action="store_true")
     record.add_option(parser)
-    asked = parser.parse_args()
-    if asked.measure:
-        if asked.keep:
+    options = parser.parse_args()
+    if options.measure:
+        if options.keep:
             keep_memory()
-        torch.set_num_threads(asked.threads)
-        print(json.dumps(measure(asked.measure)))
+        torch.set_num_threads(options.threads)
+        print(json.dumps(measure(options.measure)))
         return
-    print(f"torch {torch.__version__}, {asked.threads} threads; freed memory goes back / is kept")
+    print(f"torch {torch.__version__}, {options.threads} threads; freed memory goes back / is kept")
     rows: list[record.Row] = []
     for case in CASES:
         rounds: list[list[dict[str, float]]] = [[], []]
-        for _ in range(asked.rounds):
+        for _ in range(options.rounds):
             for kept, found in enumerate(rounds):
                 command = [sys.executable, "-m", "benchmarks.bench_memory", "--measure", case]
-                command += ["--threads", str(asked.threads), *["--keep"] * kept]
+                command += ["--threads", str(options.threads), *["--keep"] * kept]
                 found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         back, held = ({key: statistics.median(one[key] for one in found) for key in found[0]} for found in rounds)
         for kept, found in enumerate((back, held)):
-            rows.append({"case": case, "kept": bool(kept), "threads": asked.threads, **found})
-        record.write("bench_memory", rows, asked.json)
+            rows.append({"case": case, "kept": bool(kept), "threads": options.threads, **found})
+        record.write("bench_memory", rows, options.json)
         print(
             f"{case:18} {back['milliseconds']:7.0f} / {held['milliseconds']:5.0f} ms of CPU time "
             f"({1 - held['milliseconds'] / back['milliseconds']:4.0%} less), "

@@ -87,16 +87,16 @@ def measure_renders(folder: Path, model: Path, renders: int) -> dict[str, Any]:
         before = [peak_kilobytes(host.process.pid), peak_kilobytes(int(children[0]))]
         output = host.output(frame)
         del output["to"]
-        whole, own = [], []
+        total, model_time = [], []
         for _ in range(renders + 1):
-            whole.append(host.do("render", time=2, output=output)["seconds"])
-            own.append(float(times.read_text().splitlines()[-1]))
+            total.append(host.do("render", time=2, output=output)["seconds"])
+            model_time.append(float(times.read_text().splitlines()[-1]))
         after = [peak_kilobytes(host.process.pid), peak_kilobytes(int(children[0]))]
-    beyond = [1000 * (a - b) for a, b in zip(whole[1:], own[1:], strict=True)]
+    beyond = [1000 * (a - b) for a, b in zip(total[1:], model_time[1:], strict=True)]
     size = frame.nbytes / 1024
     return {
-        "render ms": 1000 * statistics.median(whole[1:]),
-        "model ms": 1000 * statistics.median(own[1:]),
+        "render ms": 1000 * statistics.median(total[1:]),
+        "model ms": 1000 * statistics.median(model_time[1:]),
         "beyond ms": statistics.median(beyond),
         "beyond ms, best": min(beyond),
         # The host's own output picture is one of its two; the shared one is in both processes and counted once.
@@ -139,8 +139,8 @@ def main() -> None:
     print(f"UHD float RGBA, {UHD[0] * UHD[1] * 16 / 1e6:.0f} MB a frame; medians of {options.renders} renders")
     print(f"load of the machine before and after: {found['load']}")
     for name in ("render", "hand over"):
-        for what, value in found[name].items():
-            print(f"  {name:10} {what:20} {value:10.2f}")
+        for quantity, value in found[name].items():
+            print(f"  {name:10} {quantity:20} {value:10.2f}")
     beyond, rate = found["render"]["beyond ms"], found["hand over"]["median GB/s"]
     print(f"  beyond the network: {beyond / LIMIT_MILLISECONDS:.2f} of the {LIMIT_MILLISECONDS:.0f} ms allowed")
     print(f"  handing over: {rate / LIMIT_GIGABYTES:.2f} times the {LIMIT_GIGABYTES:.0f} GB/s required")

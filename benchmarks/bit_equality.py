@@ -73,12 +73,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--only", nargs="*", default=list(TRAININGS))
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         write_shot(Path(folder))
-        for name in asked.only:
-            print(f"{name:10} {weights_hash(Path(folder), asked.steps, **TRAININGS[name])}", flush=True)
+        for name in options.only:
+            print(f"{name:10} {weights_hash(Path(folder), options.steps, **TRAININGS[name])}", flush=True)
 
 
 if __name__ == "__main__":

@@ -99,40 +99,40 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--knobs", default=KNOBS, help="options of copycat train")
-    asked = parser.parse_args()
-    task = build(asked.task, asked.frames, asked.shots)
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(asked.threads))
-    budget = asked.budget or BUDGET[asked.task]
-    taken, allowed = ("wall_seconds", asked.seconds) if asked.seconds else ("cpu_seconds", budget)
-    minutes = (allowed - RESERVE) / (1 if asked.seconds else asked.threads) / 60
-    name = result_name("common_tasks", asked)
+    args = parser.parse_args()
+    task = build(args.task, args.frames, args.shots)
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
+    budget = args.budget or BUDGET[args.task]
+    clock, allowed = ("wall_seconds", args.seconds) if args.seconds else ("cpu_seconds", budget)
+    minutes = (allowed - RESERVE) / (1 if args.seconds else args.threads) / 60
+    name = result_name("common_tasks", args)
     rows: list[record.Row] = []
 
     def keep(label: str, values: dict[str, float]) -> None:
         rows.append({"run": label, **values})
         print(line(label, values), flush=True)
-        record.write(name, rows, asked.json)
+        record.write(name, rows, args.json)
 
     with tempfile.TemporaryDirectory(prefix="copycat-task-") as out:
         keep("nothing", scores(task, Path(out), shutil.copytree))
     trained = []
-    for seed in asked.seeds:
+    for seed in args.seeds:
         with tempfile.TemporaryDirectory(prefix="copycat-task-") as out:
-            trained.append(run(task, minutes, seed, asked.knobs, Path(out)))
+            trained.append(run(task, minutes, seed, args.knobs, Path(out)))
         keep(f"seed {seed}", trained[-1])
-        if trained[-1][taken] > allowed:
+        if trained[-1][clock] > allowed:
             raise RuntimeError(
-                f"the training took {trained[-1][taken]:.0f} {taken}, more than the {allowed:.0f} allowed"
+                f"the training took {trained[-1][clock]:.0f} {clock}, more than the {allowed:.0f} allowed"
             )
     keep("mean", {key: float(np.mean([values[key] for values in trained])) for key in trained[0]})
-    limit = f"{allowed:.0f} wall seconds" if asked.seconds else f"{allowed:.0f} CPU-seconds, {asked.threads} threads"
-    print(f"{asked.task}, {limit}")
+    limit = f"{allowed:.0f} wall seconds" if args.seconds else f"{allowed:.0f} CPU-seconds, {args.threads} threads"
+    print(f"{args.task}, {limit}")
 
 
-def result_name(tool: str, asked: argparse.Namespace) -> str:
+def result_name(tool: str, args: argparse.Namespace) -> str:
     """The name of a result: the tool, the task, and the limit if it is not the task's own."""
-    limit = f"-{asked.seconds:.0f}s-wall" if asked.seconds else f"-{asked.budget:.0f}s" if asked.budget else ""
-    return f"{tool}-{asked.task}{limit}"
+    limit = f"-{args.seconds:.0f}s-wall" if args.seconds else f"-{args.budget:.0f}s" if args.budget else ""
+    return f"{tool}-{args.task}{limit}"
 
 
 def line(name: str, values: dict[str, float]) -> str:

@@ -106,26 +106,26 @@ def main() -> None:
     parser.add_argument("--tuning", action="store_true")
     parser.add_argument("--report", action="store_true")
     record.add_option(parser)
-    asked = parser.parse_args()
-    plates, truths = (asked.davis / kind / "480p" for kind in ("JPEGImages", "Annotations"))
+    options = parser.parse_args()
+    plates, truths = (options.davis / kind / "480p" for kind in ("JPEGImages", "Annotations"))
     names = sorted(path.name for path in truths.iterdir())
-    if asked.tuning or asked.report:
-        names = [name for name in names if (name in TUNING) == asked.tuning]
-    if asked.only:
-        names = asked.only
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(asked.threads))
-    minutes = (asked.budget - RESERVE) / asked.threads / 60
+    if options.tuning or options.report:
+        names = [name for name in names if (name in TUNING) == options.tuning]
+    if options.only:
+        names = options.only
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(options.threads))
+    minutes = (options.budget - RESERVE) / options.threads / 60
     rows: list[dict[str, record.Value]] = []
     for name in names:
         numbers = sorted(int(path.stem) for path in (truths / name).glob("*.png"))
-        painted = painted_frames(numbers, asked.painted)
+        painted = painted_frames(numbers, options.painted)
         with tempfile.TemporaryDirectory(prefix="copycat-davis-") as out:
-            scores = run(plates / name, truths / name, painted, minutes, asked.knobs, Path(out))
+            scores = run(plates / name, truths / name, painted, minutes, options.knobs, Path(out))
         rows.append({"sequence": name, **scores})
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
         mean: dict[str, record.Value] = {"sequence": "mean"}
         mean |= {key: round(float(np.mean([float(str(row[key])) for row in rows])), 4) for key in scores}
-        record.write(f"davis-{asked.painted}-{asked.budget:.0f}s", [*rows, mean], asked.json)
+        record.write(f"davis-{options.painted}-{options.budget:.0f}s", [*rows, mean], options.json)
     print("  ".join(f"{key} {value}" for key, value in mean.items()))
 
 

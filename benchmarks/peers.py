@@ -161,32 +161,32 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="the interpreter that runs it")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--out", type=Path, default=Path("build/peers"), help="for models, logs and frames")
-    asked = parser.parse_args()
-    sources = asked.sources.resolve()
+    args = parser.parse_args()
+    sources = args.sources.resolve()
     if not (sources / "train.py").exists():
-        parser.error(f"--sources {asked.sources}: there is no train.py")
-    task = build(asked.task, asked.frames.resolve(), asked.shots)
-    out = asked.out.resolve() / f"{asked.tool}-{asked.task}"
+        parser.error(f"--sources {args.sources}: there is no train.py")
+    task = build(args.task, args.frames.resolve(), args.shots)
+    out = args.out.resolve() / f"{args.tool}-{args.task}"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     config = out / "config.yaml"
-    config.write_text(json.dumps(settings(asked.tool, asked.device, task / "train", out), indent=1))  # JSON is YAML
+    config.write_text(json.dumps(settings(args.tool, args.device, task / "train", out), indent=1))  # JSON is YAML
 
-    limit = asked.seconds or asked.budget or BUDGET[asked.task]
-    command = [asked.python, "train.py", "--config", str(config)]
-    figures = train(command, sources, out / "train.log", limit, wall=asked.seconds is not None)
+    limit = args.seconds or args.budget or BUDGET[args.task]
+    command = [args.python, "train.py", "--config", str(config)]
+    figures = train(command, sources, out / "train.log", limit, wall=args.seconds is not None)
     model = next(out.glob("*tunet_latest.pth"))
-    if asked.tool == "tpc2233":
+    if args.tool == "tpc2233":
         rename_weights(model)
-    command = [asked.python, "inference.py", "--checkpoint", str(model), "--device", asked.device]
+    command = [args.python, "inference.py", "--checkpoint", str(model), "--device", args.device]
     figures = scores(task, out, lambda frames, rendered: infer(command, sources, frames, rendered)) | figures
 
     head = ["git", "-C", str(sources), "rev-parse", "HEAD"]
     commit = subprocess.run(head, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-    print(line(asked.tool, figures))
-    print(f"{asked.task}, {limit:.0f} {'wall ' if asked.seconds else 'CPU-'}seconds, {asked.device}, {commit[:7]}")
-    row = {"tool": asked.tool, "tool_commit": commit[:7], "device": asked.device, **figures}
-    record.write(result_name(f"peers-{asked.tool}", asked), [row], asked.json)
+    print(line(args.tool, figures))
+    print(f"{args.task}, {limit:.0f} {'wall ' if args.seconds else 'CPU-'}seconds, {args.device}, {commit[:7]}")
+    row = {"tool": args.tool, "tool_commit": commit[:7], "device": args.device, **figures}
+    record.write(result_name(f"peers-{args.tool}", args), [row], args.json)
 
 
 if __name__ == "__main__":

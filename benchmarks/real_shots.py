@@ -46,18 +46,18 @@ def main() -> None:
     parser.add_argument("--knobs", default=KNOBS, help="options of copycat train")
     parser.add_argument("--pictures", type=Path, help="folder for side-by-side pictures")
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="the results' folder instead of benchmarks/results")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     scores = {"highlights": bright, "matte": covered}
-    for name in asked.only:
+    for name in options.only:
         with tempfile.TemporaryDirectory(prefix="copycat-shot-") as out:
-            shot = SHOTS[name](asked.shots, Path(out))
-            words = [*shlex.split(asked.knobs), "--minutes", str(asked.minutes)]
+            shot = SHOTS[name](options.shots, Path(out))
+            words = [*shlex.split(options.knobs), "--minutes", str(options.minutes)]
             result, cpu = work(Path(out), shot, words)
             figures, images = scores.get(name, coloured)(shot, result)
-            draw(asked.pictures, name, images)
+            draw(options.pictures, name, images)
         figures["cpu_seconds"] = cpu
-        row: record.Row = {"shot": name, "minutes": asked.minutes, **figures}
-        record.write(f"real_shots-{name}", [row], asked.json and asked.json / f"real_shots-{name}.json")
+        row: record.Row = {"shot": name, "minutes": options.minutes, **figures}
+        record.write(f"real_shots-{name}", [row], options.json and options.json / f"real_shots-{name}.json")
         print(f"{name:10} " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()), flush=True)
 
 

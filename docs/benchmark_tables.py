@@ -231,11 +231,11 @@ def _kernels(rows: list[dict[str, Value]]) -> str:
 
 
 def _inference(rows: list[dict[str, Value]]) -> str:
-    whole = [row for row in rows if not row.get("tile") and not row.get("sequence")]
+    untiled = [row for row in rows if not row.get("tile") and not row.get("sequence")]
     parts = [
         f"{row['size']}, {row['resolution']}, {'half' if row['half'] else 'float32'} "
         f"{1 / float(str(row['seconds'])):.2f}"
-        for row in whole
+        for row in untiled
     ]
     return "; ".join(parts) + " frames/s"
 

@@ -38,25 +38,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--minutes", type=float, default=2.5, help="of training")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the result's file (OUT/demo.json)")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     began = time.monotonic()
-    shutil.rmtree(asked.out, ignore_errors=True)
-    frames = write_sequences(asked.out)
+    shutil.rmtree(options.out, ignore_errors=True)
+    frames = write_sequences(options.out)
     say(f"{len(frames)} frames of the clip written as EXR", began)
     copycat(
-        *("train", asked.out / "plate/plate.%04d.exr", asked.out / "clean/clean.%04d.exr"),
-        *("--frames", ",".join(map(str, PAINTED)), "--data-directory", asked.out / "runs", "--run-name", "demo"),
-        *("--model-size", "Small", "--crop-size", "128", "--minutes", asked.minutes),
+        *("train", options.out / "plate/plate.%04d.exr", options.out / "clean/clean.%04d.exr"),
+        *("--frames", ",".join(map(str, PAINTED)), "--data-directory", options.out / "runs", "--run-name", "demo"),
+        *("--model-size", "Small", "--crop-size", "128", "--minutes", options.minutes),
     )
-    model = max((asked.out / "runs").glob("demo_*.cat"), key=lambda path: path.stat().st_mtime)
+    model = max((options.out / "runs").glob("demo_*.cat"), key=lambda path: path.stat().st_mtime)
     say("trained on 5 frames", began)
     copycat(
-        "infer", model, asked.out / "plate/plate.%04d.exr", asked.out / "result/result.%04d.exr", "--half-precision"
+        "infer", model, options.out / "plate/plate.%04d.exr", options.out / "result/result.%04d.exr", "--half-precision"
     )
     say("applied to the whole clip", began)
-    figures = report(asked.out, model, [frame for frame in frames if frame not in PAINTED])
-    figures |= {"minutes": asked.minutes, "wall_seconds": time.monotonic() - began}
-    record.write("demo", [figures], asked.json or asked.out / "demo.json")
+    figures = report(options.out, model, [frame for frame in frames if frame not in PAINTED])
+    figures |= {"minutes": options.minutes, "wall_seconds": time.monotonic() - began}
+    record.write("demo", [figures], options.json or options.out / "demo.json")
     say("done", began)
 
 

@@ -51,21 +51,21 @@ def main() -> None:
     parser.add_argument("--size", default="Small", choices=("Small", "Medium", "Large"))
     parser.add_argument("--start", type=Path, help="weights to start from, of the same size, for any kind of work")
     parser.add_argument("--minutes", type=float, default=60.0)
-    asked = parser.parse_args()
-    photos = read_photos(asked.photos, asked.masks if asked.task == "human_matting" else None)
+    options = parser.parse_args()
+    photos = read_photos(options.photos, options.masks if options.task == "human_matting" else None)
     print(f"{len(photos)} photographs", flush=True)
     device, _ = choose_device(True, "Auto")
-    settings = Settings(model_size=asked.size, crop_size=CROP)
+    settings = Settings(model_size=options.size, crop_size=CROP)
     random = np.random.default_rng(0)
-    make = SAMPLES[asked.task]
+    make = SAMPLES[options.task]
     data = patches(photos, make, random)
-    header = cat.ModelHeader.for_dataset(data, ROWS[asked.size])
+    header = cat.ModelHeader.for_dataset(data, ROWS[options.size])
     weights = None
-    if asked.start:
-        start = StartingPoint(str(asked.start), *cat.load(asked.start), shipped=True)
+    if options.start:
+        start = StartingPoint(str(options.start), *cat.load(options.start), shipped=True)
         weights = start.weights_for(header.channels_in, header.channels_out)
     learner = Learner(header, settings, device, BATCH, weights)
-    plan = Schedule(0, asked.minutes * 60, multi_resolution=False)
+    plan = Schedule(0, options.minutes * 60, multi_resolution=False)
     began, step = time.process_time(), 0
     with contextlib.suppress(KeyboardInterrupt):
         while not plan.finished(step, elapsed := time.process_time() - began):
@@ -76,8 +76,8 @@ def main() -> None:
             step += 1
             if step % 240 == 0:
                 print(f"step {step}, {elapsed / 60:.1f} minutes, squared error {float(losses[2]):.6f}", flush=True)
-                write(asked.out, header, learner, step)
-    write(asked.out, header, learner, step)
+                write(options.out, header, learner, step)
+    write(options.out, header, learner, step)
 
 
 def write(path: Path, header: cat.ModelHeader, learner: Learner, step: int) -> None:

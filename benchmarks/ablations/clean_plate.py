@@ -63,15 +63,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=CHANGES)
     parser.add_argument("--out", type=Path, default=Path("build/clean_plate"))
     record.add_option(parser)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows: list[record.Row] = []
     print("| paint-out | Clean Plate | steps | PSNR | inside | outside |\n|---|---|---|---|---|---|")
-    for change in asked.only:
-        task = prepare(change, asked.shots, asked.out)
+    for change in options.only:
+        task = prepare(change, options.shots, options.out)
         for choice in ("Off", "Auto"):
-            scored = train(task, replace(BASE, knobs={**BASE.knobs, "clean_plate": choice}), asked.budget, 0)
-            rows.append({"change": change, "clean_plate": choice, "budget": asked.budget, **scored})
-            record.write("clean_plate", rows, asked.json)
+            scored = train(task, replace(BASE, knobs={**BASE.knobs, "clean_plate": choice}), options.budget, 0)
+            rows.append({"change": change, "clean_plate": choice, "budget": options.budget, **scored})
+            record.write("clean_plate", rows, options.json)
             cells = " | ".join(f"{scored[name]:.2f}" for name in ("psnr", "inside", "outside"))
             print(f"| {change} | {choice} | {scored['steps']:.0f} | {cells} |", flush=True)
 

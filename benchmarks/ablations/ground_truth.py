@@ -76,22 +76,22 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path("build/ground_truth"))
     record.add_option(parser)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows: list[record.Row] = []
-    prepare(asked.out)
-    source, truth = (ImageSequence.parse(str(asked.out / f"test/{side}/%04d.png")) for side in ("input", "clean"))
+    prepare(options.out)
+    source, truth = (ImageSequence.parse(str(options.out / f"test/{side}/%04d.png")) for side in ("input", "clean"))
     held_out = tuple(source.frames())
-    print(f"| Ground Truth of T1 at half its size, {asked.steps} steps | PSNR |\n|---|---|")
-    for name in asked.only:
+    print(f"| Ground Truth of T1 at half its size, {options.steps} steps | PSNR |\n|---|---|")
+    for name in options.only:
         kind, knobs = VARIANTS[name]
-        pair = Pair(str(asked.out / "train/input/%04d.png"), str(asked.out / f"train/{kind}/%04d.png"))
+        pair = Pair(str(options.out / "train/input/%04d.png"), str(options.out / f"train/{kind}/%04d.png"))
         variant = replace(BASE, knobs=PLAIN | knobs)
         task = Task(pair, "all", source, truth, None, held_out)
-        header, weights = fit(task, variant, asked.steps, 0, by_steps=True)
+        header, weights = fit(task, variant, options.steps, 0, by_steps=True)
         network = header.network()
         network.load_state_dict(weights)
-        rows.append({"ground_truth": name, "steps": asked.steps, **scores(network, header, task)})
-        record.write("ground_truth", rows, asked.json)
+        rows.append({"ground_truth": name, "steps": options.steps, **scores(network, header, task)})
+        record.write("ground_truth", rows, options.json)
         print(f"| {name} | {rows[-1]['psnr']:.2f} |", flush=True)
 
 

@@ -199,8 +199,8 @@ def fit(
     settings = Settings(**knobs, seed=seed, use_gpu_if_available=False)  # type: ignore[arg-type]
     began = _cpu_seconds()
     encodings = (start[0].input_encoding, start[0].target_encoding) if start else None
-    told = start[0].plate_size is not None if start else None
-    full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, with_plate=told)
+    has_plate = start[0].plate_size is not None if start else None
+    full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, with_plate=has_plate)
     shipped = starting_point(settings)
     weights = start[1] if start else None
     header = cat.ModelHeader.for_dataset(full, variant.row or ROWS[settings.model_size])
@@ -273,16 +273,16 @@ def main() -> None:
     parser.add_argument("--frames", type=Path, default=Path("build/tasks"))
     parser.add_argument("--shots", type=Path, help="directory with the real shots")
     record.add_option(parser)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     results: list[record.Row] = []
-    task = Task.of(asked.task, asked.frames, asked.shots)
-    print(f"| {asked.task} | CPU-seconds of one thread | steps | PSNR | inside | outside |")
+    task = Task.of(options.task, options.frames, options.shots)
+    print(f"| {options.task} | CPU-seconds of one thread | steps | PSNR | inside | outside |")
     print("|---|---|---|---|---|---|")
-    for name, budget in product(asked.only, asked.budget):
-        rows = [train(task, VARIANTS[name], budget, seed) for seed in asked.seeds]
+    for name, budget in product(options.only, options.budget):
+        rows = [train(task, VARIANTS[name], budget, seed) for seed in options.seeds]
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         results.append({"variant": name, "budget": budget, "seeds": len(rows), **mean})
-        record.write(f"recipe-{asked.task}", results, asked.json)
+        record.write(f"recipe-{options.task}", results, options.json)
         cells = [
             f"{budget:.0f} | {mean['steps']:.0f}",
             *(f"{mean[k]:.2f}" if k in mean else "" for k in ("psnr", "inside", "outside")),

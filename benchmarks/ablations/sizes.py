@@ -43,21 +43,21 @@ def main() -> None:
     parser.add_argument("--by-steps", action="store_true", help="the budgets are steps, not CPU-seconds")
     parser.add_argument("--keep", type=Path, default=Path("build/sizes"), help="frames, and scores of what was trained")
     record.add_option(parser)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows: list[record.Row] = []
-    unit = "_steps" if asked.by_steps else ""
+    unit = "_steps" if options.by_steps else ""
     print("| shot | size | budget | steps | PSNR |\n|---|---|---|---|---|", flush=True)
-    for name, budget, size in product(asked.only, asked.budgets, asked.sizes):
-        shot, kept = SHOTS[name], asked.keep / name / f"{size}_{budget}{unit}.json"
+    for name, budget, size in product(options.only, options.budgets, options.sizes):
+        shot, kept = SHOTS[name], options.keep / name / f"{size}_{budget}{unit}.json"
         if not kept.exists():
             trained = shot.at(*TRAINED)
-            task = prepare(name, asked.shots, kept.parent, trained, shot.at(*HELD_OUT))
+            task = prepare(name, options.shots, kept.parent, trained, shot.at(*HELD_OUT))
             variant = replace(shot.variant, row=SIZES[size])
-            scored = train(replace(task, frames=format_frames(trained)), variant, budget, 0, asked.by_steps)
+            scored = train(replace(task, frames=format_frames(trained)), variant, budget, 0, options.by_steps)
             kept.write_text(json.dumps(scored))
         scored = json.loads(kept.read_text())
         rows.append({"shot": name, "size": size, "budget": budget, **scored})
-        record.write("sizes-steps" if asked.by_steps else "sizes", rows, asked.json)
+        record.write("sizes-steps" if options.by_steps else "sizes", rows, options.json)
         print(f"| {name} | {size} | {budget} | {scored['steps']:.0f} | {scored['psnr']:.2f} |", flush=True)
 
 

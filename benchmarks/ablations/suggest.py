@@ -179,13 +179,13 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="of the training on the first two frames")
     parser.add_argument("--keep", type=Path, default=Path("build/suggest"))
     record.add_option(parser)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows: list[record.Row] = []
     chosen: dict[str, list[float]] = {}
-    for name in asked.only:
-        shot, folder = SHOTS[name], asked.keep / name
-        task = prepare(name, asked.shots, folder, [*shot.at(0, 1), *shot.candidates], shot.held_out)
-        first, worth = trainings(shot, task, folder, asked.steps, asked.more, asked.first_seed, asked.seeds)
+    for name in options.only:
+        shot, folder = SHOTS[name], options.keep / name
+        task = prepare(name, options.shots, folder, [*shot.at(0, 1), *shot.candidates], shot.held_out)
+        first, worth = trainings(shot, task, folder, options.steps, options.more, options.first_seed, options.seeds)
         frames = sorted({*shot.candidates, *shot.held_out} - {*shot.at(0, 1)})
         found = measures(load(first, "cpu"), task, shot.at(0, 1), frames)
         row = {"two frames": _psnr(first), "random": float(np.mean(list(worth.values())))}
@@ -197,11 +197,11 @@ def main() -> None:
             ranked = rank_correlation(list(values.values()), list(found["true error"].values()))
             print(f"  {measure:18} rank correlation with the true error {ranked:5.2f}, chooses {picks[measure]}")
         rows += [{"shot": name, "choice": choice, "psnr": value} for choice, value in row.items()]
-        record.write("suggest", rows, asked.json)
+        record.write("suggest", rows, options.json)
         for choice, value in row.items():
             chosen.setdefault(choice, []).append(value)
-    print("\n| held-out PSNR | " + " | ".join(asked.only) + " | mean |")
-    print("|---|" + "---|" * (len(asked.only) + 1))
+    print("\n| held-out PSNR | " + " | ".join(options.only) + " | mean |")
+    print("|---|" + "---|" * (len(options.only) + 1))
     for choice, values in chosen.items():
         print(f"| {choice} | " + " | ".join(f"{value:.2f}" for value in (*values, float(np.mean(values)))) + " |")
 

@@ -40,7 +40,7 @@ CropRule rule(const RuleArguments& arguments, const Pixels& bank, int64_t batch,
   if (arguments.first_sample < 0 || arguments.first_sample + batch > arguments.total_samples) {
     refuse("total_samples", "is " + std::to_string(arguments.total_samples) + ", but samples " +
                                 std::to_string(arguments.first_sample) + " to " +
-                                std::to_string(arguments.first_sample + batch - 1) + " are asked for");
+                                std::to_string(arguments.first_sample + batch - 1) + " are requested");
   }
 
   CropRule result{};

@@ -1,4 +1,4 @@
-// The module copycat._core: a list of what it is made of.
+// The module copycat._core: registers its functions, one file each.
 #include "tensor.h"
 
 PYBIND11_MODULE(_core, module) {

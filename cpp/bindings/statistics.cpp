@@ -11,7 +11,7 @@ constexpr int64_t kNumbers = sizeof(Moments) / sizeof(double);
 void statistics(const py::object& bank, const py::object& valid, const py::object& partial,
                 const py::object& out, int threads, uintptr_t stream) {
   const Tensor output = tensor(out, "out");
-  const Tensor room = tensor(partial, "partial");
+  const Tensor scratch = tensor(partial, "partial");
   Statistics operation{};
   operation.source = pixels(tensor(bank, "bank"), output.device);
   const int64_t channels = operation.source.channels;
@@ -19,13 +19,13 @@ void statistics(const py::object& bank, const py::object& valid, const py::objec
   need_element(output, Element::kFloat64, "float64");
   need_shape(output, {channels, kNumbers});
   need_dense(output);
-  need_element(room, Element::kFloat64, "float64");
-  need_rank(room, 3);
-  need_shape(room, {room.shape[0], channels, kNumbers});
-  need_dense(room);
-  need_device(room, output.device);
-  operation.partial = static_cast<Moments*>(room.data);
-  operation.partial_count = room.shape[0];
+  need_element(scratch, Element::kFloat64, "float64");
+  need_rank(scratch, 3);
+  need_shape(scratch, {scratch.shape[0], channels, kNumbers});
+  need_dense(scratch);
+  need_device(scratch, output.device);
+  operation.partial = static_cast<Moments*>(scratch.data);
+  operation.partial_count = scratch.shape[0];
   operation.output = static_cast<Moments*>(output.data);
   run(operation, {output.device, threads, stream});
 }

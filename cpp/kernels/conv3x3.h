@@ -1,8 +1,8 @@
 // A 3x3 convolution with padding of 1 and its gradients on the CPU, with 16 multiplications where the
 // definition has 36: Winograd's F(2x2, 3x3), from Lavin and Gray, "Fast Algorithms for Convolutional Neural
 // Networks" (CVPR 2016). Pictures are [batch, height, width, channels], weights [channels_out, 3, 3,
-// channels_in], all without gaps; channels are multiples of 16. Sums are kept in float; bfloat16 is rounded
-// to once more, between transform and product.
+// channels_in], all without gaps; channels are multiples of 16. Sums are kept in float. In bfloat16, the
+// transformed patches are rounded once more before they are multiplied.
 #pragma once
 
 #include "element.h"
@@ -36,8 +36,8 @@ struct Conv3x3WeightGradient : Conv3x3 {
   void *weight_gradient, *bias_gradient;
 };
 
-// Whether this processor has what the loops are compiled for, and nothing that makes torch's convolutions
-// faster.
+// Whether this processor has the instructions of the loops, and no matrix units, with which torch's
+// convolutions are faster.
 bool conv3x3_is_fast(DType dtype);
 
 // Results do not depend on the number of threads.
@@ -52,7 +52,7 @@ inline constexpr int kPatches = 48;      // that are convolved together, at most
 inline constexpr int kPart = 16;         // patches of which the weights' gradient is transformed together
 inline constexpr int kRowsTogether = 8;  // output channels whose weights' gradient is summed together
 
-// A convolution as the loops see it: input and output may be those of the gradient.
+// A convolution, or the gradient of one with respect to its input, as the loops compute it.
 struct Convolution : Conv3x3 {
   bool transposed;  // weight is [channels_in, 3, 3, channels_out] then, and turned by 180 degrees
   const void *input, *weight, *bias;
@@ -66,16 +66,16 @@ struct Conv3x3Kernels {
   // Writes the transformed weights of the output channels `first` ... `first + group - 1`.
   void (*transform_weights)(const Convolution&, int first, void* transformed);
 
-  // Convolves the patches begin ... end - 1, at most kPatches. room: room_for_patches bytes.
-  void (*convolve)(const Convolution&, const void* transformed, int64_t begin, int64_t end, void* room);
-  int64_t (*room_for_patches)(const Convolution&);
+  // Convolves the patches begin ... end - 1, at most kPatches. scratch: patches_scratch_bytes bytes.
+  void (*convolve)(const Convolution&, const void* transformed, int64_t begin, int64_t end, void* scratch);
+  int64_t (*patches_scratch_bytes)(const Convolution&);
 
-  // Transforms the kPart patches that begin with `first`, and the output's gradient there, to room_for_part
-  // bytes each; patches beyond the last are 0. Writes sums [channels_out], the bias' gradient of these
-  // patches.
+  // Transforms the kPart patches that begin with `first`, and the output's gradient there, to
+  // part_scratch_bytes bytes each; patches beyond the last are 0. Writes sums [channels_out], the bias'
+  // gradient of these patches.
   void (*transform_part)(const Conv3x3WeightGradient&, int64_t first, void* patches, void* gradients,
                          float* sums);
-  int64_t (*room_for_part)(int channels);
+  int64_t (*part_scratch_bytes)(int channels);
 
   // Writes the products of some parts to sums [kFrequencies, kRowsTogether, channels_in], or adds them, for
   // the output channels that begin with `row`.

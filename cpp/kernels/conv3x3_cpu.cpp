@@ -23,25 +23,25 @@ struct Free {
 };
 using Memory = std::unique_ptr<void, Free>;
 
-Memory room_of(int64_t bytes) {
+Memory allocate(int64_t bytes) {
   return Memory(operator new(static_cast<size_t>(bytes), std::align_val_t(kAlignment)));
 }
 
-// One room for each thread that works at a time; work itself must not fail for want of memory.
-class Rooms {
+// Scratch memory, one piece per working thread, allocated up front: work itself must not throw.
+class ScratchPool {
  public:
-  Rooms(int count, int64_t bytes) {
-    for (int i = 0; i < count; ++i) free_.push_back(room_of(bytes));
+  ScratchPool(int count, int64_t bytes) {
+    for (int i = 0; i < count; ++i) free_.push_back(allocate(bytes));
   }
   Memory take() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    Memory room = std::move(free_.back());
+    Memory scratch = std::move(free_.back());
     free_.pop_back();
-    return room;
+    return scratch;
   }
-  void give(Memory room) {
+  void give(Memory scratch) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(room));  // within its capacity
+    free_.push_back(std::move(scratch));  // within its capacity
   }
 
  private:
@@ -72,7 +72,7 @@ const Conv3x3Kernels& kernels(DType dtype) {
 void convolve(const Convolution& conv, const Conv3x3Kernels& loops, int threads) {
   const int group = loops.group(conv.channels_out);
   const int64_t per_channel = kFrequencies * conv.channels_in * size_of(conv.dtype);
-  const Memory transformed = room_of(per_channel * conv.channels_out);
+  const Memory transformed = allocate(per_channel * conv.channels_out);
   spread(conv.channels_out / group, 1, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       void* to = static_cast<char*>(transformed.get()) + i * group * per_channel;
@@ -83,14 +83,14 @@ void convolve(const Convolution& conv, const Conv3x3Kernels& loops, int threads)
   int64_t length = kPatches;
   while (length > kPatches / 4 && conv.patches() / length < 2 * threads) length /= 2;
   const int64_t chunks = (conv.patches() + length - 1) / length;
-  Rooms rooms(static_cast<int>(threads < chunks ? threads : chunks), loops.room_for_patches(conv));
+  ScratchPool pool(static_cast<int>(threads < chunks ? threads : chunks), loops.patches_scratch_bytes(conv));
   spread(chunks, 1, threads, [&](int64_t begin, int64_t end) {
-    Memory room = rooms.take();
+    Memory scratch = pool.take();
     for (int64_t i = begin; i < end; ++i) {
       const int64_t last = (i + 1) * length < conv.patches() ? (i + 1) * length : conv.patches();
-      loops.convolve(conv, transformed.get(), i * length, last, room.get());
+      loops.convolve(conv, transformed.get(), i * length, last, scratch.get());
     }
-    rooms.give(std::move(room));
+    pool.give(std::move(scratch));
   });
 }
 
@@ -99,8 +99,8 @@ void convolve(const Convolution& conv, const Conv3x3Kernels& loops, int threads)
 int64_t parts_together(int64_t parts, int64_t in, int64_t out, int64_t element_size) {
   const int64_t in_cache = kPartsBytes / (kFrequencies * element_size * (in + out) * kPart);
   const int64_t worth_it = 2 * in * out / (in + out) / kPart;
-  const int64_t wanted = in_cache > worth_it ? in_cache : worth_it;
-  return wanted < parts ? wanted : parts;
+  const int64_t best = in_cache > worth_it ? in_cache : worth_it;
+  return best < parts ? best : parts;
 }
 
 }  // namespace
@@ -126,20 +126,20 @@ void run_with(const Conv3x3Kernels& loops, const Conv3x3WeightGradient& operatio
   const int64_t in = operation.channels_in, out = operation.channels_out;
   const int64_t parts = (operation.patches() + kPart - 1) / kPart;
   const int64_t most = parts_together(parts, in, out, size_of(operation.dtype));
-  const int64_t input_room = loops.room_for_part(operation.channels_in);
-  const int64_t gradient_room = loops.room_for_part(operation.channels_out);
-  const Memory inputs = room_of(most * input_room), gradients = room_of(most * gradient_room);
+  const int64_t input_bytes = loops.part_scratch_bytes(operation.channels_in);
+  const int64_t gradient_bytes = loops.part_scratch_bytes(operation.channels_out);
+  const Memory inputs = allocate(most * input_bytes), gradients = allocate(most * gradient_bytes);
   // When all parts are multiplied at once, each thread's sums are finished while they are in its cache.
   const int64_t sums_of_rows = kFrequencies * kRowsTogether * in;
-  const Memory sums = room_of(out / kRowsTogether * sums_of_rows * static_cast<int64_t>(sizeof(float)));
+  const Memory sums = allocate(out / kRowsTogether * sums_of_rows * static_cast<int64_t>(sizeof(float)));
   std::vector<float> bias(static_cast<size_t>(out)), partial(static_cast<size_t>(out * most));
   for (int64_t first = 0; first < parts; first += most) {
     const int64_t count = parts - first < most ? parts - first : most;
     spread(count, 1, threads, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         loops.transform_part(
-            operation, (first + i) * kPart, static_cast<char*>(inputs.get()) + i * input_room,
-            static_cast<char*>(gradients.get()) + i * gradient_room, partial.data() + i * out);
+            operation, (first + i) * kPart, static_cast<char*>(inputs.get()) + i * input_bytes,
+            static_cast<char*>(gradients.get()) + i * gradient_bytes, partial.data() + i * out);
     });
     for (int64_t i = 0; i < count * out; ++i)
       bias[static_cast<size_t>(i % out)] += partial[static_cast<size_t>(i)];

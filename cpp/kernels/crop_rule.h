@@ -1,4 +1,4 @@
-// Which crop a sample is: frame, place and turn as a pure function of (seed, step, sample).
+// Which crop a sample is: frame, position and turn as a pure function of (seed, step, sample).
 #pragma once
 
 #include "random.h"
@@ -8,7 +8,7 @@ namespace copycat {
 struct CropRule {
   int64_t frames;  // N pairs in the bank
   int32_t frame_height, frame_width;
-  int32_t height, width;         // of the crop, after turning
+  int32_t height, width;         // the crop's, after turning
   const int32_t* valid;          // [N,4] x0, y0, x1, y1, half open
   const int32_t* centres;        // [M,2] x, y, sorted by frame; null for none
   const int32_t* centre_starts;  // [N+1] where a frame's centres begin
@@ -17,20 +17,21 @@ struct CropRule {
   int64_t crops_per_pair;
   int64_t first_sample, total_samples;
   int64_t step;
-  const int64_t* step_at;  // on the device, so that a captured graph can go on; null: `step` counts
+  const int64_t*
+      step_at;  // on the device, for a captured graph, which cannot change `step`; null: use `step`
   uint64_t seed;
 };
 
-// The crop's rectangle in the frame starts at (x, y); the output is it turned by `quarters` x 90 degrees
-// against the clock, then mirrored (flop), then turned upside down (flip).
+// The crop's rectangle starts at (x, y) in the frame. It is turned counterclockwise by `quarters` x 90
+// degrees, then mirrored left-right (flop), then upside down (flip).
 struct Placement {
   int32_t frame, x, y;
   bool flip, flop;
   int32_t quarters;
 };
 
-// Offset in elements of output pixel (0, 0) from the frame's first, and what one pixel down or to the right
-// adds.
+// Where the output's pixels lie in the frame, as offsets in elements from its first: `start` for pixel (0,
+// 0), `down` and `right` for a step of one pixel.
 struct Walk {
   int64_t start, down, right;
 };
@@ -39,7 +40,7 @@ COPYCAT_HD uint64_t step_of(const CropRule& rule) {
   return static_cast<uint64_t>(rule.step_at ? *rule.step_at : rule.step);
 }
 
-COPYCAT_HD Placement place(const CropRule& rule, int64_t index) {
+COPYCAT_HD Placement draw_placement(const CropRule& rule, int64_t index) {
   const uint64_t step = step_of(rule);
   const uint64_t sample = static_cast<uint64_t>(rule.first_sample + index);
   const uint64_t frames = static_cast<uint64_t>(rule.frames);
@@ -48,18 +49,18 @@ COPYCAT_HD Placement place(const CropRule& rule, int64_t index) {
   const uint32_t low = static_cast<uint32_t>(step);
   const uint32_t high = static_cast<uint32_t>(step >> 32);
   const Words4 position = philox({{static_cast<uint32_t>(sample), 0, low, high}}, rule.seed);
-  const Words4 manner = philox({{static_cast<uint32_t>(sample), 1, low, high}}, rule.seed);
+  const Words4 orientation = philox({{static_cast<uint32_t>(sample), 1, low, high}}, rule.seed);
 
   Placement at;
   at.frame = static_cast<int32_t>(shuffled(static_cast<uint32_t>(pair % frames),
                                            static_cast<uint32_t>(frames), pair / frames, rule.seed));
-  at.flip = chance(manner.w[0], rule.flip);
-  at.flop = chance(manner.w[1], rule.flop);
-  at.quarters = chance(manner.w[2], rule.turn) ? 1 + uniform_below(manner.w[3], 3) : 0;
+  at.flip = chance(orientation.w[0], rule.flip);
+  at.flop = chance(orientation.w[1], rule.flop);
+  at.quarters = chance(orientation.w[2], rule.turn) ? 1 + uniform_below(orientation.w[3], 3) : 0;
   const int32_t height = at.quarters & 1 ? rule.width : rule.height;
   const int32_t width = at.quarters & 1 ? rule.height : rule.width;
 
-  // The rectangle comes from device memory that nobody has checked there: keep every read inside the frame.
+  // The host cannot check a rectangle in device memory: clamp it, so that every read stays inside the frame.
   const int32_t* valid = rule.valid + 4 * static_cast<int64_t>(at.frame);
   const int32_t left = least(most(valid[0], 0), rule.frame_width - width);
   const int32_t top = least(most(valid[1], 0), rule.frame_height - height);
@@ -79,7 +80,7 @@ COPYCAT_HD Placement place(const CropRule& rule, int64_t index) {
   return at;
 }
 
-// frame, x, y, mirroring (flip 1, flop 2), quarters
+// Writes five numbers: frame, x, y, mirroring (1 flip, 2 flop, 3 both), quarters.
 COPYCAT_HD void write_placement(const Placement& at, int32_t* row) {
   row[0] = at.frame;
   row[1] = at.x;

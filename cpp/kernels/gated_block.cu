@@ -126,8 +126,8 @@ __device__ __forceinline__ void load_vector(const void* data, int runs, int lane
   }
 }
 
-// Takes the mean out of a pixel's values and divides by the standard deviation; returns 1 / sqrt(variance +
-// kNormEpsilon). What a thread does not hold is 0 before and after.
+// Subtracts a pixel's mean from its values and divides by the standard deviation; returns 1 / sqrt(variance +
+// kNormEpsilon). Runs that a thread does not hold stay 0.
 template <int kRuns>
 __device__ __forceinline__ float normalise(float (&values)[kRuns][kRun], const Part<kRuns>& part, float share,
                                            int lanes) {
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(kThreads, kRuns == 1 ? 3 : 2)
 #pragma unroll
       for (int i = 0; i < kRun; ++i) {
         store(values[r][i] + branch[i] * load(scale[r][i]), sum[i]);
-        values[r][i] = load(sum[i]);  // as backward will see it
+        values[r][i] = load(sum[i]);  // rounded, as backward reads it
       }
       store_run(sum, static_cast<T*>(operation.sum) + part.run[r] * kRun);
     }
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(kThreads, kRuns == 1 ? 2 : 1)
   for (int64_t first = number * operation.pixels / operation.partial_count; first < end;
        first += kThreads / lanes) {
     const Part<kRuns> part = part_of<kRuns>(first, end, runs, lanes);
-    // All that is read of a pixel is asked for at once, before the first sum waits for it.
+    // Issue all loads of a pixel before the first sum waits for one.
     T sum[kRuns][kRun] = {}, normed_gradient[kRuns][kRun] = {}, total[kRuns][kRun] = {},
       branch[kRuns][kRun] = {};
 #pragma unroll

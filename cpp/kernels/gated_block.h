@@ -1,6 +1,6 @@
-// What lies between the convolutions of a gated block, forward and backward: one pass over memory each. Every
-// tensor is [pixels, channels] without gaps, float32 or bfloat16, arithmetic in float. On a GPU it begins at
-// a multiple of 16 bytes.
+// Gate and normalised residual sum of a gated block, forward and backward: one pass over memory each. Every
+// tensor is [pixels, channels] without gaps, float32 or bfloat16, arithmetic in float. On a GPU its address
+// is a multiple of 16.
 #pragma once
 
 #include "element.h"
@@ -44,11 +44,11 @@ struct ResidualNormGradient {
   int32_t channels;
   DType dtype;
   const void *sum, *branch, *scale, *weight;
-  const void *sum_gradient, *normed_gradient;  // the first null: nothing else came from sum
+  const void *sum_gradient, *normed_gradient;  // sum_gradient is null if only `normed` was used
   void *x_gradient, *branch_gradient;
   float* partial;  // room for partial_count x [3, channels]; each part sums as many pixels, in order
   int64_t partial_count;
-  float* output;  // [3, channels]: of weight, bias and scale; those that were absent are 0
+  float* output;  // [3, channels]: of weight, bias and scale; 0 for an absent one
 };
 
 void run_on_cpu(const Gate& operation, int threads);

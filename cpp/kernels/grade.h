@@ -1,4 +1,4 @@
-// Which gain, contrast and saturation a sample gets, and what they make of a pixel.
+// Draws a sample's gain, contrast and saturation, and applies them to a pixel.
 #pragma once
 
 #include "crop_rule.h"
@@ -6,23 +6,22 @@
 
 namespace copycat {
 
-// Applied in this order to the values as they are in the file; 1 changes nothing.
+// Factors, applied in this order to file values; 1 changes nothing.
 struct Grade {
   float gain, contrast, saturation;
 };
 
-// Where the colours of a pixel are: the red, green and blue channel of each layer. No channel is in two of
-// them; one that is in none is no colour and stays as it is.
+// The channels of each layer's red, green and blue. A channel belongs to at most one layer; one that belongs
+// to none is not graded.
 struct Layers {
   int32_t count;
   int8_t channels[kMostChannels][3];
 };
 
-// The value that a contrast leaves as it is: middle grey of scene-linear light, or of a display's code
-// values.
+// The fixed point of a contrast: middle grey, scene-linear or display-referred.
 COPYCAT_HD float pivot(float log_scale) { return log_scale > 0.0f ? 0.18f : 0.5f; }
 
-// 0.5 ... 2, its logarithm uniform.
+// Log-uniform in 0.5 ... 2.
 COPYCAT_HD float grade_factor(uint32_t word) {
   const float share = static_cast<float>(word >> 8) * (1.0f / 16777216.0f);
   return 0.5f * (expm1_positive(share * 1.38629436f) + 1.0f);  // 2 ln 2
@@ -44,7 +43,7 @@ COPYCAT_HD bool changes_nothing(const Grade& grade) {
   return grade.gain == 1.0f && grade.contrast == 1.0f && grade.saturation == 1.0f;
 }
 
-// (x gain - pivot) contrast + pivot, so that it is exact where nothing changes.
+// (x gain - pivot) contrast + pivot, rearranged to be exact for factors of 1.
 COPYCAT_HD float graded(float x, const Grade& grade, float pivot) {
   return x * (grade.gain * grade.contrast) + pivot * (1.0f - grade.contrast);
 }

@@ -1,4 +1,4 @@
-// The one place that launches kernels: device, grid, stream and error check.
+// Launches every kernel: device, grid, stream and error check.
 #pragma once
 
 #include <cuda_runtime.h>

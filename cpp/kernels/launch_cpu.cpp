@@ -25,10 +25,10 @@ T* offset(T* data, DType type, int64_t elements) {
 
 const RowKernels& choose_row_kernels() {
 #if defined(COPYCAT_X86)
-  const char* asked = std::getenv("COPYCAT_ISA");
-  const std::string_view wanted = asked ? asked : "";
-  if (wanted == "baseline" || !processor().avx2) return kRowsBaseline;
-  if (wanted == "avx2" || !processor().avx512) return kRowsAvx2;
+  const char* variable = std::getenv("COPYCAT_ISA");
+  const std::string_view limit = variable ? variable : "";
+  if (limit == "baseline" || !processor().avx2) return kRowsBaseline;
+  if (limit == "avx2" || !processor().avx512) return kRowsAvx2;
   return kRowsAvx512;
 #else
   return kRowsBaseline;
@@ -80,7 +80,7 @@ void run_on_cpu(const SampleCrops& operation, int threads) {
   const auto work = [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end;) {
       const int64_t sample = index / rule.height;
-      const Placement at = place(rule, sample);
+      const Placement at = draw_placement(rule, sample);
       const Grade grade = may_grade ? draw_grade(rule, sample) : Grade{1.0f, 1.0f, 1.0f};
       const int64_t last = least(end, (sample + 1) * rule.height);
       for (int p = 0; p < operation.plane_count; ++p) {
@@ -117,7 +117,7 @@ void run_on_cpu(const SampleCrops& operation, int threads) {
 
 void run_on_cpu(const CropPositions& operation, int) {
   for (int64_t i = 0; i < operation.batch; ++i)
-    write_placement(place(operation.rule, i), operation.output + 5 * i);
+    write_placement(draw_placement(operation.rule, i), operation.output + 5 * i);
 }
 
 void run_on_cpu(const Downsize& operation, int threads) {

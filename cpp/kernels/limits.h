@@ -1,4 +1,4 @@
-// What sizes the kernels take. The bindings tell them to Python, which repeats none of them.
+// Limits of the kernels. `_core` exports them, so Python repeats none.
 #pragma once
 
 namespace copycat {

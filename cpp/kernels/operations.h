@@ -1,5 +1,4 @@
-// What the kernels are asked to do: one plain struct per operation, and one launcher per operation and
-// device.
+// The operations of the kernels: one plain struct each, and one launcher per operation and device.
 #pragma once
 
 #include "crop_rule.h"
@@ -28,7 +27,7 @@ struct CropPlane {
   Layers layers;
 };
 
-// All planes are cut at the same places and graded alike.
+// Cuts all planes at the same positions and grades them alike.
 struct SampleCrops {
   CropRule rule;
   int64_t batch;
@@ -36,7 +35,7 @@ struct SampleCrops {
   CropPlane planes[3];  // input, target, mask
 };
 
-// Whether any sample of any batch is graded.
+// Whether a sample can be graded at all.
 inline bool any_grade(const SampleCrops& operation) {
   const CropRule& rule = operation.rule;
   int32_t layers = 0;
@@ -44,7 +43,7 @@ inline bool any_grade(const SampleCrops& operation) {
   return layers > 0 && (rule.gain > 0.0f || rule.contrast > 0.0f || rule.saturation > 0.0f);
 }
 
-// Which crops `SampleCrops` takes: output [batch,5], see write_placement.
+// The positions of SampleCrops' crops. Output [batch,5]: see write_placement.
 struct CropPositions {
   CropRule rule;
   int64_t batch;
@@ -59,7 +58,7 @@ struct Downsize {
   void* output;
 };
 
-// Applies an encoding, or takes it back. The output is [count, height, width, channels] without gaps.
+// Applies an encoding or its inverse. The output is [count, height, width, channels] without gaps.
 struct Recode {
   Pixels source;
   Encoding encoding;
@@ -68,15 +67,15 @@ struct Recode {
   DType output_dtype;
 };
 
-// What is known of a channel after some of its pixels were seen.
+// Running moments of one channel.
 struct Moments {
   double count, mean, squares;  // squares: sum of (x - mean)^2
   double minimum, maximum;
-  double non_finite;  // pixels left out of all the others
+  double non_finite;  // pixels that no other member counts
 };
 
-// Moments of every channel over the valid rectangles. `partial` is room for `partial_count` x channels
-// Moments, which the GPU's blocks fill before they are joined; the CPU uses one per row.
+// Moments of every channel over the valid rectangles. `partial` is scratch memory for `partial_count` x
+// channels Moments, each of a part of the rows; they are joined into `output`.
 struct Statistics {
   Pixels source;
   const int32_t* valid;  // [count,4]

@@ -1,4 +1,4 @@
-// Random numbers that are a pure function of their place: Philox-4x32-10 and a keyed permutation.
+// Random numbers without state: Philox-4x32-10 and a keyed permutation are pure functions of their arguments.
 #pragma once
 
 #include "platform.h"
@@ -34,9 +34,9 @@ COPYCAT_HD bool chance(uint32_t word, float probability) {
   return static_cast<float>(word >> 8) * (1.0f / 16777216.0f) < probability;
 }
 
-// Where `index` stands in the shuffled order 0 ... size - 1 that belongs to (key, epoch). A Feistel network
-// is a bijection of the next power of four whatever its round function; walking on until the result is below
-// `size` makes it one of 0 ... size - 1 (Black and Rogaway: "Ciphers with arbitrary finite domains", CT-RSA
+// The permutation of 0 ... size - 1 that belongs to (key, epoch), at `index`. A Feistel network permutes a
+// range of a power of four, whatever its round function; repeating it until the result is below `size` makes
+// it a permutation of 0 ... size - 1 (Black and Rogaway: "Ciphers with arbitrary finite domains", CT-RSA
 // 2002).
 COPYCAT_HD uint32_t shuffled(uint32_t index, uint32_t size, uint64_t epoch, uint64_t key) {
   uint32_t half_bits = 1;

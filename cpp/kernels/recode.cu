@@ -1,4 +1,4 @@
-// Applies an encoding to whole pictures on the GPU, or takes it back.
+// Applies an encoding or its inverse to whole pictures on the GPU.
 #include "recode_rows.cuh"
 
 namespace copycat {
@@ -21,9 +21,9 @@ __global__ void __launch_bounds__(kThreads, kLog ? (kInverse ? 2 : 3) : 4)
     fill(encoding, operation.encoding, source.channels, kInverse);
   } else if (threadIdx.x == kWarp) {
     const int span = static_cast<int>(blockIdx.x % static_cast<unsigned>(division.spans));
-    const unsigned rest = blockIdx.x / static_cast<unsigned>(division.spans);
-    const int tile = static_cast<int>(rest % static_cast<unsigned>(division.tiles));
-    const int64_t picture = rest / static_cast<unsigned>(division.tiles);
+    const unsigned tile_of_all = blockIdx.x / static_cast<unsigned>(division.spans);
+    const int tile = static_cast<int>(tile_of_all % static_cast<unsigned>(division.tiles));
+    const int64_t picture = tile_of_all / static_cast<unsigned>(division.tiles);
     const int height = static_cast<int>(source.height);
     rows.source =
         static_cast<const char*>(source.data) + picture * source.count_stride * size_of(source.dtype);

@@ -41,7 +41,7 @@ struct Rows {
   int first_span, end_span;
 };
 
-// What is done to values before they are encoded: nothing.
+// The grade of pixels that are only encoded: none.
 struct NoGrading {
   template <typename In>
   __device__ __forceinline__ void apply(const Rows&, const In*, int, int, float (&)[kRun]) const {}

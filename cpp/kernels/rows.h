@@ -8,8 +8,8 @@ namespace copycat {
 // Elements handled together; small enough for the first cache, whole pixels only.
 inline constexpr int kBlock = 256;
 
-// The longest run of whole pixels of at most `most_elements`; whole vectors of 16 too, where that is
-// possible, because a loop's rest is done one by one.
+// The length in elements of the longest run of whole pixels within `most_elements`. A multiple of 16 where
+// possible: a loop handles the elements after its last full vector one by one.
 COPYCAT_HD int block_length(int channels, int most_elements) {
   int pixels = 1;
   while (pixels * channels % 16 != 0) ++pixels;
@@ -57,7 +57,7 @@ extern const RowKernels kRowsBaseline;
 extern const RowKernels kRowsAvx2;
 extern const RowKernels kRowsAvx512;
 
-// The widest that this processor runs; COPYCAT_ISA=baseline, avx2 or avx512 asks for another.
+// The widest that this processor runs; COPYCAT_ISA=baseline, avx2 or avx512 selects a narrower one.
 const RowKernels& row_kernels();
 
 }  // namespace copycat

@@ -36,7 +36,7 @@ __device__ __forceinline__ Rows crop_rows(const SampleCrops& operation, int p, c
   return rows;
 }
 
-// A sample's grade, and where the colours of a plane's channels are, in shared memory.
+// A sample's grade, and the layers of a plane's channels, in shared memory.
 struct Grading {
   Grade grade;
   float pivots[kMostChannels];
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads, kGraded ? 2
     const int first_row =
         static_cast<int>(blockIdx.x % static_cast<unsigned>(division.tiles)) * division.rows;
     const int end_row = least(operation.rule.height, first_row + division.rows);
-    const Placement at = place(operation.rule, sample);
+    const Placement at = draw_placement(operation.rule, sample);
     for (int p = 0; p < operation.plane_count; ++p) {
       rows[p] = crop_rows(operation, p, at, sample, first_row, end_row);
     }
@@ -122,7 +122,7 @@ auto pick_kernel(bool log, bool graded) {
 
 __global__ void crop_positions_kernel(const __grid_constant__ CropPositions operation) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i < operation.batch) write_placement(place(operation.rule, i), operation.output + 5 * i);
+  if (i < operation.batch) write_placement(draw_placement(operation.rule, i), operation.output + 5 * i);
 }
 
 }  // namespace

@@ -89,12 +89,12 @@ __global__ void __launch_bounds__(kThreads) parts_kernel(const __grid_constant__
   const auto take = [&](In element, int i) {
     const float value = load(element);
     const bool finite = is_finite(value);
-    const float seen = finite ? value : shift[i];  // a value that the channel has, so that no extreme moves
-    const float delta = seen - shift[i];
+    const float counted = finite ? value : shift[i];  // shift is a value of the channel: no extreme moves
+    const float delta = counted - shift[i];
     slots[i].sum += delta;
     slots[i].squares += delta * delta;
-    slots[i].minimum = fminf(slots[i].minimum, seen);
-    slots[i].maximum = fmaxf(slots[i].maximum, seen);
+    slots[i].minimum = fminf(slots[i].minimum, counted);
+    slots[i].maximum = fmaxf(slots[i].maximum, counted);
     slots[i].non_finite += finite ? 0 : 1;
   };
   const bool dense = source.channel_stride == 1 && source.pixel_stride == channels;
@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(kThreads) parts_kernel(const __grid_constant__
       if (lane != 0) continue;
       if (quantity == 0) moments.mean = sum;
       if (quantity == 1) moments.squares = sum;
-      if (quantity == 4) {  // the last: what was put down above were plain sums
+      if (quantity == 4) {  // the last: until here the moments hold plain sums
         moments.non_finite = sum;
         moments.count = static_cast<double>(pixels) - sum;
         if (moments.count > 0) {
@@ -175,8 +175,8 @@ __global__ void __launch_bounds__(kThreads) parts_kernel(const __grid_constant__
   }
 }
 
-// Sums those channels of a part again, in double, whose sums in float have overflowed: they have deviations
-// of 1.8e19 or more. One block per part; its warps take turns at the channels.
+// Sums the channels of a part again, in double, if their float sums overflowed (deviations of 1.8e19 or
+// more). One block per part; its warps take turns at the channels.
 template <typename In>
 __global__ void __launch_bounds__(kThreads) overflow_kernel(const __grid_constant__ Statistics operation) {
   const Pixels& source = operation.source;

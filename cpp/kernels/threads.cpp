@@ -54,7 +54,7 @@ class Pool {
     try {
       for (; started_ < helpers; ++started_) std::thread([this] { serve(); }).detach();
     } catch (const std::system_error&) {
-      // No more threads to be had: those that run, and the caller, do the work.
+      // The system gives no more threads: the running ones and the caller do the work.
     }
     job_ = job;
     wanted_ = helpers;

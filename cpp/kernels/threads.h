@@ -6,9 +6,9 @@
 namespace copycat {
 
 // Calls work(context, begin, end) for ranges that together cover 0 ... count - 1, each at most `grain` long,
-// on the calling thread and up to threads - 1 others, and returns when all are done. The caller takes
-// whatever no other thread has begun, so that helpers which are slow to wake delay nothing. `work` must not
-// throw. Any thread may call this, and so may a child of fork().
+// on the calling thread and up to threads - 1 others, and returns when all are done. The caller works through
+// the ranges too, so helpers that wake late delay nothing. `work` must not throw. Any thread may call this,
+// and so may a child of fork().
 void spread(int64_t count, int64_t grain, int threads, void (*work)(const void*, int64_t, int64_t),
             const void* context);
 

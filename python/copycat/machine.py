@@ -63,11 +63,11 @@ def _free_within(group: Path) -> int | None:
     limits = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
     used = [_number(group / name) for name in ("memory.current", "memory.usage_in_bytes")]
     limit = min((number for number in limits if number is not None), default=None)
-    taken = next((number for number in used if number is not None), None)
-    if limit is None or taken is None:
+    usage = next((number for number in used if number is not None), None)
+    if limit is None or usage is None:
         return None
     statistics = dict(line.split(maxsplit=1) for line in _lines(group / "memory.stat") if " " in line)
-    return limit - taken + int(statistics.get("total_inactive_file", statistics.get("inactive_file", 0)))
+    return limit - usage + int(statistics.get("total_inactive_file", statistics.get("inactive_file", 0)))
 
 
 def _number(path: Path) -> int | None:

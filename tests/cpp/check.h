@@ -1,4 +1,4 @@
-// A very small test harness: named cases, checks that say what was seen, and a closing line that counts.
+// A minimal test harness: named cases, checks that say the actual value, and a last line with the counts.
 #pragma once
 
 #include <cstdio>
@@ -37,19 +37,20 @@ inline void fail(const char* file, int line, const std::string& what) {
 }
 
 template <typename A, typename B>
-void equal(const char* file, int line, const char* text, const A& seen, const B& wanted) {
-  if (seen == wanted) return;
+void equal(const char* file, int line, const char* text, const A& actual, const B& expected) {
+  if (actual == expected) return;
   std::ostringstream message;
-  message << text << " is " << seen << ", not " << wanted;
+  message << text << " is " << actual << ", not " << expected;
   fail(file, line, message.str());
 }
 
-inline void near(const char* file, int line, const char* text, double seen, double wanted, double tolerance) {
-  const double error = seen > wanted ? seen - wanted : wanted - seen;
+inline void near(const char* file, int line, const char* text, double actual, double expected,
+                 double tolerance) {
+  const double error = actual > expected ? actual - expected : expected - actual;
   if (error <= tolerance) return;
   std::ostringstream message;
   message.precision(10);
-  message << text << " is " << seen << ", not within " << tolerance << " of " << wanted;
+  message << text << " is " << actual << ", not within " << tolerance << " of " << expected;
   fail(file, line, message.str());
 }
 
@@ -74,5 +75,6 @@ inline int run_all() {
   static const check::Register register_##name(#name, name); \
   static void name()
 
-#define EQUAL(seen, wanted) check::equal(__FILE__, __LINE__, #seen, seen, wanted)
-#define NEAR(seen, wanted, tolerance) check::near(__FILE__, __LINE__, #seen, seen, wanted, tolerance)
+#define EQUAL(actual, expected) check::equal(__FILE__, __LINE__, #actual, actual, expected)
+#define NEAR(actual, expected, tolerance) \
+  check::near(__FILE__, __LINE__, #actual, actual, expected, tolerance)

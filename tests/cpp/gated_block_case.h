@@ -14,8 +14,8 @@ namespace copycat {
 inline double tolerance(DType dtype) { return dtype == DType::kFloat32 ? 4e-6 : 8e-3; }
 
 // Values are around 1 in size, sums over pixels are compared relative to their number.
-inline void expect(const Numbers& seen, int64_t i, double wanted, DType dtype) {
-  NEAR(seen[i], wanted, tolerance(dtype) * (1 + std::fabs(wanted)));
+inline void expect(const Numbers& actual, int64_t i, double expected, DType dtype) {
+  NEAR(actual[i], expected, tolerance(dtype) * (1 + std::fabs(expected)));
 }
 
 struct Shape {
@@ -23,7 +23,7 @@ struct Shape {
   int32_t channels;
 };
 
-// What one call of residual_norm is made of, with room for its results and those of its gradient.
+// The arguments of one residual_norm, and memory for its results and gradients.
 struct Residual {
   int64_t pixels;
   int32_t channels;

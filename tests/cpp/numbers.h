@@ -17,26 +17,26 @@ class Numbers {
       : dtype_(dtype), bytes_(static_cast<size_t>(count * size_of(dtype)), 0xff) {}
 
   static Numbers noise(DType dtype, int64_t count, uint32_t seed) {
-    Numbers made(dtype, count);
+    Numbers numbers(dtype, count);
     uint32_t state = seed * 747796405u + 2891336453u;
     for (int64_t i = 0; i < count; ++i) {
       state = state * 1664525u + 1013904223u;
       const float value = static_cast<float>(state >> 8) / 8388608.0f - 1.0f;
       const uint16_t half = float_to_bfloat(value);
-      uint8_t* at = made.bytes_.data() + i * size_of(dtype);
+      uint8_t* at = numbers.bytes_.data() + i * size_of(dtype);
       if (dtype == DType::kFloat32) {
         memcpy(at, &value, sizeof value);
       } else {
         memcpy(at, &half, sizeof half);
       }
     }
-    return made;
+    return numbers;
   }
 
   static Numbers zeros(DType dtype, int64_t count) {
-    Numbers made(dtype, count);
-    made.bytes_.assign(made.bytes_.size(), 0);
-    return made;
+    Numbers numbers(dtype, count);
+    numbers.bytes_.assign(numbers.bytes_.size(), 0);
+    return numbers;
   }
 
   double operator[](int64_t i) const {

@@ -31,7 +31,7 @@ std::vector<const Conv3x3Kernels*> all_kernels(DType dtype) {
   return all;
 }
 
-// The arguments of a convolution, and room for what it and its gradients make.
+// The arguments of a convolution, and memory for its output and gradients.
 struct Case {
   Conv3x3 conv;
   int64_t pixels, weights;
@@ -65,7 +65,7 @@ struct Case {
   }
 };
 
-// Sums of products of what lies under a 3x3 window.
+// Sums of products under a 3x3 window.
 struct Definition {
   std::vector<double> output, input_gradient, weight_gradient, bias_gradient;
 
@@ -99,13 +99,13 @@ struct Definition {
   }
 };
 
-// The error is judged by the size of what was added up, not of the sum.
-void expect(const Numbers& seen, const std::vector<double>& wanted, DType dtype) {
+// The tolerance follows the size of the summands, not of the sum.
+void expect(const Numbers& actual, const std::vector<double>& expected, DType dtype) {
   double squares = 0;
-  for (const double value : wanted) squares += value * value;
-  const double size = std::sqrt(squares / static_cast<double>(wanted.size())) + 1e-3;
+  for (const double value : expected) squares += value * value;
+  const double size = std::sqrt(squares / static_cast<double>(expected.size())) + 1e-3;
   const double tolerance = (dtype == DType::kFloat32 ? 1e-5 : 4e-2) * size;
-  for (size_t i = 0; i < wanted.size(); ++i) NEAR(seen[static_cast<int64_t>(i)], wanted[i], tolerance);
+  for (size_t i = 0; i < expected.size(); ++i) NEAR(actual[static_cast<int64_t>(i)], expected[i], tolerance);
 }
 
 }  // namespace
@@ -113,14 +113,14 @@ void expect(const Numbers& seen, const std::vector<double>& wanted, DType dtype)
 TEST(convolutions_and_their_gradients_are_those_of_the_definition) {
   for (const DType dtype : kTypes)
     for (const Conv3x3& shape : kShapes) {
-      const Definition wanted{Case(shape, dtype)};
+      const Definition expected{Case(shape, dtype)};
       for (const Conv3x3Kernels* kernels : all_kernels(dtype)) {
         Case c(shape, dtype);
         c.run(*kernels, 1);
-        expect(c.output, wanted.output, dtype);
-        expect(c.input_gradient, wanted.input_gradient, dtype);
-        expect(c.weight_gradient, wanted.weight_gradient, dtype);
-        expect(c.bias_gradient, wanted.bias_gradient, dtype);
+        expect(c.output, expected.output, dtype);
+        expect(c.input_gradient, expected.input_gradient, dtype);
+        expect(c.weight_gradient, expected.weight_gradient, dtype);
+        expect(c.bias_gradient, expected.bias_gradient, dtype);
       }
     }
 }
@@ -129,14 +129,14 @@ TEST(convolutions_do_not_depend_on_the_threads) {
   for (const DType dtype : kTypes)
     for (const Conv3x3& shape : kShapes)
       for (const Conv3x3Kernels* kernels : all_kernels(dtype)) {
-        std::vector<std::vector<std::vector<uint8_t>>> made;
+        std::vector<std::vector<std::vector<uint8_t>>> outputs;
         for (const int threads : {1, 2, 5}) {
           Case c(shape, dtype);
           c.run(*kernels, threads);
-          made.push_back(c.results());
+          outputs.push_back(c.results());
         }
-        EQUAL(made[1] == made[0], true);
-        EQUAL(made[2] == made[0], true);
+        EQUAL(outputs[1] == outputs[0], true);
+        EQUAL(outputs[2] == outputs[0], true);
       }
 }
 

@@ -11,8 +11,8 @@ using namespace copycat;
 
 namespace {
 
-// No pixel, one pixel, a rest of a group of eight, a range of threads and its rest; widths known to the
-// compiler and others.
+// No pixel, one pixel, an incomplete group of eight, several threads' ranges, the last of them incomplete;
+// widths with loops of their own and others.
 const Shape kShapes[] = {{0, 32},    {1, 16},    {7, 32},    {9, 48},   {33, 64},
                          {2049, 32}, {1037, 96}, {700, 112}, {130, 256}};
 template <typename Body>
@@ -66,21 +66,21 @@ TEST(residual_norms_and_their_gradients_are_those_of_the_definition) {
 
 TEST(residual_norms_do_not_depend_on_the_threads) {
   each_case([](const Shape& shape, DType dtype) {
-    std::vector<std::vector<uint8_t>> made;
+    std::vector<std::vector<uint8_t>> outputs;
     for (const int threads : {1, 2, 5}) {
       Residual residual(shape, dtype, true, true);
       run_on_cpu(residual.forward(), threads);
       run_on_cpu(residual.backward(true), threads);
-      made.push_back(results(residual));
+      outputs.push_back(results(residual));
     }
-    EQUAL(made[1] == made[0], true);
-    EQUAL(made[2] == made[0], true);
+    EQUAL(outputs[1] == outputs[0], true);
+    EQUAL(outputs[2] == outputs[0], true);
   });
 }
 
 TEST(gated_blocks_are_the_same_to_the_last_bit_with_every_instruction_set) {
   each_case([](const Shape& shape, DType dtype) {
-    std::vector<std::vector<uint8_t>> made;
+    std::vector<std::vector<uint8_t>> outputs;
     for (const GatedBlockKernels* kernels : all_gated_block_kernels(dtype)) {
       std::vector<uint8_t> all;
       for (const auto& variant : kVariants) {
@@ -90,9 +90,9 @@ TEST(gated_blocks_are_the_same_to_the_last_bit_with_every_instruction_set) {
         const auto bytes = results(residual);
         all.insert(all.end(), bytes.begin(), bytes.end());
       }
-      made.push_back(all);
+      outputs.push_back(all);
     }
-    for (const auto& other : made) EQUAL(other == made[0], true);
+    for (const auto& other : outputs) EQUAL(other == outputs[0], true);
   });
 }
 

@@ -63,10 +63,10 @@ TEST(floats_round_to_the_nearest_bfloat_and_ties_to_even) {
 TEST(eight_bit_averages_round_ties_to_even) {
   uint8_t element = 0;
   const float values[] = {0.0f, 0.5f, 1.5f, 2.5f, 254.4f, 254.5f, 254.75f, 255.0f};
-  const int wanted[] = {0, 0, 2, 2, 254, 254, 255, 255};
+  const int expected[] = {0, 0, 2, 2, 254, 254, 255, 255};
   for (size_t i = 0; i < 8; ++i) {
     store_stored(values[i], element);
-    EQUAL(static_cast<int>(element), wanted[i]);
+    EQUAL(static_cast<int>(element), expected[i]);
   }
 }
 

@@ -145,7 +145,7 @@ TEST(turned_crops_are_the_pixels_by_hand) {
       picture(bank.data(), DType::kFloat32, 2, 6, 7, 3), output.data(), DType::kFloat32, plain, {}};
   run_on_cpu(operation, 2);
   for (int64_t b = 0; b < 64; ++b) {
-    const Placement at = place(operation.rule, b);
+    const Placement at = draw_placement(operation.rule, b);
     for (int y = 0; y < 3; ++y) {
       for (int x = 0; x < 4; ++x) {
         const int v = at.flip ? 2 - y : y;
@@ -192,7 +192,7 @@ TEST(a_crop_is_graded_as_its_sample_was_drawn_and_a_matte_is_not) {
   run_on_cpu(operation, 2);
   int changed = 0;
   for (int64_t b = 0; b < 64; ++b) {
-    const Placement at = place(operation.rule, b);
+    const Placement at = draw_placement(operation.rule, b);
     const Grade grade = draw_grade(operation.rule, b);
     changed += changes_nothing(grade) ? 0 : 1;
     for (int i = 0; i < 6; ++i) {
@@ -224,8 +224,8 @@ TEST(downsize_averages_what_exists_at_the_edges) {
   std::vector<float> bank{1, 2, 3, 4, 5, 6, 7, 8, 9};
   std::vector<float> output(4);
   run_on_cpu(Downsize{picture(bank.data(), DType::kFloat32, 1, 3, 3, 1), 2, output.data()}, 1);
-  const float wanted[] = {3.0f, 4.5f, 7.5f, 9.0f};
-  for (size_t i = 0; i < 4; ++i) EQUAL(output[i], wanted[i]);
+  const float expected[] = {3.0f, 4.5f, 7.5f, 9.0f};
+  for (size_t i = 0; i < 4; ++i) EQUAL(output[i], expected[i]);
 }
 
 TEST(downsized_bytes_are_rounded_to_nearest_and_ties_to_even) {

@@ -39,15 +39,15 @@ float value_at(const std::vector<uint8_t>& bytes, int64_t i, DType type) {
 }
 
 // Compilers may put a sum's terms in another order, and a rounding apart then lies one number further.
-void expect_alike(const std::vector<uint8_t>& seen, const std::vector<uint8_t>& wanted, int64_t count,
+void expect_alike(const std::vector<uint8_t>& actual, const std::vector<uint8_t>& expected, int64_t count,
                   DType type) {
   const double unit = type == DType::kFloat32   ? 1e-6
                       : type == DType::kFloat16 ? 1e-3
                       : type == DType::kUInt8   ? 0
                                                 : 8e-3;
   for (int64_t i = 0; i < count; ++i) {
-    const auto right = static_cast<double>(value_at(wanted, i, type));
-    NEAR(static_cast<double>(value_at(seen, i, type)), right, unit * (1 + std::fabs(right)));
+    const auto right = static_cast<double>(value_at(expected, i, type));
+    NEAR(static_cast<double>(value_at(actual, i, type)), right, unit * (1 + std::fabs(right)));
   }
 }
 
@@ -127,7 +127,7 @@ TEST(cuda_crops_are_the_cpu_s) {
         operation.batch = batch;
         operation.plane_count = 3;
         const int32_t widths[] = {channels, 3, 1};
-        std::vector<uint8_t> banks[3], seen[3], wanted[3];
+        std::vector<uint8_t> banks[3], actual[3], expected[3];
         for (int p = 0; p < 3; ++p) {
           const DType type = p == 0 ? in : DType::kFloat16;
           banks[p] =
@@ -136,16 +136,16 @@ TEST(cuda_crops_are_the_cpu_s) {
           operation.planes[p].output_dtype = out;
           operation.planes[p].encoding = some_encoding(log && p < 2);
           if (p < 2 && widths[p] >= 3) operation.planes[p].layers = {1, {{2, 1, 0}}};
-          seen[p].resize(static_cast<size_t>(batch * rule.height * rule.width * widths[p] * size_of(out)),
-                         0xee);
-          wanted[p] = seen[p];
-          operation.planes[p].output = wanted[p].data();
+          actual[p].resize(static_cast<size_t>(batch * rule.height * rule.width * widths[p] * size_of(out)),
+                           0xee);
+          expected[p] = actual[p];
+          operation.planes[p].output = expected[p].data();
         }
         run_on_cpu(operation, 1);
-        for (int p = 0; p < 3; ++p) operation.planes[p].output = seen[p].data();
+        for (int p = 0; p < 3; ++p) operation.planes[p].output = actual[p].data();
         run_on_cuda(operation, 0, 0);
         for (int p = 0; p < 3; ++p)
-          expect_alike(seen[p], wanted[p], batch * rule.height * rule.width * widths[p], out);
+          expect_alike(actual[p], expected[p], batch * rule.height * rule.width * widths[p], out);
       }
     }
   }
@@ -163,12 +163,12 @@ TEST(cuda_crop_positions_are_the_cpu_s) {
   operation.rule.crops_per_pair = 1;
   operation.rule.total_samples = 300;
   operation.batch = 300;
-  std::vector<int32_t> seen(1500), wanted(1500);
-  operation.output = wanted.data();
+  std::vector<int32_t> actual(1500), expected(1500);
+  operation.output = expected.data();
   run_on_cpu(operation, 1);
-  operation.output = seen.data();
+  operation.output = actual.data();
   run_on_cuda(operation, 0, 0);
-  EQUAL(seen == wanted, true);
+  EQUAL(actual == expected, true);
 }
 
 TEST(cuda_pictures_are_encoded_and_decoded_as_on_the_cpu) {
@@ -182,12 +182,12 @@ TEST(cuda_pictures_are_encoded_and_decoded_as_on_the_cpu) {
         Pixels source = picture(memory, layout, in, count, height, width, channels);
         if (layout == Layout::kDense && variant & 1) source = without_left(source, 1);
         const int64_t numbers = count * height * source.width * channels;
-        std::vector<uint8_t> wanted(static_cast<size_t>(numbers * size_of(out)), 0xee), seen(wanted);
-        Recode operation{source, some_encoding(variant & 4), (variant & 8) != 0, wanted.data(), out};
+        std::vector<uint8_t> expected(static_cast<size_t>(numbers * size_of(out)), 0xee), actual(expected);
+        Recode operation{source, some_encoding(variant & 4), (variant & 8) != 0, expected.data(), out};
         run_on_cpu(operation, 1);
-        operation.output = seen.data();
+        operation.output = actual.data();
         run_on_cuda(operation, 0, 0);
-        expect_alike(seen, wanted, numbers, out);
+        expect_alike(actual, expected, numbers, out);
       }
     }
   }
@@ -204,10 +204,11 @@ TEST(cuda_pictures_are_downsized_as_on_the_cpu) {
           if (layout == Layout::kDense) source = without_left(source, 1);
           const int64_t numbers =
               count * ((height + factor - 1) / factor) * ((source.width + factor - 1) / factor) * channels;
-          std::vector<uint8_t> wanted(static_cast<size_t>(numbers * size_of(type)) + 4, 0xee), seen(wanted);
-          run_on_cpu(Downsize{source, factor, wanted.data()}, 1);
-          run_on_cuda(Downsize{source, factor, seen.data()}, 0, 0);
-          expect_alike(seen, wanted, numbers, type);
+          std::vector<uint8_t> expected(static_cast<size_t>(numbers * size_of(type)) + 4, 0xee),
+              actual(expected);
+          run_on_cpu(Downsize{source, factor, expected.data()}, 1);
+          run_on_cuda(Downsize{source, factor, actual.data()}, 0, 0);
+          expect_alike(actual, expected, numbers, type);
         }
       }
     }
@@ -227,15 +228,15 @@ TEST(cuda_statistics_of_huge_values_are_the_cpu_s) {
     }
     const Pixels source = picture(memory, Layout::kDense, DType::kFloat32, count, height, width, 3);
     const int64_t parts = 3;
-    std::vector<Moments> partial(static_cast<size_t>(parts * 3)), seen(3), wanted(3);
-    run_on_cpu(Statistics{source, valid, partial.data(), parts, wanted.data()}, 1);
-    run_on_cuda(Statistics{source, valid, partial.data(), parts, seen.data()}, 0, 0);
-    for (size_t c = 0; c < seen.size(); ++c) {
-      EQUAL(seen[c].count, wanted[c].count);
-      EQUAL(std::isfinite(wanted[c].squares), true);
-      const double deviation = std::sqrt(wanted[c].squares / wanted[c].count);
-      NEAR(std::sqrt(seen[c].squares / seen[c].count) / deviation, 1, 1e-6);
-      NEAR(seen[c].mean / deviation, wanted[c].mean / deviation, 1e-6);
+    std::vector<Moments> partial(static_cast<size_t>(parts * 3)), actual(3), expected(3);
+    run_on_cpu(Statistics{source, valid, partial.data(), parts, expected.data()}, 1);
+    run_on_cuda(Statistics{source, valid, partial.data(), parts, actual.data()}, 0, 0);
+    for (size_t c = 0; c < actual.size(); ++c) {
+      EQUAL(actual[c].count, expected[c].count);
+      EQUAL(std::isfinite(expected[c].squares), true);
+      const double deviation = std::sqrt(expected[c].squares / expected[c].count);
+      NEAR(std::sqrt(actual[c].squares / actual[c].count) / deviation, 1, 1e-6);
+      NEAR(actual[c].mean / deviation, expected[c].mean / deviation, 1e-6);
     }
   }
 }
@@ -253,16 +254,16 @@ TEST(cuda_statistics_are_the_cpu_s) {
       const Pixels source = picture(memory, layout, DType::kFloat32, count, height, width, channels);
       const int64_t parts = (count * height + 7) / 8;
       std::vector<Moments> partial(static_cast<size_t>(parts * channels));
-      std::vector<Moments> seen(static_cast<size_t>(channels)), wanted(seen);
-      run_on_cpu(Statistics{source, valid, partial.data(), parts, wanted.data()}, 1);
-      run_on_cuda(Statistics{source, valid, partial.data(), parts, seen.data()}, 0, 0);
-      for (size_t c = 0; c < seen.size(); ++c) {
-        EQUAL(seen[c].count, wanted[c].count);
-        EQUAL(seen[c].non_finite, wanted[c].non_finite);
-        EQUAL(seen[c].minimum, wanted[c].minimum);
-        EQUAL(seen[c].maximum, wanted[c].maximum);
-        NEAR(seen[c].mean, wanted[c].mean, 1e-6);
-        NEAR(seen[c].squares / seen[c].count, wanted[c].squares / wanted[c].count, 1e-6);
+      std::vector<Moments> actual(static_cast<size_t>(channels)), expected(actual);
+      run_on_cpu(Statistics{source, valid, partial.data(), parts, expected.data()}, 1);
+      run_on_cuda(Statistics{source, valid, partial.data(), parts, actual.data()}, 0, 0);
+      for (size_t c = 0; c < actual.size(); ++c) {
+        EQUAL(actual[c].count, expected[c].count);
+        EQUAL(actual[c].non_finite, expected[c].non_finite);
+        EQUAL(actual[c].minimum, expected[c].minimum);
+        EQUAL(actual[c].maximum, expected[c].maximum);
+        NEAR(actual[c].mean, expected[c].mean, 1e-6);
+        NEAR(actual[c].squares / actual[c].count, expected[c].squares / expected[c].count, 1e-6);
       }
     }
   }

@@ -31,7 +31,7 @@ CropRule small_rule(const int32_t* valid, int64_t frames) {
 
 }  // namespace
 
-// The known answers for philox4x32-10 that come with Random123.
+// Random123's test vectors for philox4x32-10.
 TEST(philox_gives_the_published_answers) {
   const Answer answers[] = {
       {{{0, 0, 0, 0}}, 0, {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}},
@@ -43,18 +43,18 @@ TEST(philox_gives_the_published_answers) {
        {0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}},
   };
   for (const Answer& answer : answers) {
-    const Words4 seen = philox(answer.counter, answer.key);
-    for (size_t i = 0; i < 4; ++i) EQUAL(seen.w[i], answer.words[i]);
+    const Words4 actual = philox(answer.counter, answer.key);
+    for (size_t i = 0; i < 4; ++i) EQUAL(actual.w[i], answer.words[i]);
   }
 }
 
 TEST(shuffle_is_a_bijection) {
   for (uint32_t size = 1; size <= 200; ++size) {
     for (uint64_t epoch : {uint64_t{0}, uint64_t{1}, uint64_t{1} << 40}) {
-      std::set<uint32_t> seen;
-      for (uint32_t i = 0; i < size; ++i) seen.insert(shuffled(i, size, epoch, 0x123456789abcdefu));
-      EQUAL(seen.size(), size);
-      EQUAL(*seen.rbegin(), size - 1);
+      std::set<uint32_t> actual;
+      for (uint32_t i = 0; i < size; ++i) actual.insert(shuffled(i, size, epoch, 0x123456789abcdefu));
+      EQUAL(actual.size(), size);
+      EQUAL(*actual.rbegin(), size - 1);
     }
   }
 }
@@ -75,7 +75,7 @@ TEST(a_batch_of_all_frames_takes_each_once) {
   CropRule rule = small_rule(valid, 5);
   for (rule.step = 0; rule.step < 50; ++rule.step) {
     std::set<int32_t> frames;
-    for (int64_t i = 0; i < 5; ++i) frames.insert(place(rule, i).frame);
+    for (int64_t i = 0; i < 5; ++i) frames.insert(draw_placement(rule, i).frame);
     EQUAL(frames.size(), size_t{5});
   }
 }
@@ -86,7 +86,7 @@ TEST(crops_stay_inside_the_valid_rectangle_and_reach_its_corners) {
   rule.total_samples = 4000;
   int32_t left = 99, top = 99, right = 0, bottom = 0;
   for (int64_t i = 0; i < 4000; ++i) {
-    const Placement at = place(rule, i);
+    const Placement at = draw_placement(rule, i);
     left = least(left, at.x);
     top = least(top, at.y);
     right = most(right, at.x + rule.width);
@@ -105,7 +105,7 @@ TEST(a_wrong_rectangle_cannot_leave_the_frame) {
     rule.turn = 0.5f;
     rule.total_samples = 200;
     for (int64_t i = 0; i < 200; ++i) {
-      const Placement at = place(rule, i);
+      const Placement at = draw_placement(rule, i);
       const int32_t width = at.quarters & 1 ? rule.height : rule.width;
       const int32_t height = at.quarters & 1 ? rule.width : rule.height;
       EQUAL(at.x >= 0 && at.y >= 0 && at.x + width <= 50 && at.y + height <= 40, true);
@@ -124,7 +124,7 @@ TEST(centred_crops_hold_a_centre) {
   rule.centre_share = 1.0f;
   for (rule.step = 0; rule.step < 300; ++rule.step) {
     for (int64_t i = 0; i < 2; ++i) {
-      const Placement at = place(rule, i);
+      const Placement at = draw_placement(rule, i);
       if (at.frame != 0) continue;
       bool holds = false;
       for (int c = 0; c < 3; ++c) {
@@ -146,8 +146,8 @@ TEST(walks_turn_against_the_clock_then_mirror) {
     const Walk way = walk(rule, {0, 10, 20, flip, flop, quarters}, 100, 1);
     return std::array<int64_t, 3>{way.start, way.down, way.right};
   };
-  const auto is = [](std::array<int64_t, 3> seen, std::array<int64_t, 3> wanted) {
-    EQUAL(seen == wanted, true);
+  const auto is = [](std::array<int64_t, 3> actual, std::array<int64_t, 3> expected) {
+    EQUAL(actual == expected, true);
   };
   is(corner(0, false, false), {2010, 100, 1});
   is(corner(1, false, false), {2011, -1, 100});

@@ -1,7 +1,7 @@
 """What an artist does with both effects in Natron; run by NatronRenderer for ``test_natron.py``.
 
-The folder in COPYCAT_SESSION holds ``plate`` and ``clean`` (.####.exr); the pictures (.pfm) and ``told.json`` are left
-there.
+The folder in COPYCAT_SESSION holds ``plate`` and ``clean`` (.####.exr), and gets the pictures (.pfm) and
+``report.json``.
 """
 
 import inspect
@@ -16,7 +16,7 @@ if not hasattr(inspect, "getargspec"):  # which Natron 2.5 asks about callbacks,
     inspect.getargspec = lambda function: inspect.getfullargspec(function)[:4]
 
 FOLDER = os.environ["COPYCAT_SESSION"]
-told = {}
+report = {}
 
 
 def reader(name):
@@ -50,16 +50,16 @@ until = time.time() + 120
 while "finished" not in below.get() and time.time() < until:
     time.sleep(0.5)
     copycat.getParam("logScale").set(not copycat.getParam("logScale").get())
-told["below the name"] = below.get()
-told["runs"] = copycat.getParam("runTable").get()
+report["below the name"] = below.get()
+report["runs"] = copycat.getParam("runTable").get()
 
 copycat.getParam("createInference").trigger()
-told["inferences"] = len(inferences())
+report["inferences"] = len(inferences())
 inference = inferences()[0]
-told["model"] = inference.getParam("modelFile").get()
-told["channels"] = inference.getParam("channelsIn").get()
+report["model"] = inference.getParam("modelFile").get()
+report["channels"] = inference.getParam("channelsIn").get()
 render(plate, "passed", 1, 1)
-render(inference, "made", 1, 3)
+render(inference, "result", 1, 3)
 copycat.getParam("view").set("Preview")
 render(copycat, "preview", 1, 1)
 copycat.getParam("view").set("Input")
@@ -67,6 +67,6 @@ render(copycat, "input", 1, 1)
 inference.getParam("modelFile").set("/nowhere/100%s.cat")
 render(inference, "missing", 1, 1)
 
-with open(os.path.join(FOLDER, "told.json"), "w") as stream:
-    json.dump(told, stream)
+with open(os.path.join(FOLDER, "report.json"), "w") as stream:
+    json.dump(report, stream)
 os._exit(0)  # Natron would render all writers once more

@@ -64,9 +64,9 @@ class Graph:
     def replay(self) -> None:
         self._cuda.replays += 1
         for operator, arguments, named, result in self.calls:
-            made = operator(*arguments, **named)
+            fresh = operator(*arguments, **named)
             given = {_address(tensor) for tensor in _tensors((arguments, named))}
-            for old, new in zip(_tensors(result), _tensors(made), strict=True):
+            for old, new in zip(_tensors(result), _tensors(fresh), strict=True):
                 if _address(old) not in given:  # neither a view nor written in place
                     old.copy_(new)
 

@@ -141,11 +141,11 @@ def test_what_is_asked_while_frames_are_read_is_carried_out_then(
 ) -> None:
     real, asked = Journal.report, []
 
-    def report(journal: Journal, message: str = "", *rest: Any, **named: Any) -> None:
+    def report(journal: Journal, message: str = "", *positional: Any, **named: Any) -> None:
         if "pairs: 2 of" in message and not asked:
             asked.append(message)
             asking._ask(lambda: ask(asking.directory, "plan", epochs=9))
-        real(journal, message, *rest, **named)
+        real(journal, message, *positional, **named)
 
     monkeypatch.setattr(Journal, "report", report)
     assert train(epochs=30).step == 9
@@ -185,7 +185,7 @@ def test_the_command_line_asks_a_training_of_another_process(shot: Shot, tmp_pat
             assert trainer.poll() is None, trainer.communicate()
         with start_copycat("ask", tmp_path / RUNS, "checkpoint") as asker:
             out, error = asker.communicate(timeout=120)
-        assert (asker.returncode, out) == (0, f"{found[0].name}: checkpoint asked for\n"), error
+        assert (asker.returncode, out) == (0, f"{found[0].name}: checkpoint requested\n"), error
         ask(tmp_path / RUNS, "stop")
         trainer.communicate(timeout=120)
     assert len(find_run(tmp_path / RUNS).checkpoints()) == 2

@@ -21,9 +21,9 @@ def recorder(calls: Calls, fail: str = "", at: int | None = None) -> dict[str, C
     """The five callbacks; each notes itself with the frame, and one of them fails, at a frame where given."""
 
     def make(name: str) -> Callable[[Mapping[str, Any]], None]:
-        def callback(known: Mapping[str, Any]) -> None:
-            calls.append((name, known.get("frame")))
-            if name == fail and at in (None, known["frame"]):
+        def callback(event: Mapping[str, Any]) -> None:
+            calls.append((name, event.get("frame")))
+            if name == fail and at in (None, event["frame"]):
                 raise ZeroDivisionError("on purpose")
 
         return callback

@@ -60,8 +60,8 @@ def data(pairs: int = 4, level: int = 1, height: int = 48, width: int = 64) -> D
     )
 
 
-def with_plate(made: Dataset) -> Dataset:
-    return dataclasses.replace(made, clean_plate=clean_plate.of_frames(made.target_bank, made.valid, ENCODING))
+def with_plate(trained: Dataset) -> Dataset:
+    return dataclasses.replace(trained, clean_plate=clean_plate.of_frames(trained.target_bank, trained.valid, ENCODING))
 
 
 def new_learner(
@@ -130,7 +130,7 @@ def test_a_training_of_three_stages_records_three_steps_and_is_the_same(
     run = train(**knobs).run
     assert (cuda.recordings, cuda.replays) == (3, 40 - 3 * WARM_UP_STEPS)
     assert losses(run) == losses(plain)
-    weights, others = (cat.load(made.checkpoint(40))[1] for made in (run, plain))
+    weights, others = (cat.load(trained.checkpoint(40))[1] for trained in (run, plain))
     assert all(torch.equal(weight, others[name]) for name, weight in weights.items())
 
 
@@ -140,8 +140,8 @@ def test_a_resumed_training_counts_on(recorded: Callable[..., StandInCuda]) -> N
     whole = learn(once, on, range(16))
     learn(first, on, range(7))
     second.restore(*first.state())
-    rest = learn(second, on, range(7, 16))
-    assert torch.equal(rest, whole[7:])
+    remaining = learn(second, on, range(7, 16))
+    assert torch.equal(remaining, whole[7:])
     assert_same(second, once)
     assert (cuda.recordings, cuda.replays) == (3, 16 + 7 + 9 - 3 * WARM_UP_STEPS)
 
@@ -162,11 +162,11 @@ class Pair:
 def test_in_a_group_only_the_own_gradient_is_recorded(recorded: Callable[..., StandInCuda]) -> None:
     on, cuda = data(), recorded()
     group = cast(Group, Pair())
-    made, plain = new_learner(group=group), new_learner(group=group)
+    trained, plain = new_learner(group=group), new_learner(group=group)
     plain._captured = None
-    assert torch.equal(learn(made, on, range(12)), learn(plain, on, range(12)))
-    assert_same(made, plain)
-    assert not torch.equal(made.parameters.weights, new_learner().parameters.weights)
+    assert torch.equal(learn(trained, on, range(12)), learn(plain, on, range(12)))
+    assert_same(trained, plain)
+    assert not torch.equal(trained.parameters.weights, new_learner().parameters.weights)
     assert (cuda.recordings, cuda.replays) == (1, 12 - WARM_UP_STEPS)
 
 
@@ -181,12 +181,12 @@ class LosesTheOther(Pair):
 
 
 def test_weights_stay_as_they_are_when_a_process_is_lost_while_they_are_averaged(tiny: None) -> None:
-    made = new_learner(group=cast(Group, LosesTheOther()))
-    learn(made, data(), range(3))
-    before = {name: vector.clone() for name, vector in made.state()[1].items()}
+    trained = new_learner(group=cast(Group, LosesTheOther()))
+    learn(trained, data(), range(3))
+    before = {name: vector.clone() for name, vector in trained.state()[1].items()}
     with pytest.raises(DistributedError):
-        made.agree()
-    assert all(torch.equal(vector, before[name]) for name, vector in made.state()[1].items())
+        trained.agree()
+    assert all(torch.equal(vector, before[name]) for name, vector in trained.state()[1].items())
 
 
 def test_crops_that_the_host_gathers_are_recorded_too(
@@ -196,17 +196,17 @@ def test_crops_that_the_host_gathers_are_recorded_too(
     monkeypatch.setattr(Learner, "_crops_come_from_host", lambda self, data: data.level == 1)
     cuda = recorded()
     plate = (48, 64)
-    made, plain = new_learner(plate_size=plate), new_learner(plate_size=plate)
+    trained, plain = new_learner(plate_size=plate), new_learner(plate_size=plate)
     plain._captured = None
     sets = with_plate(data(level=2)), with_plate(data())
-    made.micro_batch = plain.micro_batch = 3
+    trained.micro_batch = plain.micro_batch = 3
     for stage, on in enumerate(sets):
         steps = range(stage * 8, stage * 8 + 8)
-        got = learn(made, on, steps)
+        got = learn(trained, on, steps)
         with monkeypatch.context() as patch:
             patch.setattr(Learner, "_crops_come_from_host", lambda self, data: False)
             assert torch.equal(got, learn(plain, on, steps))
-    assert_same(made, plain)
+    assert_same(trained, plain)
     assert (cuda.recordings, cuda.replays) == (2, 16 - 2 * WARM_UP_STEPS)
 
 
@@ -244,10 +244,10 @@ def test_a_bank_on_disk_is_never_pinned(
 
 def test_a_clean_plate_is_recorded_too(recorded: Callable[..., StandInCuda]) -> None:
     on, cuda = with_plate(data()), recorded()
-    made, plain = new_learner(plate_size=(48, 64)), new_learner(plate_size=(48, 64))
+    trained, plain = new_learner(plate_size=(48, 64)), new_learner(plate_size=(48, 64))
     plain._captured = None
-    assert torch.equal(learn(made, on, range(12)), learn(plain, on, range(12)))
-    assert_same(made, plain)
+    assert torch.equal(learn(trained, on, range(12)), learn(plain, on, range(12)))
+    assert_same(trained, plain)
     assert (cuda.recordings, cuda.replays) == (1, 12 - WARM_UP_STEPS)
 
 
@@ -255,60 +255,62 @@ def test_going_back_and_forth_between_data_sets_records_anew(recorded: Callable[
     sets, cuda = (data(level=1), data(level=2)), recorded()
     plain = new_learner()
     plain._captured = None
-    made = new_learner()
+    trained = new_learner()
     for stage in range(4):
         steps = range(stage * 6, stage * 6 + 6)
-        assert torch.equal(learn(made, sets[stage % 2], steps), learn(plain, sets[stage % 2], steps))
-    assert_same(made, plain)
+        assert torch.equal(learn(trained, sets[stage % 2], steps), learn(plain, sets[stage % 2], steps))
+    assert_same(trained, plain)
     assert cuda.recordings == 4
 
 
 def test_a_recorded_step_skips_what_is_not_finite(recorded: Callable[..., StandInCuda]) -> None:
     on, cuda = data(pairs=3), recorded()
     on.input_bank[1, 20:30, 30:40] = float("inf")  # in some crops of one pair
-    made = new_learner(batch=1)
+    trained = new_learner(batch=1)
     weights, found = [], []
     for step in range(40):
-        found.append(bool(learn(made, on, range(step, step + 1)).isfinite().all()))
-        weights.append(made.parameters.weights.clone())
+        found.append(bool(learn(trained, on, range(step, step + 1)).isfinite().all()))
+        weights.append(trained.parameters.weights.clone())
     changed = [not torch.equal(a, b) for a, b in itertools.pairwise(weights)]
     assert changed == found[1:]
     assert found[WARM_UP_STEPS:].count(False) > 3
     assert cuda.replays == 40 - WARM_UP_STEPS
-    assert made.state()[0] == found.count(True)
+    assert trained.state()[0] == found.count(True)
 
 
 def test_the_rate_of_a_step_reaches_its_replay(recorded: Callable[..., StandInCuda]) -> None:
     on = data()
     recorded()
-    made = new_learner()
-    learn(made, on, range(10))
-    before = made.parameters.weights.clone()
-    made.learn(on, 10, 0.0, silent)
-    assert torch.equal(made.parameters.weights, before)
-    made.learn(on, 11, 1e-2, silent)
-    assert not torch.equal(made.parameters.weights, before)
+    trained = new_learner()
+    learn(trained, on, range(10))
+    before = trained.parameters.weights.clone()
+    trained.learn(on, 10, 0.0, silent)
+    assert torch.equal(trained.parameters.weights, before)
+    trained.learn(on, 11, 1e-2, silent)
+    assert not torch.equal(trained.parameters.weights, before)
 
 
 def test_a_recording_that_fails_is_told_once_and_training_goes_on(recorded: Callable[..., StandInCuda]) -> None:
     plain = new_learner()
     cuda = recorded(failure=torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB\nmore"))
-    told: list[str] = []
-    made = new_learner()
+    warnings: list[str] = []
+    trained = new_learner()
     for level in (4, 2, 1):
         steps = range(8 * level, 8 * level + 8)
-        assert torch.equal(learn(made, data(level=level), steps, told.append), learn(plain, data(level=level), steps))
-    assert_same(made, plain)
+        assert torch.equal(
+            learn(trained, data(level=level), steps, warnings.append), learn(plain, data(level=level), steps)
+        )
+    assert_same(trained, plain)
     assert (cuda.recordings, cuda.replays) == (0, 0)
     assert cuda.current is cuda.main
-    assert told == [
+    assert warnings == [
         "the training step could not be recorded as a CUDA graph, training goes on without: "
         "CUDA out of memory. Tried to allocate 7 GiB"
     ]
 
 
 def test_a_step_that_waits_for_the_device_cannot_be_recorded() -> None:
-    cuda, told = StandInCuda(), []
+    cuda, warnings = StandInCuda(), []
     number = torch.zeros(())
     step = CapturedStep(CPU, cuda)
 
@@ -317,17 +319,17 @@ def test_a_step_that_waits_for_the_device_cannot_be_recorded() -> None:
         return number * number.item()
 
     step.begin(work)
-    made = [float(step(told.append)) for _ in range(6)]
-    assert made == [1, 4, 9, 16, 25, 36]
+    trained = [float(step(warnings.append)) for _ in range(6)]
+    assert trained == [1, 4, 9, 16, 25, 36]
     assert step.gave_up
-    assert told[0].endswith("operation not permitted when stream is capturing")
-    assert len(told) == 1
+    assert warnings[0].endswith("operation not permitted when stream is capturing")
+    assert len(warnings) == 1
 
 
 def test_short_memory_makes_smaller_parts_and_these_are_recorded(
     recorded: Callable[..., StandInCuda], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cuda, told = recorded(), []
+    cuda, warnings = recorded(), []
     real, asked = ops.sample_crops, []
 
     def short_of_memory(*arguments: Any, batch: int, **more: Any) -> Any:
@@ -337,12 +339,12 @@ def test_short_memory_makes_smaller_parts_and_these_are_recorded(
         return real(*arguments, batch=batch, **more)
 
     monkeypatch.setattr(ops, "sample_crops", short_of_memory)
-    made = new_learner()
-    learn(made, data(), range(9), told.append)
+    trained = new_learner()
+    learn(trained, data(), range(9), warnings.append)
     # Once in vain, then two parts for each step of the warm-up and for the recording; a replay asks for nothing.
     assert asked == [4] + [2, 2] * (WARM_UP_STEPS + 1)
     assert (cuda.recordings, cuda.replays) == (1, 9 - WARM_UP_STEPS)
-    assert told == ["memory is short: 2 crops go through the network at a time"]
+    assert warnings == ["memory is short: 2 crops go through the network at a time"]
 
 
 @pytest.mark.parametrize("records", [False, True])
@@ -351,19 +353,19 @@ def test_an_update_that_runs_out_of_memory_is_not_made_twice(
 ) -> None:
     if records:
         recorded()
-    real, made = Optimiser.step, []
+    real, trained = Optimiser.step, []
 
     def half_a_step(self: Optimiser, rate: Tensor, loss: Tensor) -> None:
-        made.append(loss)
+        trained.append(loss)
         real(self, rate, loss)
-        if len(made) == 2:
+        if len(trained) == 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Optimiser, "step", half_a_step)
     learner = new_learner()
     with pytest.raises(TrainingError, match="not enough memory for the optimiser of a Small model"):
         learn(learner, data(), range(5))
-    assert len(made) == 2
+    assert len(trained) == 2
 
 
 def test_a_picture_for_which_a_recording_left_no_memory_is_made_without_it(
@@ -372,11 +374,11 @@ def test_a_picture_for_which_a_recording_left_no_memory_is_made_without_it(
     cuda, asked = recorded(), []
     real = outputs.contact_sheet
 
-    def short_of_memory(network: Any, data: Dataset, crop: int, step: int, *rest: Any) -> Any:
+    def short_of_memory(network: Any, data: Dataset, crop: int, step: int, *remaining: Any) -> Any:
         asked.append(step)
         if asked.count(step) == 1 and step == 10:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(network, data, crop, step, *rest)
+        return real(network, data, crop, step, *remaining)
 
     monkeypatch.setattr(outputs, "contact_sheet", short_of_memory)
     run = train(epochs=20, use_multi_resolution_training=False, image_interval=5).run
@@ -395,9 +397,9 @@ def test_what_a_level_took_is_free_before_the_next_is_placed(
     def placed(self: Member, data: Dataset) -> Dataset:
         assert not any(level() for level in alive), "the last level is still there"
         assert not self.learner._captured.recorded
-        made = dataclasses.replace(real(self, data))
-        alive.append(weakref.ref(made))
-        return made
+        trained = dataclasses.replace(real(self, data))
+        alive.append(weakref.ref(trained))
+        return trained
 
     monkeypatch.setattr(Member, "_on_device", placed)
     train(epochs=24)
@@ -441,43 +443,49 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_recording(device: torch.device = GPU, **knobs: Any) -> Learner:
-    made = new_learner(device, **knobs)
-    assert made._captured is not None
-    made._captured.gave_up = True
-    return made
+    trained = new_learner(device, **knobs)
+    assert trained._captured is not None
+    trained._captured.gave_up = True
+    return trained
 
 
 @pytest.mark.gpu
 def test_on_a_gpu_a_recorded_step_is_the_plain_one(deterministic: None, monkeypatch: pytest.MonkeyPatch) -> None:
     recordings = []
     real = CapturedStep._record
-    monkeypatch.setattr(CapturedStep, "_record", lambda self, *rest: (recordings.append(1), real(self, *rest))[1])
-    made, plain = new_learner(GPU), without_recording()
+    monkeypatch.setattr(
+        CapturedStep, "_record", lambda self, *remaining: (recordings.append(1), real(self, *remaining))[1]
+    )
+    trained, plain = new_learner(GPU), without_recording()
     for stage, level in enumerate((4, 2, 1)):
         on, steps = data(level=level).to(GPU), range(stage * 20, stage * 20 + 20)
-        torch.testing.assert_close(learn(made, on, steps), learn(plain, on, steps), rtol=3e-2, atol=1e-4)
+        torch.testing.assert_close(learn(trained, on, steps), learn(plain, on, steps), rtol=3e-2, atol=1e-4)
     assert len(recordings) == 3
-    assert made._captured is not None
-    assert not made._captured.gave_up
-    assert made.state()[0] == plain.state()[0] == 60
+    assert trained._captured is not None
+    assert not trained._captured.gave_up
+    assert trained.state()[0] == plain.state()[0] == 60
 
 
 @pytest.mark.gpu
 def test_on_a_gpu_pinned_banks_are_recorded_too(deterministic: None) -> None:
-    made, plain = new_learner(GPU), without_recording()
+    trained, plain = new_learner(GPU), without_recording()
     on = data().to(GPU, pinned=True)
-    torch.testing.assert_close(learn(made, on, range(12)), learn(plain, on, range(12)), rtol=3e-2, atol=1e-4)
-    assert made._captured is not None
-    assert not made._captured.gave_up
+    torch.testing.assert_close(learn(trained, on, range(12)), learn(plain, on, range(12)), rtol=3e-2, atol=1e-4)
+    assert trained._captured is not None
+    assert not trained._captured.gave_up
 
 
 @pytest.mark.gpu
 def test_on_a_gpu_a_clean_plate_is_recorded_too(deterministic: None) -> None:
     size = (48, 64)
-    made, plain, on = new_learner(GPU, plate_size=size), without_recording(plate_size=size), with_plate(data()).to(GPU)
-    torch.testing.assert_close(learn(made, on, range(12)), learn(plain, on, range(12)), rtol=3e-2, atol=1e-4)
-    assert made._captured is not None
-    assert not made._captured.gave_up
+    trained, plain, on = (
+        new_learner(GPU, plate_size=size),
+        without_recording(plate_size=size),
+        with_plate(data()).to(GPU),
+    )
+    torch.testing.assert_close(learn(trained, on, range(12)), learn(plain, on, range(12)), rtol=3e-2, atol=1e-4)
+    assert trained._captured is not None
+    assert not trained._captured.gave_up
 
 
 @pytest.mark.gpu
@@ -485,8 +493,8 @@ def test_on_a_gpu_200_steps_follow_the_cpu_s_loss_curve() -> None:
     curves = []
     for device in (CPU, GPU):
         on = data(pairs=8, height=96, width=128)
-        made = new_learner(device, batch=8)
-        losses = learn(made, on if device.type == "cpu" else on.to(device), range(200))[:, 0]
+        trained = new_learner(device, batch=8)
+        losses = learn(trained, on if device.type == "cpu" else on.to(device), range(200))[:, 0]
         assert losses.isfinite().all()
         curves.append(losses)
     here, there = curves
@@ -514,16 +522,16 @@ def test_on_a_gpu_a_resumed_training_draws_the_same_crops(deterministic: None) -
 def test_on_a_gpu_a_recorded_step_skips_what_is_not_finite() -> None:
     on = data(pairs=3)
     on.input_bank[1, 20:30, 30:40] = float("inf")
-    made = new_learner(GPU, batch=1)
-    found = learn(made, on.to(GPU), range(40)).isfinite().all(1)
+    trained = new_learner(GPU, batch=1)
+    found = learn(trained, on.to(GPU), range(40)).isfinite().all(1)
     assert 3 < int((~found).sum()) < 20
-    assert made.state()[0] == int(found.sum())
-    assert made.parameters.weights.isfinite().all()
+    assert trained.state()[0] == int(found.sum())
+    assert trained.parameters.weights.isfinite().all()
 
 
 @pytest.mark.gpu
 def test_on_a_gpu_a_step_that_cannot_be_recorded_is_told_and_the_next_learner_records() -> None:
-    number, told = torch.zeros((), device=GPU), []
+    number, warnings = torch.zeros((), device=GPU), []
     before = torch.cuda.current_stream(GPU)
     step = CapturedStep(GPU)
 
@@ -532,14 +540,14 @@ def test_on_a_gpu_a_step_that_cannot_be_recorded_is_told_and_the_next_learner_re
         return number * number.item()
 
     step.begin(work)
-    assert [float(step(told.append)) for _ in range(6)] == [1, 4, 9, 16, 25, 36]
+    assert [float(step(warnings.append)) for _ in range(6)] == [1, 4, 9, 16, 25, 36]
     assert step.gave_up
-    assert len(told) == 1
+    assert len(warnings) == 1
     assert torch.cuda.current_stream(GPU) == before
-    made = new_learner(GPU)
-    learn(made, data().to(GPU), range(8))
-    assert made._captured is not None
-    assert not made._captured.gave_up
+    trained = new_learner(GPU)
+    learn(trained, data().to(GPU), range(8))
+    assert trained._captured is not None
+    assert not trained._captured.gave_up
 
 
 @pytest.mark.gpu

@@ -149,9 +149,9 @@ def test_a_single_shifted_frame_is_named(tmp_path: Path) -> None:
 def test_a_picture_is_moved_by_fractions_of_a_pixel(dx: float, dy: float) -> None:
     smooth = blurred(plate(3), 1.0)
     found = moved(smooth, dx, dy)
-    wanted = blurred(smooth, 0, dx, dy)
+    expected = blurred(smooth, 0, dx, dy)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found[8:-8, 8:-8], wanted[8:-8, 8:-8], atol=0.012)
+    np.testing.assert_allclose(found[8:-8, 8:-8], expected[8:-8, 8:-8], atol=0.012)
     assert found.min() >= smooth.min()
     assert found.max() <= smooth.max()
 

@@ -112,10 +112,10 @@ def test_the_medians_are_numpy_s(frames: int, dtype: torch.dtype, lost: int, gap
         chosen[:, np.isnan(chosen).all(axis=(0, -1))] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of what is NaN all over
-        wanted = (np.nanmedian if gaps else np.median)(chosen, axis=0)
+        reference = (np.nanmedian if gaps else np.median)(chosen, axis=0)
         plate = clean_plate.of_frames(bank, valid, ops.Encoding.identity(2))
-    np.testing.assert_array_equal(plate[0, ..., :2].numpy(), wanted.astype(np.float16))
-    np.testing.assert_array_equal(clean_plate._median(chosen, gaps), wanted)  # float32, as it is compared
+    np.testing.assert_array_equal(plate[0, ..., :2].numpy(), reference.astype(np.float16))
+    np.testing.assert_array_equal(clean_plate._median(chosen, gaps), reference)  # float32, as it is compared
 
 
 def test_of_many_frames_some_are_looked_at() -> None:
@@ -336,15 +336,15 @@ def test_a_file_of_another_format_is_refused(model_file: Path, tmp_path: Path) -
 @pytest.mark.parametrize("size", [(48, 64), (24, 32)])
 def test_an_exported_program_is_told_it_too(model_file: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     image = torch.rand(2, 3, *size)
-    wanted = load(model_file, "cpu")(image)
+    reference = load(model_file, "cpu")(image)
     program = torch.jit.load(str(export(model_file, tmp_path / "told.pt")))
-    torch.testing.assert_close(program(image), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(program(image), reference, atol=1e-5, rtol=1e-5)
     with pytest.raises(torch.jit.Error, match="not of the format of the model's Clean Plate"):
         program(torch.rand(1, 3, 36, 48))
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(str(export(model_file, tmp_path / "told.onnx")))
-    (made,) = session.run(None, {"input": image.numpy()})
-    torch.testing.assert_close(torch.from_numpy(made), wanted, atol=1e-4, rtol=1e-4)
+    (output,) = session.run(None, {"input": image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(output), reference, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, SIZE), (SIZE, SIZE), ((80, 96), SIZE), (SIZE, None)])
@@ -361,10 +361,10 @@ def test_weights_may_start_a_network_that_is_told_more_or_less(
     assert "clean_plate" not in weights  # the new shot has its own
     assert not other.load_state_dict(weights, strict=False).unexpected_keys
     x = torch.rand(1, 3, 32, 32)
-    wanted, made = (one(x, plate if size else None) for one, size in ((network, before), (other, after)))
+    reference, output = (one(x, plate if size else None) for one, size in ((network, before), (other, after)))
     if before is None:
-        wanted = wanted + torch.sigmoid(torch.tensor(-4.0)) * (plate[:, :3] - x)
-    assert torch.allclose(made, wanted, atol=1e-5) == (after is not None)
+        reference = reference + torch.sigmoid(torch.tensor(-4.0)) * (plate[:, :3] - x)
+    assert torch.allclose(output, reference, atol=1e-5) == (after is not None)
 
 
 @pytest.mark.parametrize("size", [[0, 64], [48], "48x64", [48, 1 << 20], 3])
@@ -382,7 +382,7 @@ def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, o
     write_shot(tmp_path)
 
     def trained(asked: str) -> Model:
-        made = train(
+        output = train(
             tmp_path / "plate.%04d.exr",
             tmp_path / "clean.%04d.exr",
             data_directory=str(tmp_path / asked),
@@ -394,12 +394,12 @@ def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, o
             checkpoint_interval=50,
             use_gpu_if_available=False,
         )
-        return load(made.checkpoint, "cpu")
+        return load(output.checkpoint, "cpu")
 
-    told, untold = trained("Auto"), trained("Off")
-    assert told.header.plate_size == (64, 64)
+    with_plate, untold = trained("Auto"), trained("Off")
+    assert with_plate.header.plate_size == (64, 64)
     assert untold.header.plate_size is None
-    assert held_out(told, tmp_path) < 0.2 * held_out(untold, tmp_path)
+    assert held_out(with_plate, tmp_path) < 0.2 * held_out(untold, tmp_path)
     going_on = resume(tmp_path / "Auto", epochs=170)
     assert cat.read_header(going_on.checkpoint).plate_size == (64, 64)
 

@@ -127,9 +127,9 @@ def test_infer_with_the_newest_checkpoint_of_a_run(copycat: Copycat, tmp_path: P
     for model, output in (("runs", "one.%04d.exr"), ("runs/a", "two.%04d.exr"), ("runs/a_3.cat", "three.%04d.exr")):
         status, out, err = copycat("infer", model, "plate.%04d.exr", output, "--frames", 1001)
         assert status == 0, err
-    made = [read_frame(Path(f"{name}.1001.exr"), ["R", "G", "B"]).pixels for name in ("one", "two", "three")]
-    assert (made[0] == made[2]).all()
-    assert (made[1] == made[2]).all()
+    pictures = [read_frame(Path(f"{name}.1001.exr"), ["R", "G", "B"]).pixels for name in ("one", "two", "three")]
+    assert (pictures[0] == pictures[2]).all()
+    assert (pictures[1] == pictures[2]).all()
     status, out, err = copycat("export", "runs", "model.pt")
     assert (status, out) == (0, "model.pt: R,G,B -> R,G,B\n"), err
 
@@ -175,12 +175,12 @@ def test_every_knob_is_an_option_under_its_name_and_alias(command: str, settings
     options = options_of(command)
     for knob in settings.knobs():
         if "cli" in knob.shown_on and knob.name != "modelFile":  # the model is the command's argument
-            wanted = {f"--{str(knob.field).replace('_', '-')}"}
+            expected = {f"--{str(knob.field).replace('_', '-')}"}
             if knob.alias:
-                wanted.add(f"--{knob_kebab(knob.alias)}")
+                expected.add(f"--{knob_kebab(knob.alias)}")
             if knob.kind == "bool":
-                wanted |= {name.replace("--", "--no-", 1) for name in wanted}
-            assert wanted <= options
+                expected |= {name.replace("--", "--no-", 1) for name in expected}
+            assert expected <= options
     assert "--frames" in options
 
 

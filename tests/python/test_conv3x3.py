@@ -62,13 +62,13 @@ def test_the_convolution_and_its_gradients(
     if channels_last:
         x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
     layer = layer_of(weight, bias)
-    made, right = ops.conv3x3(layer, x), F.conv2d(*true, padding=1)
-    assert "_Conv3x3" in made.grad_fn.name()
-    assert (made.dtype, made.shape) == (dtype, right.shape)
-    flow = torch.randn(made.shape, generator=torch.Generator().manual_seed(4)).to(dtype)
-    found = torch.autograd.grad(made, [x, layer.weight, layer.bias], flow)
-    wanted = torch.autograd.grad(right, true, flow.double())
-    for a, b in zip((made, *found), (right, *wanted), strict=True):
+    output, right = ops.conv3x3(layer, x), F.conv2d(*true, padding=1)
+    assert "_Conv3x3" in output.grad_fn.name()
+    assert (output.dtype, output.shape) == (dtype, right.shape)
+    flow = torch.randn(output.shape, generator=torch.Generator().manual_seed(4)).to(dtype)
+    found = torch.autograd.grad(output, [x, layer.weight, layer.bias], flow)
+    expected = torch.autograd.grad(right, true, flow.double())
+    for a, b in zip((output, *found), (right, *expected), strict=True):
         assert relative_error(a, b) < TOLERANCE[dtype]
 
 
@@ -111,9 +111,9 @@ def test_a_network_learns_the_same_with_the_kernel() -> None:
 @pytest.mark.parametrize(("channels_in", "channels_out"), [(12, 32), (32, 12), (16, 1040)])
 def test_torch_convolves_what_the_kernel_does_not(channels_in: int, channels_out: int) -> None:
     x, weight, bias = tensors(torch.float32, (1, channels_in, 5, 4), (channels_out, channels_in, 3, 3), (channels_out,))
-    made = ops.conv3x3(layer_of(weight, bias), x)
-    assert "_Conv3x3" not in made.grad_fn.name()
-    assert torch.equal(made, F.conv2d(x, weight, bias, padding=1))
+    output = ops.conv3x3(layer_of(weight, bias), x)
+    assert "_Conv3x3" not in output.grad_fn.name()
+    assert torch.equal(output, F.conv2d(x, weight, bias, padding=1))
 
 
 @needs_a_kernel

@@ -318,8 +318,8 @@ def test_two_readers_follow_a_training_and_one_renames_and_stops_it(
     for page in (first, second):
         wait_for(lambda page=page: steps(page) > 30, page)
         wait_for(lambda page=page: chart(page, ".xAxis[0].max") > 30, page)
-    seen = int(first.locator(".viewer").get_attribute("data-shown") or 0)
-    wait_for(lambda: int(first.locator(".viewer").get_attribute("data-shown") or 0) > seen, first)
+    shown_step = int(first.locator(".viewer").get_attribute("data-shown") or 0)
+    wait_for(lambda: int(first.locator(".viewer").get_attribute("data-shown") or 0) > shown_step, first)
     written = read_info(run).steps
     wait_for(lambda: steps(first) >= written, first)
     row(first, "live").locator('[col-id="name"]').dblclick()

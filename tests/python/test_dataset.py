@@ -253,9 +253,9 @@ def test_channels_start_from_the_input_by_name(shot: Shot) -> None:
 
 def test_the_centres_are_where_a_pair_differs(tmp_path: Path) -> None:
     def repaired(image: np.ndarray) -> np.ndarray:
-        made = image * 0.9
-        made[20:28, 40:44] = 0.2
-        return made.astype(np.float32)
+        changed_image = image * 0.9
+        changed_image[20:28, 40:44] = 0.2
+        return changed_image.astype(np.float32)
 
     data = load(write_shot(tmp_path, effect=repaired))
     inside = ((data.centres >= torch.tensor([40, 20])) & (data.centres < torch.tensor([44, 28]))).all(dim=1)

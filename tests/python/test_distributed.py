@@ -282,7 +282,7 @@ def test_more_processes_than_crops_use_only_as_many(shot: Shot, tmp_path: Path) 
 def test_a_model_to_start_from_and_a_resume_are_given_to_all(
     alone: Callable[..., Path], shot: Shot, tmp_path: Path
 ) -> None:
-    run, begun = tmp_path / "together", tmp_path / "begun"
+    run, second_run = tmp_path / "together", tmp_path / "begun"
     ended = together(*options(shot, run, "--epochs", 8))
     assert [status for status, _, _ in ended] == [0, 0], ended
     ended = together("resume", run, "--epochs", 16)
@@ -291,10 +291,10 @@ def test_a_model_to_start_from_and_a_resume_are_given_to_all(
     assert len(losses(find_run(run))) == 16
     start = ("--initial-weights", "Checkpoint", "--checkpoint-file", find_run(run).checkpoints()[-1][1], "--epochs", 2)
     one = alone(*start)
-    ended = together(*options(shot, begun, *start))
+    ended = together(*options(shot, second_run, *start))
     assert [status for status, _, _ in ended] == [0, 0], ended
-    assert losses(find_run(begun)) == pytest.approx(losses(find_run(one)), rel=0.02)
-    assert losses(find_run(begun))[0] < 0.8 * losses(find_run(run))[0]
+    assert losses(find_run(second_run)) == pytest.approx(losses(find_run(one)), rel=0.02)
+    assert losses(find_run(second_run))[0] < 0.8 * losses(find_run(run))[0]
 
 
 def test_torchrun_starts_them_too(shot: Shot, tmp_path: Path) -> None:

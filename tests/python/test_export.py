@@ -73,9 +73,9 @@ def images(name: str) -> list[torch.Tensor]:
     return [60.1 * image**6 - 0.1 if linear else image for image in noise]
 
 
-def assert_equal(made: list[torch.Tensor], model: Path, given: list[torch.Tensor]) -> None:
+def assert_equal(exported: list[torch.Tensor], model: Path, given: list[torch.Tensor]) -> None:
     own = Model(model, CPU)
-    for image, result in zip(given, made, strict=True):
+    for image, result in zip(given, exported, strict=True):
         expected = own(image)
         assert expected.std() > 0.01
         assert (result.shape, result.dtype) == (expected.shape, torch.float32)
@@ -180,11 +180,11 @@ def test_the_files_say_what_they_are(tmp_path: Path, tiny: None) -> None:
     extra = {FACTS_FILE: ""}
     torch.jit.load(export(model, tmp_path / "m.pt"), _extra_files=extra)
     assert json.loads(extra[FACTS_FILE]) == facts
-    made = onnx.load(export(model, tmp_path / "m.onnx"))
-    assert {entry.key: entry.value for entry in made.metadata_props} == facts
-    assert (made.producer_name, made.producer_version) == ("copycat", copycat.__version__)
-    assert [(s.domain, s.version) for s in made.opset_import] == [("", ONNX_OPERATOR_SET)]
-    for side in (*made.graph.input, *made.graph.output):
+    exported = onnx.load(export(model, tmp_path / "m.onnx"))
+    assert {entry.key: entry.value for entry in exported.metadata_props} == facts
+    assert (exported.producer_name, exported.producer_version) == ("copycat", copycat.__version__)
+    assert [(s.domain, s.version) for s in exported.opset_import] == [("", ONNX_OPERATOR_SET)]
+    for side in (*exported.graph.input, *exported.graph.output):
         sizes = [size.dim_param or size.dim_value for size in side.type.tensor_type.shape.dim]
         assert sizes == ["batch", 4, "height", "width"]
 

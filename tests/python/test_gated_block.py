@@ -26,8 +26,8 @@ def without_kernels() -> Iterator[None]:
 
 def tensors(dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[Tensor]:
     random = torch.Generator().manual_seed(3)
-    made = [torch.randn(shape, generator=random).to(dtype) for shape in shapes]
-    return [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in made]
+    outputs = [torch.randn(shape, generator=random).to(dtype) for shape in shapes]
+    return [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in outputs]
 
 
 def gradients(results: list[Tensor], arguments: list[Tensor]) -> list[Tensor]:
@@ -40,11 +40,11 @@ def compare(function, arguments: list[Tensor], device: str, chosen: slice = slic
     """The kernels in the arguments' dtype against torch in float64 on the CPU."""
     mine = [x.to(device, copy=True).requires_grad_() for x in arguments]
     true = [x.double().requires_grad_() for x in arguments]
-    made = list(function(*mine))[chosen]
+    outputs = list(function(*mine))[chosen]
     with without_kernels():
-        wanted = list(function(*true))[chosen]
-    assert any("gated_block" in type(result.grad_fn).__module__ or "_" in result.grad_fn.name() for result in made)
-    for found, right in zip(made + gradients(made, mine), wanted + gradients(wanted, true), strict=True):
+        expected = list(function(*true))[chosen]
+    assert any("gated_block" in type(result.grad_fn).__module__ or "_" in result.grad_fn.name() for result in outputs)
+    for found, right in zip(outputs + gradients(outputs, mine), expected + gradients(expected, true), strict=True):
         assert found.dtype == arguments[0].dtype
         error = (found.cpu().double() - right).abs().max() / right.abs().max()
         assert error < TOLERANCE[found.dtype]
@@ -112,14 +112,14 @@ def test_the_result_does_not_depend_on_the_threads() -> None:
     total, branch, flow = tensors(torch.bfloat16, *[(9000, 32)] * 3)
     scale, weight = tensors(torch.bfloat16, (32,), (32,))
     before = torch.get_num_threads()
-    made = []
+    outputs = []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            made.append(OPERATORS.residual_norm_gradient(total, branch, scale, weight, flow, flow))
+            outputs.append(OPERATORS.residual_norm_gradient(total, branch, scale, weight, flow, flow))
     finally:
         torch.set_num_threads(before)
-    for one, other in zip(*made, strict=True):
+    for one, other in zip(*outputs, strict=True):
         assert torch.equal(one, other)
 
 
@@ -141,10 +141,10 @@ def test_on_a_gpu_pixels_begin_at_16_bytes() -> None:
 def test_what_is_not_finite_stays_so() -> None:
     x = torch.ones(1, 32)
     x[0, 3], x[0, 4] = float("nan"), float("inf")
-    made = OPERATORS.gate(torch.cat([x, torch.ones(1, 32)], dim=1).bfloat16())[0]
-    assert made[3].isnan()
-    assert made[4].isposinf()
-    assert made[:3].eq(1).all()
+    outputs = OPERATORS.gate(torch.cat([x, torch.ones(1, 32)], dim=1).bfloat16())[0]
+    assert outputs[3].isnan()
+    assert outputs[4].isposinf()
+    assert outputs[:3].eq(1).all()
 
 
 @pytest.mark.parametrize(

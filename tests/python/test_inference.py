@@ -59,8 +59,10 @@ def test_the_result_goes_where_it_is_wanted(model: Model, tile_size: int) -> Non
     shared = np.zeros((300, 400, 4), np.float32)
     shared[..., :3] = image
     planes = torch.from_numpy(shared).permute(2, 0, 1)[:3]
-    made = model(planes, tile_size=tile_size, out=planes)  # the image's own memory, every fourth number of it another's
-    assert made is planes
+    result = model(
+        planes, tile_size=tile_size, out=planes
+    )  # the image's own memory, every fourth number of it another's
+    assert result is planes
     np.testing.assert_array_equal(shared[..., :3], expected)
     assert (shared[..., 3] == 0).all()
     elsewhere = np.empty_like(image)
@@ -108,18 +110,18 @@ def test_a_render_can_be_cancelled_between_tiles(model: Model) -> None:
 
 def test_numpy_and_torch_layouts_agree(model: Model) -> None:
     image = picture(1, (70, 50))
-    made = model(image)
-    assert isinstance(made, np.ndarray)
-    assert (made.shape, made.dtype) == ((50, 70, 3), np.float32)
+    result = model(image)
+    assert isinstance(result, np.ndarray)
+    assert (result.shape, result.dtype) == ((50, 70, 3), np.float32)
     planes = torch.from_numpy(image).movedim(-1, 0)
     one = model(planes)
     assert (tuple(one.shape), one.dtype) == ((3, 50, 70), torch.float32)
-    np.testing.assert_allclose(one.movedim(0, -1).numpy(), made, atol=1e-6)
+    np.testing.assert_allclose(one.movedim(0, -1).numpy(), result, atol=1e-6)
     two = model(torch.stack([planes, planes.flip(-1)]))
     assert tuple(two.shape) == (2, 3, 50, 70)
     assert torch.equal(two[0], one)
     for view in (image.astype(np.float16), np.asfortranarray(image), image[::-1][::-1]):
-        np.testing.assert_allclose(model(view), made, atol=0.05)
+        np.testing.assert_allclose(model(view), result, atol=0.05)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 64, 4), (64, 64, 1)])
@@ -275,14 +277,14 @@ def test_a_sequence_is_rendered(model: Model, shot: Shot, tmp_path: Path) -> Non
     written = infer(model, shot.input, tmp_path / "new/out.####.exr", frames="1002-1004x2")
     assert [path.name for path in written] == ["out.1002.exr", "out.1004.exr"]
     plate = read_frame(shot.folder / "plate.1004.exr", ["R", "G", "B"])
-    made = read_frame(written[1], ["R", "G", "B"])
-    assert made.info.dtype == "half"
-    np.testing.assert_allclose(made.pixels, model(plate.pixels), rtol=2e-3, atol=2e-3)
+    result = read_frame(written[1], ["R", "G", "B"])
+    assert result.info.dtype == "half"
+    np.testing.assert_allclose(result.pixels, model(plate.pixels), rtol=2e-3, atol=2e-3)
     assert [path.name for path in infer(model, shot.input, tmp_path / "o.%04d.exr", frames=[1003])] == ["o.1003.exr"]
 
 
 def test_no_frames(model: Model, shot: Shot, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="no frame of the plate was asked for"):
+    with pytest.raises(Exception, match="no frame of the plate was selected"):
         infer(model, shot.input, tmp_path / "o.%04d.exr", frames=[])
 
 
@@ -297,9 +299,9 @@ def test_other_formats(model: Model, tmp_path: Path, source: str, target: str) -
     shot = write_shot(tmp_path / "shot", (1001, 1002), extension=source)
     written = infer(model, shot.input, tmp_path / f"out.%04d.{target}")
     plate = read_frame(shot.folder / f"plate.1002.{source}", ["R", "G", "B"]).pixels
-    made = read_frame(written[1], ["R", "G", "B"]).pixels
+    result = read_frame(written[1], ["R", "G", "B"]).pixels
     expected = model(plate) if target == "exr" else np.clip(model(plate), 0, 1)
-    np.testing.assert_allclose(made, expected, rtol=2e-3, atol=3e-3)
+    np.testing.assert_allclose(result, expected, rtol=2e-3, atol=3e-3)
 
 
 @pytest.fixture
@@ -345,13 +347,13 @@ def test_windows_metadata_and_other_channels_are_kept(
     else:
         assert set(new.channelnames) == {"R", "G", "B"}
     assert (new.x, new.width) == (old.x, old.width)
-    plate, made = (read_frame(path, ["R", "G", "B"], overscan=True) for path in (rich_plate, out))
-    assert (plate.valid, plate.origin) == (made.valid, made.origin)
+    plate, result = (read_frame(path, ["R", "G", "B"], overscan=True) for path in (rich_plate, out))
+    assert (plate.valid, plate.origin) == (result.valid, result.origin)
     window = (
         slice(10, 54),
         slice(0, 60),
     )  # of the data window in the picture, which begins at its left and display top
-    np.testing.assert_allclose(made.pixels[window], model(plate.pixels)[window], rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(result.pixels[window], model(plate.pixels)[window], rtol=2e-3, atol=2e-3)
 
 
 def test_the_command_renders_half_precision_in_tiles(
@@ -396,14 +398,14 @@ def test_a_gpu_that_the_kernels_cannot_use_is_named(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("size", ["Small", "Medium", "Large"])
 def test_on_a_gpu_a_frame_is_the_cpu_s(size: str, half: bool, tolerance: float, tmp_path: Path) -> None:
     path, image = random_model(tmp_path / "real.cat", size=size), picture(1, (330, 270))
-    wanted = Model(path, CPU)(image)
+    on_cpu = Model(path, CPU)(image)
     on_gpu = Model(path, torch.device("cuda", 0), half)
     whole, tiled = on_gpu(image), on_gpu(image, tile_size=256)
     # The convolutions compute in TF32 or bfloat16 there; what counts is how far that is from what the model changes.
-    change = np.abs(wanted - image).max()
-    assert np.abs(whole - wanted).max() < tolerance * max(1.0, change)
+    change = np.abs(on_cpu - image).max()
+    assert np.abs(whole - on_cpu).max() < tolerance * max(1.0, change)
     assert np.abs(tiled - whole).max() < tolerance * max(1.0, change)
     planes = torch.from_numpy(image).movedim(-1, 0).cuda()
-    made = on_gpu(planes)
-    assert made.is_cuda
-    np.testing.assert_allclose(made.movedim(0, -1).cpu().numpy(), whole, rtol=0, atol=1e-5)
+    result = on_gpu(planes)
+    assert result.is_cuda
+    np.testing.assert_allclose(result.movedim(0, -1).cpu().numpy(), whole, rtol=0, atol=1e-5)

@@ -59,8 +59,8 @@ def test_each_channel_is_looked_at_and_only_where_there_are_data() -> None:
 
 def error(output: float, target: float, encoding: ops.Encoding) -> float:
     """The mean absolute error that a loss shows, in units of the encoding's standard deviation."""
-    made, wanted = (ops.normalize(torch.full((1, 1, 4, 4), x), encoding) for x in (output, target))
-    shown = Loss(1.0, 0.0, matte_limits=matte_limits(encoding))(made, wanted, torch.ones(1, 1, 1, 1), None)[1]
+    decoded, expected = (ops.normalize(torch.full((1, 1, 4, 4), x), encoding) for x in (output, target))
+    shown = Loss(1.0, 0.0, matte_limits=matte_limits(encoding))(decoded, expected, torch.ones(1, 1, 1, 1), None)[1]
     return float(shown[1]) * encoding.std[0]
 
 
@@ -85,9 +85,9 @@ def test_limits_follow_the_encoding_and_leave_other_channels_alone() -> None:
 
 def test_results_stay_within_0_and_1() -> None:
     encoding = ops.Encoding((0.0,) * 2, (0.3,) * 2, (0.4,) * 2, (True, False))
-    made = ops.denormalize(torch.tensor([-5.0, 0.5, 5.0]).view(1, 1, 1, 3).expand(1, 2, 1, 3).contiguous(), encoding)
-    assert made[0, 0, 0].tolist() == pytest.approx([0, 0.5, 1])
-    assert made[0, 1, 0].tolist() == pytest.approx([-1.7, 0.5, 2.3])
+    decoded = ops.denormalize(torch.tensor([-5.0, 0.5, 5.0]).view(1, 1, 1, 3).expand(1, 2, 1, 3).contiguous(), encoding)
+    assert decoded[0, 0, 0].tolist() == pytest.approx([0, 0.5, 1])
+    assert decoded[0, 1, 0].tolist() == pytest.approx([-1.7, 0.5, 2.3])
 
 
 def test_a_model_remembers_that_it_makes_a_matte(train: Train, tmp_path: Path) -> None:
@@ -102,5 +102,5 @@ def test_a_model_remembers_that_it_makes_a_matte(train: Train, tmp_path: Path) -
         assert header.target_encoding.matte == found
         assert cat.ModelHeader.from_json(header.to_json()) == header
         infer(result.checkpoint or "", paths[0], tmp_path / "out.%04d.exr")
-        made = read_frame(tmp_path / "out.1001.exr", ["A"]).pixels
-        assert (made.min() >= 0 and made.max() <= 1) == bool(found)
+        decoded = read_frame(tmp_path / "out.1001.exr", ["A"]).pixels
+        assert (decoded.min() >= 0 and decoded.max() <= 1) == bool(found)

@@ -35,8 +35,8 @@ def test_an_untrained_network_passes_the_input_through(size: str) -> None:
 @torch.inference_mode()
 def test_the_residual_says_where_each_channel_starts() -> None:
     source = image(4, 32, 32)
-    made = Network(ROWS["Small"], 4, (2, -1, 0))(source)
-    assert torch.equal(made, torch.stack([source[:, 2], torch.zeros(1, 32, 32), source[:, 0]], dim=1))
+    output = Network(ROWS["Small"], 4, (2, -1, 0))(source)
+    assert torch.equal(output, torch.stack([source[:, 2], torch.zeros(1, 32, 32), source[:, 0]], dim=1))
 
 
 def test_larger_sizes_have_more_weights() -> None:
@@ -59,10 +59,10 @@ def test_widths_double_up_to_the_widest() -> None:
 @pytest.mark.parametrize(("channels", "residual"), [(1, (0,)), (3, (-1,)), (7, (0, 1, 2, -1, 6))])
 @torch.inference_mode()
 def test_any_size_and_channels(tiny: None, height: int, width: int, channels: int, residual: tuple[int, ...]) -> None:
-    made = shaken(Network(ROWS["Small"], channels, residual))(image(channels, height, width))
-    assert made.shape == (1, len(residual), height, width)
-    assert made.dtype == torch.float32
-    assert torch.isfinite(made).all()
+    output = shaken(Network(ROWS["Small"], channels, residual))(image(channels, height, width))
+    assert output.shape == (1, len(residual), height, width)
+    assert output.dtype == torch.float32
+    assert torch.isfinite(output).all()
 
 
 @torch.inference_mode()
@@ -89,9 +89,9 @@ def test_no_pixel_is_seen_from_beyond_the_receptive_field(size: str, monkeypatch
         at = length // 2 + offset
         changed = source.clone()
         changed[..., at, at] += 10.0
-        seen = (network(changed) - network(source)).abs()[0, 0] > 0
-        rows, columns = seen.any(dim=1).nonzero(), seen.any(dim=0).nonzero()
-        assert seen[at, at]
+        reached = (network(changed) - network(source)).abs()[0, 0] > 0
+        rows, columns = reached.any(dim=1).nonzero(), reached.any(dim=0).nonzero()
+        assert reached[at, at]
         for found in (rows, columns):
             assert at - reach <= int(found.min())
             assert int(found.max()) <= at + reach
@@ -114,20 +114,20 @@ def test_shuffles_are_torch_s_in_channels_last_memory(as_on_a_gpu: None, memory:
         assert ours.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(ours, theirs)
         flow = torch.randn_like(theirs)
-        assert torch.equal(*(torch.autograd.grad(made, x, flow)[0] for made in (ours, theirs)))
+        assert torch.equal(*(torch.autograd.grad(output, x, flow)[0] for output in (ours, theirs)))
 
 
 def test_every_convolution_works_in_channels_last_memory(as_on_a_gpu: None) -> None:
-    network, seen = Network(ROWS["Small"], 3, (0, 1, 2)), []
+    network, reached = Network(ROWS["Small"], 3, (0, 1, 2)), []
 
     def look(module: nn.Module, arguments: tuple[Tensor], result: Tensor) -> None:
-        seen.extend([arguments[0], result])
-        result.register_hook(seen.append)
+        reached.extend([arguments[0], result])
+        result.register_hook(reached.append)
 
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     for module in convolutions:
         module.register_forward_hook(look)
     network(torch.rand(2, 3, 32, 48).contiguous(memory_format=torch.channels_last)).square().sum().backward()
-    assert len(seen) == 3 * len(convolutions)
-    for tensor in seen:
+    assert len(reached) == 3 * len(convolutions)
+    for tensor in reached:
         assert tensor.is_contiguous(memory_format=torch.channels_last), tensor.stride()

@@ -49,20 +49,20 @@ def test_a_session_in_natron(tmp_path: Path) -> None:
     }
     done = subprocess.run([natron, SESSION], env=environment, capture_output=True, text=True, timeout=240, check=False)
     said = done.stdout + done.stderr
-    assert (tmp_path / "told.json").exists(), said
-    told = json.loads((tmp_path / "told.json").read_text())
+    assert (tmp_path / "report.json").exists(), said
+    report = json.loads((tmp_path / "report.json").read_text())
 
     model = next((tmp_path / "data").glob("*_3.cat"))
-    assert told["below the name"].startswith("finished, step 3 of 3")
-    assert told["runs"].startswith(f"* {model.name[:-6]}, 3 of 3 steps")
-    assert (told["inferences"], told["model"], told["channels"]) == (1, str(model), "R, G, B")
+    assert report["below the name"].startswith("finished, step 3 of 3")
+    assert report["runs"].startswith(f"* {model.name[:-6]}, 3 of 3 steps")
+    assert (report["inferences"], report["model"], report["channels"]) == (1, str(model), "R, G, B")
     network = copycat.load(model, "cpu")
     for frame, plate in enumerate(plates, 1):
-        made = read_pfm(tmp_path / f"made.{frame:04d}.pfm")
+        result = read_pfm(tmp_path / f"result.{frame:04d}.pfm")
         # Some versions of Natron's ReadEXR say that a picture is one row less high than it is, and writers believe it.
-        np.testing.assert_allclose(made, network(plate)[-len(made) :], atol=1e-5)
+        np.testing.assert_allclose(result, network(plate)[-len(result) :], atol=1e-5)
     for name in ("passed", "input"):
-        np.testing.assert_array_equal(read_pfm(tmp_path / f"{name}.0001.pfm"), plates[0][-len(made) :])
-    np.testing.assert_array_equal(read_pfm(tmp_path / "preview.0001.pfm"), read_pfm(tmp_path / "made.0001.pfm"))
+        np.testing.assert_array_equal(read_pfm(tmp_path / f"{name}.0001.pfm"), plates[0][-len(result) :])
+    np.testing.assert_array_equal(read_pfm(tmp_path / "preview.0001.pfm"), read_pfm(tmp_path / "result.0001.pfm"))
     assert not (tmp_path / "missing.0001.pfm").exists()
     assert "/nowhere/100%s.cat: the Model File cannot be read" in said

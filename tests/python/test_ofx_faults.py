@@ -126,7 +126,7 @@ def test_descriptors_that_run_out_are_a_sentence(tmp_path: Path, python: dict[st
     with ofx_host.Host(tmp_path, python) as host:
         source = ready(host)
         before = descriptors(host)
-        told: set[str] = set()
+        texts: set[str] = set()
         for free in range(20):
             host.do("limit_descriptors", free=free)
             output = host.output(source)
@@ -134,11 +134,11 @@ def test_descriptors_that_run_out_are_a_sentence(tmp_path: Path, python: dict[st
             host.do("limit_descriptors", free=-1)
             if status == 0:
                 break
-            told |= {message["text"] for message in host.messages()}  # an unchanged one is not posted again
+            texts |= {message["text"] for message in host.messages()}  # an unchanged one is not posted again
             host.do("ask", action="PurgeCaches")
             assert descriptors(host) == before
-        assert len(told) > 1
-        assert all("Too many open files" in sentence for sentence in told)
+        assert len(texts) > 1
+        assert all("Too many open files" in sentence for sentence in texts)
         np.testing.assert_array_equal(host.render(source), inverted(source))
         assert descriptors(host).items() > before.items()
 

@@ -71,8 +71,8 @@ def nuke(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     nuke = MagicMock()
 
     def create(node_class: str) -> Node:
-        nuke.createNode.made = Node(node_class)
-        return nuke.createNode.made
+        nuke.createNode.created = Node(node_class)
+        return nuke.createNode.created
 
     nuke.createNode = MagicMock(side_effect=create)
     nuke.selectedNodes.return_value = []
@@ -92,10 +92,10 @@ def test_nuke_s_button_adds_an_inference_node(nuke: MagicMock, directory: Path) 
     nuke.thisKnob.return_value.name.return_value = "createInference"
     callback()
     nuke.createNode.assert_called_once_with("OFXorg.copycat.inference_v1")
-    made = nuke.createNode.made
-    assert made.knobs["modelFile"] == str(directory / "first_1000.cat")
-    assert made.inputs == ["plate"]
-    assert made.position == (120, 0)
+    created = nuke.createNode.created
+    assert created.knobs["modelFile"] == str(directory / "first_1000.cat")
+    assert created.inputs == ["plate"]
+    assert created.position == (120, 0)
 
 
 def test_nuke_s_button_leaves_the_message_to_the_plugin(nuke: MagicMock, tmp_path: Path) -> None:

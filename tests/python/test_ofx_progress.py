@@ -158,12 +158,12 @@ def test_hidden_runs_stay_hidden_and_colours_are_the_page_s(host: ofx_host.Host,
 
 def test_no_runs_and_no_directory_are_said(host: ofx_host.Host, tmp_path: Path) -> None:
     host.do("set", param="view", value="Loss Curve")
-    for place in (tmp_path / "empty", tmp_path / "nowhere"):
-        if place.name == "empty":
-            place.mkdir()
-        host.do("set", param="dataDirectory", value=str(place))
+    for folder in (tmp_path / "empty", tmp_path / "nowhere"):
+        if folder.name == "empty":
+            folder.mkdir()
+        host.do("set", param="dataDirectory", value=str(folder))
         drawn = host.render(canvas())
-        assert f"There is no run in {place} yet: start a training" in host.last_message()
+        assert f"There is no run in {folder} yet: start a training" in host.last_message()
         assert (drawn[..., :3].min(axis=2) > 150).sum() > 50  # and it is written into the picture
     blocked = tmp_path / "blocked"
     blocked.write_text("no directory")

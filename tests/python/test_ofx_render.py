@@ -73,10 +73,10 @@ def test_bounds_off_the_origin_and_smaller_than_the_region(host: ofx_host.Host) 
     host.clip("Source", source, at=(-7, 100), rod=[-50, 0, 400, 300])
     np.testing.assert_array_equal(host.render(source, layout={"at": (-7, 100)}), inverted(source))
     larger = np.zeros((40, 50, 4), np.float32)
-    made = host.render(larger, layout={"at": (-17, 90)})
+    result = host.render(larger, layout={"at": (-17, 90)})
     expected = np.zeros_like(larger)
     expected[10:30, 10:40] = inverted(source)
-    np.testing.assert_array_equal(made, expected)
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_a_window_changes_nothing_outside_of_it(host: ofx_host.Host) -> None:
@@ -86,16 +86,16 @@ def test_a_window_changes_nothing_outside_of_it(host: ofx_host.Host) -> None:
     answer = host.do("render", output=output, window=[3, 4, 11, 9])
     assert answer["status"] == 0
     assert answer["touched_outside"] == 0
-    made = np.fromfile(output["to"], np.float32).reshape(source.shape)
-    np.testing.assert_array_equal(made[11:16, 3:11], inverted(source)[11:16, 3:11])
+    result = np.fromfile(output["to"], np.float32).reshape(source.shape)
+    np.testing.assert_array_equal(result[11:16, 3:11], inverted(source)[11:16, 3:11])
 
 
 def test_one_field_leaves_the_other_alone(host: ofx_host.Host) -> None:
     source = pixels()
     host.clip("Source", source)
-    made = host.output(source)
-    host.do("render", output=made, field="OfxFieldUpper")
-    rows = np.fromfile(made["to"], np.float32).reshape(source.shape)[::-1]
+    result = host.output(source)
+    host.do("render", output=result, field="OfxFieldUpper")
+    rows = np.fromfile(result["to"], np.float32).reshape(source.shape)[::-1]
     np.testing.assert_array_equal(rows[1::2], inverted(source)[::-1][1::2])
     assert (rows[::2].view(np.uint8) == 0xCD).all()
 
@@ -103,17 +103,17 @@ def test_one_field_leaves_the_other_alone(host: ofx_host.Host) -> None:
 def test_output_of_another_depth_and_other_components(host: ofx_host.Host) -> None:
     source = pixels("byte", "RGBA")
     host.clip("Source", source)
-    made = host.render(np.zeros((20, 30, 3), np.float32))
-    np.testing.assert_allclose(made, inverted(source)[..., :3] / 255, atol=1e-6)
+    result = host.render(np.zeros((20, 30, 3), np.float32))
+    np.testing.assert_allclose(result, inverted(source)[..., :3] / 255, atol=1e-6)
 
 
 def test_a_proxy_is_rendered_at_its_scale(host: ofx_host.Host) -> None:
     source = pixels(height=10, width=15)
     host.clip("Source", source, scale=0.5, rod=[0, 0, 15, 10])
     np.testing.assert_array_equal(host.render(source, scale=0.5), inverted(source))
-    told = host.messages()
-    assert [m["type"] for m in told] == ["OfxMessageMessage"]
-    assert "only an approximation" in told[0]["text"]
+    posted = host.messages()
+    assert [m["type"] for m in posted] == ["OfxMessageMessage"]
+    assert "only an approximation" in posted[0]["text"]
     host.clip("Source", source)
     np.testing.assert_array_equal(host.render(source), inverted(source))
     assert [m["text"] for m in host.messages()] == [""]
@@ -134,8 +134,8 @@ def test_renders_at_the_same_time_on_one_instance(host: ofx_host.Host) -> None:
     answers = host.do("render_together", renders=commands)["answers"]
     assert [answer["status"] for answer in answers] == [0] * 12
     for picture, output in zip(pictures.values(), outputs, strict=True):
-        made = np.fromfile(output["to"], np.float32).reshape(picture.shape)
-        np.testing.assert_array_equal(made, inverted(picture))
+        result = np.fromfile(output["to"], np.float32).reshape(picture.shape)
+        np.testing.assert_array_equal(result, inverted(picture))
 
 
 def test_actions_that_ask(host: ofx_host.Host) -> None:

@@ -105,16 +105,16 @@ def test_inference_in_the_host_equals_the_command_line(
     before, _ = pairs()
     host.clip("Source", before, instance="inference", upside_down=True)
     for frame, source in before.items():
-        made = host.render(source, instance="inference", time=frame)
+        result = host.render(source, instance="inference", time=frame)
         expected = read_frame(tmp_path / f"out.{int(frame):04d}.exr", ("R", "G", "B")).pixels
-        np.testing.assert_allclose(made[..., :3], expected, atol=1e-5)
-        np.testing.assert_array_equal(made[..., 3], source[..., 3])
+        np.testing.assert_allclose(result[..., :3], expected, atol=1e-5)
+        np.testing.assert_array_equal(result[..., 3], source[..., 3])
     host.do("set", instance="inference", param="modelFile", value=str(info.run.directory))
     again = host.render(source, instance="inference", time=frame)
-    np.testing.assert_array_equal(again, made)  # a Data Directory stands for its newest checkpoint
+    np.testing.assert_array_equal(again, result)  # a Data Directory stands for its newest checkpoint
     host.do("set", instance="inference", param="checkpoint", value=7)
     earlier = host.render(source, instance="inference", time=frame)
-    assert np.abs(earlier - made).max() > 0
+    assert np.abs(earlier - result).max() > 0
     host.do("destroy", instance="inference")
 
 

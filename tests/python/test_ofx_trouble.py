@@ -122,8 +122,8 @@ def test_hosts_with_hollow_or_no_message_suites(folder: Path, python: dict[str, 
             source = pixels()
             host.clip("Source", source)
             np.testing.assert_array_equal(host.render(source), source)
-            told = ["OfxMessageWarning"] if missing == ["persistent"] else []
-            assert [message["type"] for message in host.messages()] == told
+            types = ["OfxMessageWarning"] if missing == ["persistent"] else []
+            assert [message["type"] for message in host.messages()] == types
             host.do("set", param="modelFile", value="/nowhere/model.cat")
             host.render(source, expect=1)
             assert missing != ["persistent"] or "/nowhere/model.cat" in host.last_message()

@@ -31,8 +31,8 @@ def old(tmp_path: Path) -> Run:
 
 def test_an_old_model_renders_what_it_rendered(old: Run, tmp_path: Path, one_thread: None) -> None:
     plate = old.file("_input.####.exr")
-    (made,) = infer(old.checkpoint(7), plate, tmp_path / "out.####.exr", frames="1001", use_gpu_if_available=False)
-    pixels, before = (read_frame(path, "RGB").pixels for path in (made, old.directory / "rendered.1001.exr"))
+    (path_out,) = infer(old.checkpoint(7), plate, tmp_path / "out.####.exr", frames="1001", use_gpu_if_available=False)
+    pixels, before = (read_frame(path, "RGB").pixels for path in (path_out, old.directory / "rendered.1001.exr"))
     assert np.abs(before - read_frame(old.file("_input.1001.exr"), "RGB").pixels).max() > 0.02
     np.testing.assert_allclose(pixels, before, atol=2e-3)  # halves
 

@@ -24,8 +24,8 @@ def values(bank):
 
 
 def noise(shape, dtype, seed=0, scale=2.0):
-    made = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-    return (made * 255).to(torch.uint8) if dtype == torch.uint8 else ((made - 0.3) * scale).to(dtype)
+    random_pixels = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    return (random_pixels * 255).to(torch.uint8) if dtype == torch.uint8 else ((random_pixels - 0.3) * scale).to(dtype)
 
 
 def some_encoding(channels, log=True):
@@ -63,8 +63,8 @@ def cut(bank, position, crop):
     return (piece.flip(0) if mirrored & 1 else piece).permute(2, 0, 1)
 
 
-def assert_close(seen, wanted, dtype):
-    torch.testing.assert_close(seen.cpu().double(), wanted, rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
+def assert_close(actual, expected, dtype):
+    torch.testing.assert_close(actual.cpu().double(), expected, rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
 
 
 # --- crops ------------------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def test_crops_are_the_pixels_that_torch_would_cut(device, data):
     }
     encodings = [some_encoding(c, log=draw(st.booleans(), label="log")) for c in channels]
 
-    seen = sample_crops(
+    actual = sample_crops(
         banks[0].to(device),
         banks[1].to(device),
         mask_bank=None if mask is None else mask.to(device),
@@ -117,15 +117,15 @@ def test_crops_are_the_pixels_that_torch_would_cut(device, data):
     )
 
     positions = crop_positions((height, width), **geometry).tolist()
-    for bank, encoding, result in zip(banks, [*encodings, Encoding.identity(1)], seen, strict=True):
+    for bank, encoding, result in zip(banks, [*encodings, Encoding.identity(1)], actual, strict=True):
         if result is None:
             assert mask is None
             continue
         assert result.dtype == output
         assert result.is_contiguous(memory_format=torch.channels_last)
         cuts = torch.stack([cut(values(bank), position, crop) for position in positions])
-        wanted = encoded(cuts.permute(0, 2, 3, 1), encoding).permute(0, 3, 1, 2)
-        assert_close(result, wanted, output)
+        expected = encoded(cuts.permute(0, 2, 3, 1), encoding).permute(0, 3, 1, 2)
+        assert_close(result, expected, output)
 
 
 def test_one_gpu_or_none_draws_the_same_crops(device):
@@ -227,8 +227,8 @@ def test_a_memory_mapped_bank_is_read_in_place(device, tmp_path):
         bank, bank, input_encoding=encoding, target_encoding=encoding, device=torch.device(device), **same
     )
     positions = crop_positions((12, 14), **same).tolist()
-    wanted = torch.stack([cut(pixels.float(), position, (8, 8)) for position in positions])
-    assert torch.equal(crops.cpu(), wanted)
+    expected = torch.stack([cut(pixels.float(), position, (8, 8)) for position in positions])
+    assert torch.equal(crops.cpu(), expected)
 
 
 # --- downsizing -------------------------------------------------------------------------------------------------------
@@ -247,18 +247,18 @@ def test_downsize_is_the_mean_of_the_pixels_that_exist(device, data):
     if draw(st.booleans(), label="every other channel"):
         bank = torch.stack([bank, bank], dim=4).flatten(3)[..., ::2]
 
-    seen = ops.downsize(bank.to(device), factor)
+    actual = ops.downsize(bank.to(device), factor)
 
     planes = bank.permute(0, 3, 1, 2).double()
-    wanted = torch.nn.functional.avg_pool2d(planes, factor, ceil_mode=True, count_include_pad=False)
-    wanted = wanted.permute(0, 2, 3, 1)
-    assert seen.dtype == dtype
-    assert seen.shape == wanted.shape
+    expected = torch.nn.functional.avg_pool2d(planes, factor, ceil_mode=True, count_include_pad=False)
+    expected = expected.permute(0, 2, 3, 1)
+    assert actual.dtype == dtype
+    assert actual.shape == expected.shape
     if dtype == torch.uint8:
         # Averages over 3 or 12 pixels are no binary fractions, so that a tie may fall either way.
-        assert float((seen.cpu().double() - wanted).abs().max()) <= 0.5 + 1e-5
+        assert float((actual.cpu().double() - expected).abs().max()) <= 0.5 + 1e-5
     else:
-        assert_close(seen, wanted, dtype)
+        assert_close(actual, expected, dtype)
 
 
 # --- encoding ---------------------------------------------------------------------------------------------------------
@@ -278,12 +278,12 @@ def test_normalize_and_denormalize_follow_the_definition(device, data):
     if draw(st.booleans(), label="part of a wider picture"):
         x = torch.cat([x, x], dim=3)[..., 1 : shape[3] + 1]
 
-    seen = ops.normalize(x.to(device), encoding, output)
+    actual = ops.normalize(x.to(device), encoding, output)
     back = ops.denormalize(x.to(device), encoding, output)
 
     last = values(x).permute(0, 2, 3, 1)
-    assert seen.is_contiguous(memory_format=torch.channels_last)
-    assert_close(seen.permute(0, 2, 3, 1), encoded(last, encoding), output)
+    assert actual.is_contiguous(memory_format=torch.channels_last)
+    assert_close(actual.permute(0, 2, 3, 1), encoded(last, encoding), output)
     assert_close(back.permute(0, 2, 3, 1), decoded(last, encoding), output)
 
 
@@ -321,7 +321,7 @@ def test_statistics_are_those_of_the_valid_finite_pixels(device, data):
         bank.view(-1)[::7] = math.nan
         bank.view(-1)[3::11] = -math.inf
 
-    seen = ops.statistics(bank.to(device), valid)
+    actual = ops.statistics(bank.to(device), valid)
 
     pixels = torch.cat(
         [values(bank)[n, y0:y1, x0:x1].flatten(0, 1) for n, (x0, y0, x1, y1) in enumerate(valid.tolist())]
@@ -329,14 +329,14 @@ def test_statistics_are_those_of_the_valid_finite_pixels(device, data):
     for c in range(channels):
         channel = pixels[:, c].double()
         finite = channel[channel.isfinite()]
-        assert seen.non_finite[c] == len(channel) - len(finite)
+        assert actual.non_finite[c] == len(channel) - len(finite)
         if len(finite) == 0:
-            assert (seen.mean[c], seen.std[c], seen.minimum[c], seen.maximum[c]) == (0, 0, 0, 0)
+            assert (actual.mean[c], actual.std[c], actual.minimum[c], actual.maximum[c]) == (0, 0, 0, 0)
             continue
-        assert seen.mean[c] == pytest.approx(float(finite.mean()), abs=1e-6)
-        assert seen.std[c] == pytest.approx(float(finite.std(correction=0)), rel=1e-5, abs=1e-7)
-        assert seen.minimum[c] == pytest.approx(float(finite.min()), abs=1e-7)
-        assert seen.maximum[c] == pytest.approx(float(finite.max()), abs=1e-7)
+        assert actual.mean[c] == pytest.approx(float(finite.mean()), abs=1e-6)
+        assert actual.std[c] == pytest.approx(float(finite.std(correction=0)), rel=1e-5, abs=1e-7)
+        assert actual.minimum[c] == pytest.approx(float(finite.min()), abs=1e-7)
+        assert actual.maximum[c] == pytest.approx(float(finite.max()), abs=1e-7)
 
 
 @pytest.mark.parametrize("size", [1.8e19, 1e20, 1e30, 3e38])
@@ -346,15 +346,15 @@ def test_statistics_of_huge_values_do_not_overflow(device, size):
     bank[..., 2] /= size
     bank[0, 3, 4, 2] = size
     true = bank.double().flatten(0, 2)
-    seen = ops.statistics(bank.to(device), whole(2, 30, 50))
-    np.testing.assert_allclose(seen.mean, true.mean(0), rtol=1e-6, atol=1e-6 * size)
-    np.testing.assert_allclose(seen.std, true.std(0, unbiased=False), rtol=1e-6, atol=1e-6)
-    assert seen.non_finite == (0, 0, 0)
+    actual = ops.statistics(bank.to(device), whole(2, 30, 50))
+    np.testing.assert_allclose(actual.mean, true.mean(0), rtol=1e-6, atol=1e-6 * size)
+    np.testing.assert_allclose(actual.std, true.std(0, unbiased=False), rtol=1e-6, atol=1e-6)
+    assert actual.non_finite == (0, 0, 0)
 
 
 def test_statistics_stay_precise_far_from_zero(device):
     # The naive formula loses everything here: the squares are 1e10 and their spread is 1.
     bank = 1e5 + torch.randn((3, 300, 400, 1), generator=torch.Generator().manual_seed(1))
-    seen = ops.statistics(bank.to(device), whole(3, 300, 400))
-    assert seen.mean[0] == pytest.approx(float(bank.double().mean()), rel=1e-9)
-    assert seen.std[0] == pytest.approx(float(bank.double().std(correction=0)), rel=1e-5)
+    actual = ops.statistics(bank.to(device), whole(3, 300, 400))
+    assert actual.mean[0] == pytest.approx(float(bank.double().mean()), rel=1e-9)
+    assert actual.std[0] == pytest.approx(float(bank.double().std(correction=0)), rel=1e-5)

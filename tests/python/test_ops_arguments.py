@@ -75,7 +75,7 @@ ONE_CENTRE = torch.zeros((1, 2), dtype=torch.int32)
         ),
         ({"crops_per_pair": 0}, "crops_per_pair must be at least 1, not 0"),
         ({"batch": 0}, r"must be at least 1, not 0"),
-        ({"first_sample": 1, "total_samples": 2}, "total_samples is 2, but samples 1 to 2 are asked for"),
+        ({"first_sample": 1, "total_samples": 2}, "total_samples is 2, but samples 1 to 2 are requested"),
         ({"first_sample": -1, "total_samples": 9}, "total_samples is 9, but samples -1 to 0"),
         (
             {"target_bank": bank((2, 20, 31, 3))},
@@ -210,5 +210,5 @@ def test_a_compiled_step_is_one_graph_and_gives_the_same():
 
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     for number in (4, torch.tensor(5)):
-        for seen, wanted in zip(compiled(pictures, number), step(pictures, number), strict=True):
-            assert torch.equal(seen, wanted)
+        for actual, expected in zip(compiled(pictures, number), step(pictures, number), strict=True):
+            assert torch.equal(actual, expected)

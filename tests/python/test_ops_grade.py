@@ -27,22 +27,22 @@ def philox(counter, key):
 
 def drawn_grade(sample, step, seed, probabilities):
     """Gain, contrast and saturation of a sample."""
-    place = (step & 0xFFFFFFFF, step >> 32)
-    chances, shares = (np.array(philox((sample, stream, *place), seed)[:3]) / 2**32 for stream in (2, 3))
+    step_words = (step & 0xFFFFFFFF, step >> 32)
+    chances, shares = (np.array(philox((sample, stream, *step_words), seed)[:3]) / 2**32 for stream in (2, 3))
     return np.where(chances < probabilities, 2 ** (2 * shares - 1), 1.0)
 
 
 def graded(pixels, grade, layers, encoding):
     """[..., C] in double precision, as the definition says it."""
     gain, contrast, saturation = grade
-    made = pixels.astype(np.float64)
+    graded_pixels = pixels.astype(np.float64)
     for layer in layers:
         at = list(layer)
         pivot = np.where(np.array(encoding.log_scale)[at] > 0, 0.18, 0.5)
-        colour = (made[..., at] * gain - pivot) * contrast + pivot
+        colour = (graded_pixels[..., at] * gain - pivot) * contrast + pivot
         grey = (colour * REC_709).sum(-1, keepdims=True)
-        made[..., at] = grey + saturation * (colour - grey)
-    return made
+        graded_pixels[..., at] = grey + saturation * (colour - grey)
+    return graded_pixels
 
 
 def encoded(pixels, encoding):
@@ -91,7 +91,7 @@ def test_layers_are_graded_before_they_are_encoded_and_input_and_target_alike(de
         "flop": 0.5,
     }
 
-    seen = sample_crops(
+    actual = sample_crops(
         banks[0].to(device),
         banks[1].to(device),
         mask_bank=None if mask is None else mask.to(device),
@@ -107,16 +107,16 @@ def test_layers_are_graded_before_they_are_encoded_and_input_and_target_alike(de
     grades = [drawn_grade(sample, step, seed, probabilities) for sample in range(batch)]
     positions = crop_positions((height, width), **geometry).tolist()
     for bank, encoding, colours, result in zip(
-        banks, [*encodings, Encoding.identity(1)], [*layers, []], seen, strict=True
+        banks, [*encodings, Encoding.identity(1)], [*layers, []], actual, strict=True
     ):
         if result is None:
             continue
         for crop_seen, position, grade in zip(result, positions, grades, strict=True):
             pixels = cut(values(bank), position, crop).permute(1, 2, 0).numpy()
-            wanted = torch.from_numpy(encoded(graded(pixels, grade, colours, encoding), encoding)).permute(2, 0, 1)
+            expected = torch.from_numpy(encoded(graded(pixels, grade, colours, encoding), encoding)).permute(2, 0, 1)
             rounding = 1e-6 * steepest(encoding) if colours else 0  # of values up to 8
             torch.testing.assert_close(
-                crop_seen.cpu().double(), wanted, rtol=ROUNDING[output], atol=ROUNDING[output] + rounding
+                crop_seen.cpu().double(), expected, rtol=ROUNDING[output], atol=ROUNDING[output] + rounding
             )
 
 

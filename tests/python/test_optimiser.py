@@ -51,33 +51,33 @@ def test_singular_values_become_about_equal(
     generator = torch.Generator().manual_seed(seed)
     columns = 2 * rows + more  # so that no direction is nearly missing
     matrix = size * torch.randn(blocks, rows, columns, generator=generator)
-    made = one(matrix, dtype=dtype)
-    values = torch.linalg.svdvals(made) / math.sqrt(columns)
+    orthogonalised = one(matrix, dtype=dtype)
+    values = torch.linalg.svdvals(orthogonalised) / math.sqrt(columns)
     assert values.min() > 0.4
     assert values.max() < 1.3
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     factor = left @ right * math.sqrt(columns)
-    likeness = (made * factor).sum((1, 2)) / (made.norm(dim=(1, 2)) * factor.norm(dim=(1, 2)))
+    likeness = (orthogonalised * factor).sum((1, 2)) / (orthogonalised.norm(dim=(1, 2)) * factor.norm(dim=(1, 2)))
     assert likeness.min() > 0.97
 
 
 def test_weak_directions_grow_and_keep_their_order() -> None:
     values = torch.logspace(-3, 0, 16)
     left, right = (torch.linalg.qr(torch.randn(n, 16, generator=torch.Generator().manual_seed(n)))[0] for n in (16, 40))
-    made = one((left * values @ right.T)[None])[0] / math.sqrt(40)
-    found = (left.T @ made @ right).diagonal()
+    orthogonalised = one((left * values @ right.T)[None])[0] / math.sqrt(40)
+    found = (left.T @ orthogonalised @ right).diagonal()
     assert torch.all(found > 10 * values.clamp(max=0.05))  # 40 times where they are small
     assert torch.all(found < 1.3)
-    torch.testing.assert_close(left * found @ right.T, made, rtol=0, atol=1e-4)
+    torch.testing.assert_close(left * found @ right.T, orthogonalised, rtol=0, atol=1e-4)
 
 
 def test_each_block_is_made_orthogonal_by_itself() -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = [(2, 8, 24), (1, 16, 16), (3, 8, 24), (1, 8, 40)]
     matrices = [torch.randn(shape, generator=generator) for shape in shapes]
-    made = orthogonal(matrices, torch.tensor(0.5))
-    assert [m.shape for m in made] == [m.shape for m in matrices]
-    for matrix, result in zip(matrices, made, strict=True):
+    orthogonalised = orthogonal(matrices, torch.tensor(0.5))
+    assert [m.shape for m in orthogonalised] == [m.shape for m in matrices]
+    for matrix, result in zip(matrices, orthogonalised, strict=True):
         for block, expected in zip(matrix, result, strict=True):
             torch.testing.assert_close(one(block[None], 0.5)[0], expected)
 

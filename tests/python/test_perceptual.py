@@ -103,8 +103,8 @@ def reference(name: str, output: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def pictures(count: int = 2, size: int = 32, peak: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    made = np.stack([picture(frame, (size, size)) for frame in range(count)]) * peak
-    return made, graded(made)
+    frames = np.stack([picture(frame, (size, size)) for frame in range(count)]) * peak
+    return frames, graded(frames)
 
 
 # -- the measure --------------------------------------------------------------------------------------------------
@@ -119,24 +119,24 @@ def test_it_is_the_mean_over_the_layers_of_the_squared_difference(name: str, suf
     else:  # what torchvision offers is in torch's older format
         torch.save(state_dict(vgg(name)), path, _use_new_zipfile_serialization="legacy" not in suffix)
     output, target = pictures()
-    seen = measure(path)(normalised(output, ENCODING), normalised(target, ENCODING), None)
-    np.testing.assert_allclose(seen.numpy(), reference(name, output, target), rtol=1e-3)
-    assert float(seen.min()) > 1e-5
+    actual = measure(path)(normalised(output, ENCODING), normalised(target, ENCODING), None)
+    np.testing.assert_allclose(actual.numpy(), reference(name, output, target), rtol=1e-3)
+    assert float(actual.min()) > 1e-5
 
 
 def test_scene_linear_light_is_compared_as_it_is_shown(file: Path) -> None:
     output, target = pictures(peak=1.6)  # beyond white
     output[0, :4] = -0.3
-    seen = measure(file, LOG)(normalised(output, LOG), normalised(target, LOG), None)
+    actual = measure(file, LOG)(normalised(output, LOG), normalised(target, LOG), None)
     shown = [np.clip(colour.srgb(one), 0, 1) for one in (output, target)]
-    np.testing.assert_allclose(seen.numpy(), reference("VGG16", *shown), rtol=2e-3)
+    np.testing.assert_allclose(actual.numpy(), reference("VGG16", *shown), rtol=2e-3)
 
 
 def test_channels_may_come_in_any_order(file: Path) -> None:
     output, target = (normalised(one, ENCODING) for one in pictures())
     turned = measure(file, channels=("B", "R", "G"))
-    seen = turned(output[:, [2, 0, 1]], target[:, [2, 0, 1]], None)
-    torch.testing.assert_close(seen, measure(file)(output, target, None), rtol=1e-4, atol=0)
+    actual = turned(output[:, [2, 0, 1]], target[:, [2, 0, 1]], None)
+    torch.testing.assert_close(actual, measure(file)(output, target, None), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("encoding", [ENCODING, LOG])
@@ -144,11 +144,11 @@ def test_channels_may_come_in_any_order(file: Path) -> None:
 def test_equal_pictures_differ_by_nothing_and_every_gradient_is_finite(
     file: Path, encoding: Encoding, value: float
 ) -> None:
-    seen = measure(file, encoding)
+    actual = measure(file, encoding)
     flat = normalised(np.full((1, 16, 16, 3), value), encoding)
     for target in (flat, normalised(pictures(1, 16)[0], encoding)):
         output = flat.clone().requires_grad_()
-        difference = seen(output, target, None)
+        difference = actual(output, target, None)
         difference.sum().backward()
         assert output.grad is not None
         assert output.grad.isfinite().all()
@@ -161,28 +161,28 @@ def test_equal_pictures_differ_by_nothing_and_every_gradient_is_finite(
 
 @pytest.mark.parametrize("encoding", [ENCODING, LOG])
 def test_its_gradient_is_how_fast_it_grows(file: Path, encoding: Encoding) -> None:
-    seen = measure(file, encoding)
+    actual = measure(file, encoding)
     output, target = (normalised(one, encoding) for one in pictures(1))
     output.requires_grad_()
-    seen(output, target, None).sum().backward()
+    actual(output, target, None).sum().backward()
     assert output.grad is not None
     slope = output.grad.norm()
     with torch.no_grad():
-        further, nearer = (seen(output + way * output.grad / slope, target, None) for way in (0.05, -0.05))
+        further, nearer = (actual(output + way * output.grad / slope, target, None) for way in (0.05, -0.05))
     torch.testing.assert_close((further - nearer).sum() / 0.1, slope, rtol=0.05, atol=0)
 
 
 def test_what_the_mask_leaves_out_does_not_count(file: Path) -> None:
-    seen = measure(file)
+    actual = measure(file)
     output, target = (normalised(one, ENCODING) for one in pictures(1))
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 8:24] = 1
     spoilt = torch.where(mask > 0, output, torch.full_like(output, 7.0))
-    assert torch.equal(seen(spoilt, target, mask), seen(output, target, mask))
-    assert float(seen(output, target, mask)) > 0
-    assert float(seen(output, target, torch.zeros_like(mask))) == 0
-    everywhere = seen(output, target, torch.ones_like(mask))
-    torch.testing.assert_close(everywhere, seen(output, target, None), rtol=1e-4, atol=0)
+    assert torch.equal(actual(spoilt, target, mask), actual(output, target, mask))
+    assert float(actual(output, target, mask)) > 0
+    assert float(actual(output, target, torch.zeros_like(mask))) == 0
+    everywhere = actual(output, target, torch.ones_like(mask))
+    torch.testing.assert_close(everywhere, actual(output, target, None), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("side", [1, 4, 6])
@@ -281,8 +281,8 @@ def test_a_ground_truth_that_is_no_colour_is_refused_before_it_is_read(
 
 
 def test_a_training_with_it_is_resumed_to_the_bit(file: Path, train: Train) -> None:
-    def stop_at_four(known: dict[str, Any]) -> None:
-        if known["frame"] == 4:
+    def stop_at_four(event: dict[str, Any]) -> None:
+        if event["frame"] == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
     knobs: dict[str, Any] = {"epochs": 4, "batch_size_type": "Manual", "batch_size": 2}
@@ -311,9 +311,9 @@ def new_learner(file: Path, device: torch.device = CPU) -> Learner:
 def test_it_waits_for_nothing_and_can_be_recorded(file: Path, monkeypatch: pytest.MonkeyPatch, tiny: None) -> None:
     plain, cuda = new_learner(file), StandInCuda()
     monkeypatch.setattr(captured_step, "recorder_for", lambda device: CapturedStep(device, cuda))
-    made, on = new_learner(file), data()
-    assert torch.equal(learn(made, on, range(7)), learn(plain, on, range(7)))
-    assert_same(made, plain)
+    frames, on = new_learner(file), data()
+    assert torch.equal(learn(frames, on, range(7)), learn(plain, on, range(7)))
+    assert_same(frames, plain)
     assert (cuda.recordings, cuda.replays) == (1, 7 - WARM_UP_STEPS)
 
 
@@ -321,8 +321,8 @@ def test_it_waits_for_nothing_and_can_be_recorded(file: Path, monkeypatch: pytes
 def test_in_bfloat16_it_is_nearly_the_same(file: Path, device: str) -> None:
     on = torch.device(device)
     output, target = (normalised(one, ENCODING) for one in pictures())
-    seen = Perceptual(load_backbone(file), RGB, ENCODING, on, torch.bfloat16)(output.to(on), target.to(on), None)
-    torch.testing.assert_close(seen.cpu(), measure(file)(output, target, None), rtol=0.05, atol=0)
+    actual = Perceptual(load_backbone(file), RGB, ENCODING, on, torch.bfloat16)(output.to(on), target.to(on), None)
+    torch.testing.assert_close(actual.cpu(), measure(file)(output, target, None), rtol=0.05, atol=0)
     assert not Perceptual(load_backbone(file), RGB, ENCODING, on, torch.bfloat16)(
         output.to(on), output.to(on), None
     ).any()
@@ -331,9 +331,9 @@ def test_in_bfloat16_it_is_nearly_the_same(file: Path, device: str) -> None:
 @pytest.mark.gpu
 def test_on_a_gpu_it_is_recorded_and_follows_the_cpu(file: Path) -> None:
     gpu = torch.device("cuda")
-    made = new_learner(file, gpu)
-    there, here = learn(made, data().to(gpu), range(8)), learn(new_learner(file), data(), range(8))
+    frames = new_learner(file, gpu)
+    there, here = learn(frames, data().to(gpu), range(8)), learn(new_learner(file), data(), range(8))
     torch.testing.assert_close(there[:3], here[:3], rtol=5e-2, atol=1e-4)
     assert there.isfinite().all()
-    assert made._captured is not None
-    assert not made._captured.gave_up
+    assert frames._captured is not None
+    assert not frames._captured.gave_up

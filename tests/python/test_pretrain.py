@@ -55,24 +55,24 @@ def test_a_training_starts_from_what_the_tool_made(
     photos: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "_SHIPPED", tmp_path)
-    made = tmp_path / "deblur_small.cat"
-    monkeypatch.setattr(sys, "argv", ["pretrain", "deblur", str(photos), str(made), "--minutes", "0.05"])
+    model_file = tmp_path / "deblur_small.cat"
+    monkeypatch.setattr(sys, "argv", ["pretrain", "deblur", str(photos), str(model_file), "--minutes", "0.05"])
     pretrain.main()
-    assert cat.read_header(made).step > 0
+    assert cat.read_header(model_file).step > 0
     more = tmp_path / "human_matting_small.cat"
-    command = f"pretrain human_matting {photos} {more} --masks {photos}/masks --start {made} --minutes 0.02"
+    command = f"pretrain human_matting {photos} {more} --masks {photos}/masks --start {model_file} --minutes 0.02"
     monkeypatch.setattr(sys, "argv", command.split())
     pretrain.main()
     assert cat.read_header(more).residual == (-1,)
-    assert torch.allclose(cat.load(more)[1]["head.weight"], cat.load(made)[1]["head.weight"], atol=0.05)
-    shipped = cat.load(made)[1]
+    assert torch.allclose(cat.load(more)[1]["head.weight"], cat.load(model_file)[1]["head.weight"], atol=0.05)
+    shipped = cat.load(model_file)[1]
     assert all(tensor.dtype == torch.float32 for tensor in shipped.values())
     result = train(epochs=1, initial_weights="Deblur")
     assert np.isfinite(losses(result.run)).all()
     header, trained = cat.load(result.checkpoint or "")
     # One step changes little; encodings are the data set's own.
     assert all(torch.allclose(trained[name], shipped[name], atol=0.01) for name in shipped)
-    assert header.input_encoding != cat.read_header(made).input_encoding
+    assert header.input_encoding != cat.read_header(model_file).input_encoding
     with pytest.raises(SettingsError, match="exist for Small in this version, not for Medium"):
         train(initial_weights="Deblur", model_size="Medium")
     red = train(epochs=1, initial_weights="Deblur", ground_truth_channels="R")
@@ -89,17 +89,17 @@ def test_shipped_weights_start_work_with_other_channels() -> None:
     start = weights.StartingPoint("random weights", header, random, shipped=True)
     x = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
 
-    def made(channels_in: tuple[str, ...], channels_out: tuple[str, ...], image: torch.Tensor) -> torch.Tensor:
+    def model_file(channels_in: tuple[str, ...], channels_out: tuple[str, ...], image: torch.Tensor) -> torch.Tensor:
         residual = tuple(channels_in.index(name) if name in channels_in else -1 for name in channels_out)
         network = Network(ROWS["Small"], len(channels_in), residual)
         network.load_state_dict(start.weights_for(channels_in, channels_out))
         with torch.no_grad():
             return network(image)
 
-    rgb = made(("R", "G", "B"), ("R", "G", "B"), x[:, :3])
+    rgb = model_file(("R", "G", "B"), ("R", "G", "B"), x[:, :3])
     assert float((rgb - x[:, :3]).abs().mean()) > 0.01  # they do something
     # Other channels come and go: what is known computes as before, and what is not starts from the Input or at zero.
-    mixed = made(("Z", "R", "G", "B"), ("B", "A", "Z"), x[:, [3, 0, 1, 2]])
+    mixed = model_file(("Z", "R", "G", "B"), ("B", "A", "Z"), x[:, [3, 0, 1, 2]])
     torch.testing.assert_close(mixed, torch.stack([rgb[:, 2], torch.zeros_like(x[:, 0]), x[:, 3]], dim=1))
 
 
@@ -115,9 +115,9 @@ def test_shipped_weights_can_be_started_from() -> None:
                 assert start.shipped
                 assert start.header.row == ROWS[size]
                 outputs = ("A",) if work == "Human Matting" else ("R", "G", "B")
-                made = start.weights_for(("R", "G", "B"), outputs)
-                assert made.keys() == start.weights.keys()
-                assert all(torch.equal(made[name], tensor) for name, tensor in start.weights.items())
+                model_file = start.weights_for(("R", "G", "B"), outputs)
+                assert model_file.keys() == start.weights.keys()
+                assert all(torch.equal(model_file[name], tensor) for name, tensor in start.weights.items())
             else:
                 with pytest.raises(SettingsError, match=r"Initial Weights .* this version"):
                     weights.starting_point(settings)

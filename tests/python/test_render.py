@@ -170,7 +170,7 @@ def test_channels_that_do_not_fit(model: Model, shot: Shot, tmp_path: Path, opti
 
 
 @pytest.mark.parametrize(
-    "way", ["dots", "linked folder", "link", "hard link", "another frame", "a frame not asked for"]
+    "way", ["dots", "linked folder", "link", "hard link", "another frame", "a frame not requested"]
 )
 def test_nothing_that_was_read_is_overwritten(model: Model, shot: Shot, tmp_path: Path, way: str) -> None:
     before = {path: path.read_bytes() for path in shot.folder.glob("plate.*")}

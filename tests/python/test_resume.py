@@ -499,9 +499,9 @@ def test_what_cannot_change_in_a_resume(train: Train, tmp_path: Path, knobs: dic
 def test_changed_frames_are_noticed(train: Train, shot: Shot, tmp_path: Path) -> None:
     train(epochs=2)
     write_shot(shot.folder, effect=lambda image: image * 0.1)
-    told: list[str] = []
-    resume(tmp_path / "runs", epochs=4, progress=lambda report: told.append(report.message))
-    assert "warning: the training frames have changed since the run was started" in told
+    warnings: list[str] = []
+    resume(tmp_path / "runs", epochs=4, progress=lambda report: warnings.append(report.message))
+    assert "warning: the training frames have changed since the run was started" in warnings
 
 
 def test_a_damaged_resume_state_loses_nothing(train: Train, tmp_path: Path) -> None:

@@ -80,10 +80,10 @@ def test_every_suffix_belongs_to_its_run_and_is_sorted_by_number(tmp_path: Path)
     for step in (1000, 200, 30):
         for path in (run.checkpoint(step), run.contact_sheet(step), run.preview(step)):
             path.write_bytes(b"x")
-    rest = [run.summary, run.resume_state, run.provenance, run.best, *map(run.file, (".lock", ".request", ".answer"))]
-    for path in rest:
+    others = [run.summary, run.resume_state, run.provenance, run.best, *map(run.file, (".lock", ".request", ".answer"))]
+    for path in others:
         path.write_bytes(b"x")
-    assert len(run.files()) == 9 + len(rest)
+    assert len(run.files()) == 9 + len(others)
     assert [step for step, _ in run.checkpoints()] == [30, 200, 1000]
     assert run.contact_sheets() == [(step, run.contact_sheet(step)) for step in (30, 200, 1000)]
     assert run.previews()[-1] == (1000, run.preview(1000))

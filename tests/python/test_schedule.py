@@ -39,8 +39,8 @@ def levels(schedule: Schedule) -> list[int]:
 def test_the_stages_are_shares_of_total_steps_and_told_as_trained(total: int) -> None:
     schedule = Schedule(total)
     trained = levels(schedule)
-    told = [level for level, first, last in schedule.stages() for _ in range(first, last + 1)]
-    assert trained == told
+    levels_of_stages = [level for level, first, last in schedule.stages() for _ in range(first, last + 1)]
+    assert trained == levels_of_stages
     assert all(abs(trained.count(level) - share * total) < 1 for level, share in ((4, 0.1), (2, 0.2), (1, 0.7)))
 
 

@@ -135,9 +135,9 @@ def test_channels_come_in_the_order_asked_for(tmp_path: Path) -> None:
     pixels = noise(9, 11, 6)
     path = save(tmp_path / "a.exr", [(spec_of(pixels, "float", names), pixels)])
     assert set(read_info(path).channels) == set(names)
-    for wanted in (("left.R", "B"), ("G",), ("A", "depth.Z", "R"), names[::-1]):
-        expected = pixels[..., [names.index(name) for name in wanted]]
-        assert np.array_equal(read_frame(path, wanted).pixels, expected)
+    for chosen in (("left.R", "B"), ("G",), ("A", "depth.Z", "R"), names[::-1]):
+        expected = pixels[..., [names.index(name) for name in chosen]]
+        assert np.array_equal(read_frame(path, chosen).pixels, expected)
 
 
 def test_depths_of_each_channel(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_bank_is_written_in_place(tmp_path: Path) -> None:
     assert np.all(bank[0] == 9)
     assert np.all(bank[1, 20:] == 9)
     assert np.all(bank[1, :, 30:] == 9)
-    with pytest.raises(SequenceError, match=r"a\.exr is 30 x 20, but 40 x 24 was expected"):
+    with pytest.raises(SequenceError, match=r"a\.exr is 30 x 20 with 3 channels, but the array to fill is 40 x 24"):
         read_frame(path, RGB, out=bank[0])
 
 

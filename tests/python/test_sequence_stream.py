@@ -88,11 +88,11 @@ def test_the_writer_takes_the_arguments_of_write_frame(tmp_path: Path) -> None:
 
 
 def test_submit_waits_when_too_much_is_in_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, begun, most = threading.Semaphore(0), threading.Semaphore(0), 3
+    gate, has_started, most = threading.Semaphore(0), threading.Semaphore(0), 3
     submitted: list[int] = []
 
     def slow(*args: object, **options: object) -> None:
-        begun.release()
+        has_started.release()
         gate.acquire()
 
     monkeypatch.setattr(stream, "write_whole_frame", slow)
@@ -105,7 +105,7 @@ def test_submit_waits_when_too_much_is_in_hand(tmp_path: Path, monkeypatch: pyte
 
     producer = threading.Thread(target=submit_all)
     producer.start()
-    begun.acquire()
+    has_started.acquire()
     while len(submitted) < most:
         assert producer.is_alive()
     for released in range(6):

@@ -190,13 +190,13 @@ def test_a_batch_in_parts_is_the_same_batch(train: Train, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ops, "sample_crops", short_of_memory)
     monkeypatch.setattr("copycat.training.outputs.contact_sheet", lambda *_: np.zeros((96, 96, 3), np.float32))
-    told: list[str] = []
+    messages: list[str] = []
     parts = train(
-        epochs=4, use_multi_resolution_training=False, progress=lambda report: told.append(report.message)
+        epochs=4, use_multi_resolution_training=False, progress=lambda report: messages.append(report.message)
     ).run
     assert asked[:6] == [4, 2, 1, 1, 1, 1]
     assert losses(parts) == pytest.approx(losses(whole), rel=1e-3)
-    assert "warning: memory is short: 1 crops go through the network at a time" in told
+    assert "warning: memory is short: 1 crops go through the network at a time" in messages
 
 
 @pytest.mark.parametrize(("crop", "advised"), [(128, False), (256, True)])
@@ -280,9 +280,9 @@ def test_a_step_with_a_non_finite_loss_changes_no_weight(train: Train, monkeypat
     real = Learner.learn
 
     def learn(self: Learner, *arguments: Any) -> Any:
-        made = real(self, *arguments)
+        output = real(self, *arguments)
         weights.append(self.parameters.weights.detach().clone())
-        return made
+        return output
 
     monkeypatch.setattr(Learner, "learn", learn)
     run = train(epochs=6).run
@@ -369,9 +369,9 @@ def test_scene_linear_values_pass_without_clipping(train: Train, tmp_path: Path)
     result = train(str(tmp_path / "plate.%04d.exr"), str(tmp_path / "same.%04d.exr"), epochs=6)
     assert min(cat.read_header(result.checkpoint).input_encoding.log_scale) > 0
     infer(result.checkpoint, tmp_path / "plate.%04d.exr", tmp_path / "out.%04d.exr")
-    made = read_frame(tmp_path / "out.1001.exr", ["R", "G", "B"]).pixels
-    assert made[10:14, 10:14].min() > 50
-    assert -0.15 < made[42:46, 42:46].mean() < -0.05
+    output = read_frame(tmp_path / "out.1001.exr", ["R", "G", "B"]).pixels
+    assert output[10:14, 10:14].min() > 50
+    assert -0.15 < output[42:46, 42:46].mean() < -0.05
 
 
 def test_pairs_of_different_sizes_train_together(train: Train, tmp_path: Path) -> None:
@@ -393,16 +393,16 @@ def test_a_data_window_is_all_that_is_trained_on(train: Train, tmp_path: Path) -
             assert out.open(path, spec)
             out.write_image(picture(frame, (40, 44)) * (0.5 if name == "clean" else 1))
             out.close()
-    told: list[str] = []
+    messages: list[str] = []
     result = train(
         str(tmp_path / "plate.%04d.exr"), str(tmp_path / "clean.%04d.exr"),
-        epochs=30, crop_size=64, progress=lambda report: told.append(report.message),
+        epochs=30, crop_size=64, progress=lambda report: messages.append(report.message),
     )  # fmt: skip
-    assert any("smaller than the Crop Size 64: training on crops of 32x32" in message for message in told)
+    assert any("smaller than the Crop Size 64: training on crops of 32x32" in message for message in messages)
     infer(result.checkpoint, tmp_path / "plate.%04d.exr", tmp_path / "out.%04d.exr", frames=[1001])
-    made = read_frame(tmp_path / "out.1001.exr", ["R", "G", "B"])
-    assert made.valid == (12, 8, 52, 52)
-    assert (made.info.width, made.info.height) == (64, 64)
+    output = read_frame(tmp_path / "out.1001.exr", ["R", "G", "B"])
+    assert output.valid == (12, 8, 52, 52)
+    assert (output.info.width, output.info.height) == (64, 64)
 
 
 def test_a_mask_weights_the_loss(train: Train, shot: Shot, tmp_path: Path) -> None:
@@ -431,10 +431,10 @@ def test_non_finite_pixels_can_be_left_out(train: Train, shot: Shot, tmp_path: P
     spoiled[:20, :20] = np.nan
     spoiled[30, 30] = np.inf
     write_frame(Path(shot.folder / "clean.1002.exr"), spoiled, ("R", "G", "B"))
-    told: list[str] = []
-    run = train(epochs=9, non_finite="Mask", progress=lambda report: told.append(report.message)).run
+    messages: list[str] = []
+    run = train(epochs=9, non_finite="Mask", progress=lambda report: messages.append(report.message)).run
     assert all(loss is not None for loss in losses(run))
-    assert any("clean.1002.exr: 401 pixels are NaN or infinite" in message for message in told)
+    assert any("clean.1002.exr: 401 pixels are NaN or infinite" in message for message in messages)
 
 
 # -- initial weights ----------------------------------------------------------------------------------------------

@@ -52,9 +52,9 @@ def test_it_warns_of_what_the_check_warns_of(verify: Callable[..., list[str]], t
         "in the mask",
     }
     assert len(found) == 4
-    told: list[str] = []
-    assert set(verify(pairs=pairs, progress=lambda report: told.append(report.message))) == found
-    assert found <= {message.removeprefix("warning: ") for message in told}
+    messages: list[str] = []
+    assert set(verify(pairs=pairs, progress=lambda report: messages.append(report.message))) == found
+    assert found <= {message.removeprefix("warning: ") for message in messages}
 
 
 def test_half_files_are_looked_at_as_they_are_kept(verify: Callable[..., list[str]], tmp_path: Path) -> None:

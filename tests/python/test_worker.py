@@ -113,12 +113,12 @@ def test_frames_are_the_golden_bytes_that_the_plugin_reads() -> None:
     lines = GOLDEN.read_text(encoding="utf-8").splitlines()
     assert len(lines) >= 8
     for text, hexadecimal in zip(lines[::2], lines[1::2], strict=True):
-        wanted = bytes.fromhex(hexadecimal)
-        assert pack(json.loads(text), wanted[4]) == wanted
-        if wanted[4] == 0:
+        expected = bytes.fromhex(hexadecimal)
+        assert pack(json.loads(text), expected[4]) == expected
+        if expected[4] == 0:
             ours, theirs = socket.socketpair()
             with ours, theirs:
-                for byte in wanted:  # however it is cut
+                for byte in expected:  # however it is cut
                     ours.send(bytes([byte]))
                 assert Channel(theirs).receive() == (json.loads(text), [])
 

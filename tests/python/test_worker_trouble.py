@@ -133,10 +133,10 @@ def test_requests_that_are_malformed(plugin: Plugin, model: Path, wrong: dict[st
     "do", ["status", "begin_run", "hand_over", "train", "abandon", "newest_model", "callback", "preview"]
 )
 @pytest.mark.parametrize(
-    "rest", [{}, {"settings": 7}, {"run": []}, {"run": {"directory": 7}}, {"settings": {}, "run": {}}]
+    "fields", [{}, {"settings": 7}, {"run": []}, {"run": {"directory": 7}}, {"settings": {}, "run": {}}]
 )
-def test_every_request_without_what_it_needs_says_so(plugin: Plugin, do: str, rest: dict[str, Any]) -> None:
-    assert "copycat failed" not in plugin.ask(do=do, **rest)["error"]
+def test_every_request_without_what_it_needs_says_so(plugin: Plugin, do: str, fields: dict[str, Any]) -> None:
+    assert "copycat failed" not in plugin.ask(do=do, **fields)["error"]
 
 
 def kinds(folder: Path) -> Iterator[tuple[str, int]]:
@@ -378,10 +378,10 @@ def test_start_training_twice_is_refused_while_the_first_run_lives(plugin: Plugi
     lock._beat()
     assert "run first is being trained: stop it" in plugin.ask(do="begin_run", **chosen(tmp_path))["error"]
     lock.release(run)
-    begun = plugin.ask(do="begin_run", **chosen(tmp_path))["ok"]["run"]
-    assert "no frame to train on" in plugin.ask(do="train", run=begun, **chosen(tmp_path))["error"]
-    assert plugin.ask(do="abandon", run=begun) == {"id": 1, "ok": {}}
-    assert not Run(tmp_path, begun["name"]).exists()
+    started_run = plugin.ask(do="begin_run", **chosen(tmp_path))["ok"]["run"]
+    assert "no frame to train on" in plugin.ask(do="train", run=started_run, **chosen(tmp_path))["error"]
+    assert plugin.ask(do="abandon", run=started_run) == {"id": 1, "ok": {}}
+    assert not Run(tmp_path, started_run["name"]).exists()
 
 
 def mutated(body: bytes, rng: random.Random) -> bytes:

@@ -23,7 +23,7 @@ from copycat.data.frames import (
 from copycat.errors import CopycatError
 from copycat.machine import free_memory, usable_cores
 from copycat.sequence import ImageSequence
-from copycat.sequence.pairs import DatasetError, FramePair, Patterns, asked_frames, match_frames
+from copycat.sequence.pairs import DatasetError, FramePair, Patterns, chosen_frames, match_frames
 from copycat.settings.tables import Settings
 
 _MANY_PAIRS = 100
@@ -64,7 +64,7 @@ class Inspection:
         self._measured: dict[tuple[Path, Path], PairMeasurements] = {}
         self._compared: set[tuple[Path, Path]] = set()
         try:
-            frames = asked_frames(settings.training_frames)
+            frames = chosen_frames(settings.training_frames)
         except CopycatError as error:
             self.report.findings.append(Finding("error", str(error)))
             return

@@ -85,9 +85,11 @@ def report_measurements(
         report: takes the findings.
     """
 
-    def add(severity: Severity, file: ImageSequence, test: Callable[[PairMeasurements], bool], what: str) -> None:
+    def add(
+        severity: Severity, file: ImageSequence, test: Callable[[PairMeasurements], bool], description: str
+    ) -> None:
         if frames := [number for number, found in pairs if test(found)]:
-            report.add(severity, str(file), f"{frames_are(frames)} {what}")
+            report.add(severity, str(file), f"{frames_are(frames)} {description}")
 
     same: Severity = "warning" if all(found.identical for _, found in pairs) else "note"
     add(same, target, lambda found: found.identical, f"the same as in {source}, pixel for pixel")

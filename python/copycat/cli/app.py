@@ -50,7 +50,7 @@ _PAIRS = Annotated[
         help="A further shot for the same model; repeatable.",
     ),
 ]
-_MODEL_HELP = "The trained model: a .cat file, or a run (runs/NAME) or Data Directory for its newest."
+_MODEL_HELP = "The trained model: a .cat file, or a run (runs/NAME) or Data Directory for its newest checkpoint."
 _PROCESSES = Annotated[
     int,
     typer.Option(
@@ -153,17 +153,17 @@ def ask(
         ),
     ],
     run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="plan: train for so many Epochs.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="plan: the new number of Epochs.")] = None,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", help="plan: end so many minutes after the run's start.")
+        float | None, typer.Option("--minutes", help="plan: the new Time Limit, in minutes since the run's start.")
     ] = None,
     preview: Annotated[str, typer.Option("--preview", help="pictures: the frame to preview from now on.")] = "",
 ) -> None:
-    """Ask a training for something while it trains."""
+    """Send a request to a running training."""
     from copycat.runs import ask
 
-    asked = ask(data_directory, action, run, epochs=epochs, minutes=minutes, preview=preview)  # type: ignore[arg-type]
-    print(f"{asked.name}: {action} asked for")
+    asked_run = ask(data_directory, action, run, epochs=epochs, minutes=minutes, preview=preview)  # type: ignore[arg-type]
+    print(f"{asked_run.name}: {action} requested")
 
 
 def _pairs(input: str | None, ground_truth: str | None, pair: list[str] | None, mask: str) -> list[Pair]:
@@ -252,13 +252,13 @@ def suggest(
         str | None,
         typer.Option(
             "--ground-truth-frames",
-            help="Frames that are painted already; by default those that the model was trained on.",
+            help="The painted frames; by default the model's training frames.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     **knobs: Any,
 ) -> None:
-    """Rank the frames to paint next: those that show most of what the painted frames do not."""
+    """Rank the frames to paint next, by how much of their content the painted frames lack."""
     from copycat.cli.describe import report_suggestions
 
     report_suggestions(model, plate, frames, ground_truth_frames, as_json, **knobs)

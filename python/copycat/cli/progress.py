@@ -33,7 +33,7 @@ def progress(
         port: to listen on; 0 takes the first free one from 8600 on.
         browser: open the page in the browser.
         host: address to listen on.
-        token: asked of every browser; a random one when none is given.
+        token: every browser must bring it; a random one when none is given.
         display: fields of :class:`copycat.settings.tables.ProgressSettings` that the opened address sets.
 
     Raises:

@@ -79,12 +79,12 @@ def _table(infos: Sequence[RunInfo], curves: Sequence[StepColumns]) -> Table:
     for title in ("Curve (log)", "State", "Size", "Time"):
         table.add_column(title, no_wrap=True)
     for info, curve in zip(infos, curves, strict=True):
-        whole = info.total_steps in (None, info.steps)
+        complete = info.total_steps in (None, info.steps)
         psnr = "" if info.best_psnr is None else f"{info.best_psnr:.2f}"
         table.add_row(
             Text("●" if info.active else "○", style=info.colour),
             Text(info.run.name),
-            f"{info.steps}" if whole else f"{info.steps}/{info.total_steps}",
+            f"{info.steps}" if complete else f"{info.steps}/{info.total_steps}",
             "" if info.loss is None else f"{info.loss:.4g}",
             *([psnr] if with_psnr else []),
             Text(sparkline(curve), style=info.colour),

@@ -75,9 +75,9 @@ class Access:
         _ = urlsplit(f"//{host}").port  # raises ValueError where it is malformed
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             return PlainTextResponse("Requests from pages of another origin are refused.", 403)
-        given = connection.query_params.get("token", "")
-        if self._is_token(given) or given in self._tickets:
-            self._tickets.discard(given)
+        candidate = connection.query_params.get("token", "")
+        if self._is_token(candidate) or candidate in self._tickets:
+            self._tickets.discard(candidate)
             return self._welcome(connection)
         if self._is_token(connection.cookies.get(self._cookie, "")):
             return None
@@ -91,8 +91,8 @@ class Access:
         response.set_cookie(self._cookie, self._token, httponly=True, samesite="lax")
         return response
 
-    def _is_token(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode(errors="replace"), self._token.encode())
+    def _is_token(self, candidate: str) -> bool:
+        return secrets.compare_digest(candidate.encode(errors="replace"), self._token.encode())
 
 
 def _with_headers(send: Send) -> Send:

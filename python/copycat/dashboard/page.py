@@ -244,12 +244,12 @@ class Page:
     async def _resume(self) -> None:
         await self._ask(self._trainings.resume, "{} is starting; it goes on as soon as the data set is read.")
 
-    async def _ask(self, act: Callable[[Run], Any], said: str) -> None:
+    async def _ask(self, act: Callable[[Run], Any], confirmation: str) -> None:
         """Asks something of the active run; ``said`` is shown where that succeeds."""
         if active := self._active():
             run = active.run
             if await self._try(lambda: asyncio.to_thread(act, run)):
-                ui.notify(said.format(run.name))
+                ui.notify(confirmation.format(run.name))
 
     async def _create_inference(self) -> None:
         if active := self._active():

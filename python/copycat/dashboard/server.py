@@ -43,7 +43,7 @@ def serve(
         host: the name of the address that is listened on.
         listening: a socket that listens there; closed in the end.
         browser: open the page in the browser.
-        token: asked of every browser; part of the address that is printed.
+        token: every browser must bring it; part of the address that is printed.
         options: of the address that is printed and opened: the initial values of the page's knobs.
     """
     port = listening.getsockname()[1]

@@ -94,9 +94,9 @@ def done(row: RunInfo) -> float:
 
 def duration(seconds: float) -> str:
     """``3 s``, ``12 min 5 s``, ``4 h 20 min`` or ``3 d 4 h``."""
-    whole = int(seconds)
+    seconds = int(seconds)
     units = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
     for (size, unit), (next_size, next_unit) in itertools.pairwise(units):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // next_size} {next_unit}"
-    return f"{whole} s"
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // next_size} {next_unit}"
+    return f"{seconds} s"

@@ -141,14 +141,14 @@ def moved_weights(weights: Array, dx: float, dy: float) -> Array:
 
 def _taps(pixels: NDArray[Any], axis: int, shift: float) -> tuple[NDArray[np.float64], list[NDArray[Any]]]:
     """The filter's factors along an axis, and the pixels that each applies to."""
-    whole = int(np.floor(shift))
+    whole_pixels = int(np.floor(shift))
     offsets = np.arange(-_LOBES + 1, _LOBES + 1)
-    distance = offsets - (shift - whole)
+    distance = offsets - (shift - whole_pixels)
     factors = np.sinc(distance) * np.sinc(distance / _LOBES)
     margin = [(0, 0)] * 3
-    margin[axis] = (_LOBES + abs(whole),) * 2
+    margin[axis] = (_LOBES + abs(whole_pixels),) * 2
     padded = np.pad(pixels, margin, mode="edge")
-    first = np.arange(pixels.shape[axis]) + margin[axis][0] - whole
+    first = np.arange(pixels.shape[axis]) + margin[axis][0] - whole_pixels
     return factors / factors.sum(), [np.take(padded, first - offset, axis) for offset in offsets]
 
 

@@ -236,11 +236,11 @@ def fits(plate_size: tuple[int, int], size: tuple[int, int], scale: float | None
     return any(_is_scaled(size, plate_size, one) for one in scales)
 
 
-def _is_scaled(size: tuple[int, int], whole: tuple[int, int], scale: float) -> bool:
+def _is_scaled(size: tuple[int, int], full_size: tuple[int, int], scale: float) -> bool:
     """Whether each side of ``size`` is the scaled side of ``whole``, rounded up or down."""
     return all(
         math.floor(side * scale - 1e-6) <= scaled <= math.ceil(side * scale + 1e-6) and scaled > 0
-        for scaled, side in zip(size, whole, strict=True)
+        for scaled, side in zip(size, full_size, strict=True)
     )
 
 

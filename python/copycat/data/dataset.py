@@ -177,9 +177,9 @@ def load_dataset(
     return data
 
 
-def _needs_plate(data: Dataset, sizes: Sequence[tuple[int, int]], asked: str) -> bool:
+def _needs_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) -> bool:
     """Whether to make a clean plate; raises DatasetError if it is set to On and cannot be made."""
-    if asked == "Off":
+    if choice == "Off":
         return False
     pairs = data.pairs
     wrong = ""
@@ -191,7 +191,7 @@ def _needs_plate(data: Dataset, sizes: Sequence[tuple[int, int]], asked: str) ->
                 f"{pair.input}: for a Clean Plate all frames must be of one size; this one is {width}x{height}, "
                 f"{pairs[0].input.name} is {sizes[0][0]}x{sizes[0][1]}"
             )
-    if asked == "On":
+    if choice == "On":
         if wrong:
             raise DatasetError(wrong)
         return True
@@ -217,8 +217,8 @@ def _downsized_mask(mask: Tensor, level: int) -> Tensor:
     """Weights at a lower level, 0 where any of a cell's pixels has the weight 0."""
     levels = []
     for frame in mask:
-        whole = ops.downsize((frame[None] > 0).to(mask.dtype), level) == 1
-        levels.append(ops.downsize(frame[None], level) * whole)
+        unmasked = ops.downsize((frame[None] > 0).to(mask.dtype), level) == 1
+        levels.append(ops.downsize(frame[None], level) * unmasked)
     return torch.cat(levels)
 
 

@@ -48,7 +48,7 @@ def choose_encoding(
 
 
 def mattes(
-    bank: Tensor, valid: Tensor, encoding: ops.Encoding, asked: str, mask: Tensor | None = None
+    bank: Tensor, valid: Tensor, encoding: ops.Encoding, choice: str, mask: Tensor | None = None
 ) -> tuple[bool, ...]:
     """Finds the mattes among the channels of a Ground Truth.
 
@@ -56,7 +56,7 @@ def mattes(
         bank: [N, H, W, C] frames.
         valid: [N, 4] int32 rectangles that hold data.
         encoding: of the channels.
-        asked: On takes all, Off none; Auto takes channels without a logarithm whose values lie within 0 and 1 and are
+        choice: On takes all, Off none; Auto takes channels without a logarithm whose values lie within 0 and 1 and are
             0 or 1 in at least half of the pixels.
         mask: [N, H, W, 1] weights; pixels of weight 0 are left out.
 
@@ -75,7 +75,7 @@ def mattes(
         return bool(inside.all()) and bool(np.mean(distance <= _NEARLY) >= 0.5)
 
     channels = range(len(encoding.log_scale))
-    found = tuple(asked == "On" or (asked == "Auto" and looks_like_one(channel)) for channel in channels)
+    found = tuple(choice == "On" or (choice == "Auto" and looks_like_one(channel)) for channel in channels)
     return found if any(found) else ()
 
 

@@ -129,21 +129,21 @@ def choose_channels(settings: Settings, headers: PairHeaders) -> PairChannels:
 def check_headers(pair: FramePair, headers: PairHeaders, channels: PairChannels) -> None:
     """Raises DatasetError if a file differs in size from the Input, is too small, or lacks a channel."""
     size = headers.input.width, headers.input.height
-    for path, what, info in (
+    for path, label, info in (
         (pair.ground_truth, "Ground Truth", headers.target),
         (pair.mask, "mask", headers.mask),
     ):
         if info is not None and (info.width, info.height) != size:
             raise DatasetError(
-                f"{path}: the {what} is {info.width}x{info.height}, its Input {pair.input.name} is {size[0]}x{size[1]}"
+                f"{path}: the {label} is {info.width}x{info.height}, its Input {pair.input.name} is {size[0]}x{size[1]}"
             )
     if min(size) < SMALLEST_FRAME:
         least = f"{SMALLEST_FRAME}x{SMALLEST_FRAME}"
         raise DatasetError(f"{pair.input}: {size[0]}x{size[1]} is too small to train on; {least} is the least")
-    asked = [(headers.input, channels.input), (headers.target, channels.target)]
+    needed = [(headers.input, channels.input), (headers.target, channels.target)]
     if channels.mask:
-        asked.append((headers.mask or headers.target, (channels.mask,)))
-    for info, names in asked:
+        needed.append((headers.mask or headers.target, (channels.mask,)))
+    for info, names in needed:
         for name in names:
             if info.find_channel(name) is None:
                 raise DatasetError(f"{info.path} has no channel {name!r}; it has {', '.join(info.channels)}")

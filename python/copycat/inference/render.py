@@ -156,11 +156,11 @@ def infer(
     channels_out = _channels_out(model, output_channels)
     outputs = {frame: target.path(frame) for frame in present}
     check_outputs(outputs.values(), (model.path, *map(source.path, there)), channels_out, compression)
-    whole = {frame for frame, path in outputs.items() if skip_existing and is_whole(path, channels_out)}
+    existing = {frame for frame, path in outputs.items() if skip_existing and is_whole(path, channels_out)}
     job = _Job(
         model=model,
         source=source,
-        outputs={frame: path for frame, path in outputs.items() if frame not in whole},
+        outputs={frame: path for frame, path in outputs.items() if frame not in existing},
         channels_in=channels_in,
         channels_out=channels_out,
         settings=settings,
@@ -179,8 +179,8 @@ def infer(
             calls.call("render_progress", model=str(model.path), error=str(error), progress=None)
         raise
     written = [path for frame, path in job.outputs.items() if frame not in failed]
-    if whole:
-        job.warn(f"{len(whole)} of {len(numbers)} frames were skipped: their output exists")
+    if existing:
+        job.warn(f"{len(existing)} of {len(numbers)} frames were skipped: their output exists")
     if numbers == there and (gaps := missing_frames(there)):
         job.warn(f"{source}: the plate has no frame {format_frames(gaps)}")
     if source.left_out:
@@ -282,7 +282,7 @@ def _channels_out(model: Model, names: str) -> tuple[str, ...]:
 
 
 def requested_frames(source: ImageSequence, frames: str | int | Iterable[int]) -> list[int]:
-    """The frames asked for: a range, a number, numbers, or "all"; each once, in the order given.
+    """The requested frames: a range, a number, numbers, or "all"; each once, in the order given.
 
     Raises:
         SequenceError: none is, or one is no frame number.
@@ -292,7 +292,7 @@ def requested_frames(source: ImageSequence, frames: str | int | Iterable[int]) -
     else:
         numbers = _whole_numbers(frames)
     if not numbers:
-        raise SequenceError(f"{source}: no frame of the plate was asked for")
+        raise SequenceError(f"{source}: no frame of the plate was selected")
     return list(dict.fromkeys(numbers))
 
 
@@ -305,7 +305,7 @@ def _whole_numbers(frames: int | Iterable[int]) -> list[int]:
 
 
 def frame_numbers(source: ImageSequence, frames: str | int | Iterable[int]) -> list[int]:
-    """The frames asked for, all of which the plate has.
+    """The requested frames, all of which the plate has.
 
     Raises:
         SequenceError: one is missing, or see :func:`requested_frames`.

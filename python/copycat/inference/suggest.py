@@ -1,4 +1,4 @@
-"""Ranks the frames of a shot to paint next: those that show most of what the painted frames do not.
+"""Ranks the frames of a shot to paint next, by how much of their content the painted frames lack.
 
 The network itself measures similarity. The mean of the features in its middle describes a frame, and the frame to paint
 is the one that brings all frames of the shot nearest to a painted one (facility location, chosen greedily: Nemhauser,

@@ -248,8 +248,8 @@ def load(path: str | Path) -> tuple[ModelHeader, dict[str, Tensor]]:
         entry = head.get(name)
         stored = entry.get("shape") if isinstance(entry, dict) else None
         if stored != shape:
-            got = str(tuple(stored))[:100] if isinstance(stored, list) else "missing"
-            raise ModelFileError(f"{path}: weight {name} is {got}, the network needs {tuple(shape)}")
+            actual = str(tuple(stored))[:100] if isinstance(stored, list) else "missing"
+            raise ModelFileError(f"{path}: weight {name} is {actual}, the network needs {tuple(shape)}")
     try:
         with os.fdopen(open_regular(path), "rb") as stream:
             tensors = safetensors.torch.load(stream.read())

@@ -18,30 +18,30 @@ Layer = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class CropRule:
-    """Which crops are drawn. A sample is a function of (seed, step, sample) and of this rule only.
+    """Which crops are drawn. A crop depends on (seed, step, sample) and on this rule only.
 
-    Frames come in passes over the data set in a new order each time, without replacement; a batch as large as the data
-    set takes every pair once. A crop is turned, then mirrored left-right (flop), then upside down (flip).
+    Frames are drawn without replacement: each pass over the data set takes every pair once, in a new order. A crop is
+    turned, then mirrored left-right (flop), then upside down (flip).
 
-    Gain ``x g``, contrast ``(x - p) c + p`` and saturation ``l + s (x - l)`` follow each other, each with its own
-    probability, on file values, before they are encoded; nothing is clipped. ``g``, ``c`` and
-    ``s`` are 0.5 to 2, their logarithm uniform, and the same for input and target. The pivot ``p`` is 0.18 where a
-    channel's encoding is logarithmic, else 0.5; ``l`` is the luminance with the weights of ITU-R BT.709. Only the
-    layers given to `sample_crops` change, and a layer is always red, green and blue.
+    Gain ``x g``, contrast ``(x - p) c + p`` and saturation ``l + s (x - l)`` are applied in this order, each with its
+    own probability, to file values, before they are encoded; nothing is clipped. ``g``, ``c`` and ``s`` are log-uniform
+    in 0.5 to 2, and the same for input and target. The pivot ``p`` is 0.18 for a channel with a logarithmic encoding,
+    else 0.5; ``l`` is the ITU-R BT.709 luminance. Only the layers given to `sample_crops` change.
 
-    `valid`, `centres` and `centre_offsets` may lie on the CPU or on the output's device. On the CPU every call checks
-    their values and, for a GPU, copies them there, which a CUDA graph cannot record. On a GPU they are not checked: use
-    `check_crop` before. A wrong rectangle cannot make a kernel read outside the frame.
+    `valid`, `centres` and `centre_offsets` may lie on the CPU or on the output's device. Every call checks values on
+    the CPU and, for a GPU, copies them, which a CUDA graph cannot record. Values on a GPU are not checked: call
+    `check_crop` first. No value can make a kernel read outside the frame.
 
     Attributes:
-        crop: height and width in pixels, after turning. It must fit into every valid rectangle, and, when turned, so
-            must its transpose.
+        crop: height and width in pixels, after turning. It must fit into every valid rectangle; if crops are turned,
+            its transpose must too.
         seed: 0 to 2^64 - 1.
-        valid: ``[N, 4]`` int32, x0, y0, x1, y1 (half open) of the pixels that hold data; crops lie inside.
-        centres: ``[M, 2]`` int32 x, y, sorted by frame: pixels that crops should contain.
-        centre_offsets: ``[N + 1]`` int32, where the centres of each frame begin.
-        centre_share: probability that a crop contains a centre of its frame, at a random position in the crop, shifted
-            if needed to stay inside the valid rectangle. Frames without centres are sampled uniformly.
+        valid: ``[N, 4]`` int32, x0, y0, x1, y1 (half open) of the pixels with data; crops lie inside.
+        centres: ``[M, 2]`` int32 x, y, sorted by frame: the difference centres.
+        centre_offsets: ``[N + 1]`` int32: the centres of frame i are ``centre_offsets[i]`` to
+            ``centre_offsets[i + 1] - 1``.
+        centre_share: probability that a crop contains a difference centre of its frame, at a random position in the
+            crop, shifted if needed to stay inside the valid rectangle. Frames without centres are sampled uniformly.
         flip: probability of turning upside down.
         flop: probability of mirroring left-right.
         turn: probability of turning by 90, 180 or 270 degrees.
@@ -63,7 +63,9 @@ class CropRule:
     saturation: float = 0.0
     crops_per_pair: int = 1
 
-    def _at(self, step: int | Tensor, batch: int, first_sample: int, total_samples: int | None) -> tuple[object, ...]:
+    def _arguments(
+        self, step: int | Tensor, batch: int, first_sample: int, total_samples: int | None
+    ) -> tuple[object, ...]:
         """The operators' arguments for the samples of a step, in the order of _RULE."""
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be 0 to 2^64 - 1, not {self.seed}")
@@ -97,31 +99,31 @@ def sample_crops(
     device: torch.device | None = None,
     out: tuple[Tensor, Tensor, Tensor | None] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Cuts, turns and encodes the crops of one training step, input and target alike, in one launch.
+    """Cuts, turns, grades and encodes the crops of one training step, in one launch.
 
     Args:
         input_bank: ``[N, H, W, Ci]``.
         target_bank: ``[N, H, W, Co]``; its dtype may differ from the input's.
         rule: which crops are drawn.
-        step: number of the training step; an int64 scalar tensor if a CUDA graph counts it.
+        step: number of the training step; in a CUDA graph, which cannot change a number, an int64 scalar tensor.
         batch: number of crops B.
-        input_encoding: for the Ci channels.
-        target_encoding: for the Co channels.
-        input_layers: the Ci channels that gain, contrast and saturation change.
-        target_layers: the same of the Co channels.
-        mask_bank: ``[N, H, W, 1]``, cut alike but not encoded.
+        input_encoding: encoding of the Ci channels.
+        target_encoding: encoding of the Co channels.
+        input_layers: the layers of the Ci channels that are graded.
+        target_layers: the layers of the Co channels that are graded.
+        mask_bank: ``[N, H, W, 1]``, cut at the same positions but not encoded.
         first_sample: number of this call's first sample within the step, for one rank of several.
-        total_samples: samples of the step over all ranks; `batch` when None.
-        dtype: of the outputs when `out` is None: float32, float16 or bfloat16.
-        device: of the outputs when `out` is None; the input bank's when None. Required if a GPU reads pinned banks.
-        out: buffers of an earlier call to write to.
+        total_samples: samples of the step over all ranks; by default `batch`.
+        dtype: of the outputs if `out` is None: float32, float16 or bfloat16.
+        device: of the outputs if `out` is None; by default the input bank's. Required if a GPU reads pinned banks.
+        out: an earlier call's result, to be overwritten.
 
     Returns:
-        Input ``[B, Ci, h, w]``, target ``[B, Co, h, w]`` and, with a mask, mask ``[B, 1, h, w]``, in channels-last
-        memory.
+        Input ``[B, Ci, h, w]``, target ``[B, Co, h, w]`` and, with a mask bank, mask ``[B, 1, h, w]``, all in
+        channels-last memory.
 
     Raises:
-        ValueError: an argument does not fit; the message names it and its value.
+        ValueError: an argument is invalid; the message names it and its value.
     """
     if out is None:
         device = input_bank.device if device is None else device
@@ -141,7 +143,7 @@ def sample_crops(
         target_encoding.numbers(),
         [channel for layer in input_layers for channel in layer],
         [channel for layer in target_layers for channel in layer],
-        *rule._at(step, batch, first_sample, total_samples),
+        *rule._arguments(step, batch, first_sample, total_samples),
     )
     return input_out, target_out, mask_out
 
@@ -156,29 +158,28 @@ def crop_positions(
     total_samples: int | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """The positions at which `sample_crops` cuts with the same arguments.
+    """The positions at which `sample_crops` cuts if it gets the same arguments.
 
     Args:
         frame_size: height and width of the bank's frames.
         rule, step, batch, first_sample, total_samples: as for `sample_crops`.
-        device: that computes; the device of the rule's `valid` when None.
+        device: that computes; by default that of the rule's `valid`.
 
     Returns:
-        ``[B, 5]`` int32: frame, x and y of the rectangle's top left in the frame, mirroring
-        (1 flip, 2 flop), quarter turns counterclockwise. With an odd number of turns the rectangle is as high as the
-        crop is wide.
+        ``[B, 5]`` int32: frame, x and y of the rectangle's top left, mirroring (1 flip, 2 flop, 3 both), quarter turns
+        counterclockwise. For an odd number of turns the rectangle is as high as the crop is wide.
 
     Raises:
-        ValueError: an argument does not fit; the message names it and its value.
+        ValueError: an argument is invalid; the message names it and its value.
     """
     out = torch.empty((batch, 5), dtype=torch.int32, device=rule.valid.device if device is None else device)
-    at = rule._at(step, batch, first_sample, total_samples)
-    torch.ops.copycat.crop_positions(out, list(frame_size), *at)
+    arguments = rule._arguments(step, batch, first_sample, total_samples)
+    torch.ops.copycat.crop_positions(out, list(frame_size), *arguments)
     return out
 
 
 def check_crop(valid: Tensor, crop: tuple[int, int], *, turn: float = 0.0) -> None:
-    """Checks that a crop fits into every rectangle; call it before `valid` goes to a GPU.
+    """Checks that a crop fits into every rectangle; call it before `valid` is copied to a GPU.
 
     Args:
         valid: ``[N, 4]`` int32 on any device.
@@ -216,22 +217,22 @@ def _native_rule(
     probabilities: Sequence[float],
     samples: Sequence[int],
 ) -> native.core.CropRule:
-    def near(tensor: Tensor | None) -> native.core.Capsule | None:
-        """The tensor in memory that the kernel can read; a copy to a GPU does not block."""
+    def on_device(tensor: Tensor | None) -> native.core.Capsule | None:
+        """The tensor in the kernel's memory; a copy to a GPU does not block."""
         return None if tensor is None else native.capsule(tensor.to(device, non_blocking=device.type == "cuda"))
 
     centre_share, flip, flop, turn, gain, contrast, saturation = probabilities
     crops_per_pair, first_sample, total_samples = samples
     height, width = crop
     if centres is not None and not len(centres):
-        centres = centre_offsets = None  # no pair differs anywhere
+        centres = centre_offsets = None  # Input and Ground Truth are equal in every pair
     if device.type != "cpu" and valid.device.type == "cpu":
         check_crop(valid, (height, width), turn=turn)
     return native.core.CropRule(
         crop=(height, width),
-        valid=near(valid),
-        centres=near(centres),
-        centre_offsets=near(centre_offsets),
+        valid=on_device(valid),
+        centres=on_device(centres),
+        centre_offsets=on_device(centre_offsets),
         step_tensor=native.capsule(step_tensor),
         step=step,
         seed=seed % 2**64,
@@ -275,7 +276,7 @@ def _sample_crops(
         input_layers=input_layers,
         target_layers=target_layers,
         rule=_native_rule(input_out.device, *rule),
-        **native.place(input_out),
+        **native.launch_options(input_out),
     )
 
 
@@ -285,12 +286,12 @@ def _crop_positions(out: Tensor, frame_size: Sequence[int], *rule: Any) -> None:
         frame_width=frame_size[1],
         out=native.capsule(out),
         rule=_native_rule(out.device, *rule),
-        **native.place(out),
+        **native.launch_options(out),
     )
 
 
 def _no_result(*_: object) -> None:
-    """The fake of an operator that only writes to its arguments."""
+    """The fake kernel of an operator that returns nothing."""
 
 
 native.register(

@@ -156,7 +156,7 @@ class _ResidualNorm(torch.autograd.Function):
 
 def _call(kernel: str, output: Tensor, **tensors: Tensor | None) -> None:
     capsules = {name: native.capsule(tensor) for name, tensor in tensors.items()}
-    getattr(native.core, kernel)(**capsules, **native.place(output))
+    getattr(native.core, kernel)(**capsules, **native.launch_options(output))
 
 
 def _parts(total: Tensor) -> int:

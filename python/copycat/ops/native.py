@@ -21,8 +21,8 @@ __all__ = [
     "cpu_has_bfloat16",
     "cuda_available",
     "is_recording",
+    "launch_options",
     "pixels",
-    "place",
     "register",
 ]
 
@@ -68,7 +68,7 @@ def channels_last(size: tuple[int, ...], dtype: torch.dtype, device: torch.devic
     return torch.empty(size, dtype=dtype, device=device, memory_format=torch.channels_last)
 
 
-def place(output: Tensor) -> dict[str, int]:
+def launch_options(output: Tensor) -> dict[str, int]:
     """Where a kernel runs: torch's threads, and torch's current stream of the output's device."""
     stream = torch.cuda.current_stream(output.device).cuda_stream if output.is_cuda else 0
     return {"threads": torch.get_num_threads(), "stream": stream}

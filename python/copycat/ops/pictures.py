@@ -110,7 +110,9 @@ def _downsize_empty(bank: Tensor, factor: int) -> Tensor:
 
 def _downsize(bank: Tensor, factor: int) -> Tensor:
     out = _downsize_empty(bank, factor)
-    native.core.downsize(bank=native.capsule(bank), factor=factor, out=native.capsule(out), **native.place(out))
+    native.core.downsize(
+        bank=native.capsule(bank), factor=factor, out=native.capsule(out), **native.launch_options(out)
+    )
     return out
 
 
@@ -122,7 +124,11 @@ def _recode_empty(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: to
 def _recode(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype) -> Tensor:
     out = _recode_empty(x, encoding, inverse, dtype)
     native.core.recode(
-        pixels=native.pixels(x), encoding=encoding, inverse=inverse, out=native.pixels(out), **native.place(out)
+        pixels=native.pixels(x),
+        encoding=encoding,
+        inverse=inverse,
+        out=native.pixels(out),
+        **native.launch_options(out),
     )
     return out
 
@@ -142,7 +148,7 @@ def _statistics(bank: Tensor, valid: Tensor) -> Tensor:
         valid=native.capsule(valid.to(bank.device, non_blocking=bank.is_cuda)),
         partial=native.capsule(out.new_empty((parts, *out.shape))),
         out=native.capsule(out),
-        **native.place(out),
+        **native.launch_options(out),
     )
     return out
 

@@ -70,7 +70,7 @@ class Watch:
     """The runs of one Data Directory.
 
     A run that trains on this machine is followed all the time; one that trains elsewhere only with ``live_updates``
-    or when everything is asked for, since reading a network disk is not free. Any thread may call; :meth:`scan` and
+    or when the caller reads everything, since reading a network disk is not free. Any thread may call; :meth:`scan` and
     :meth:`pictures` read the disk, everything else only memory.
 
     Attributes:

@@ -113,12 +113,12 @@ class RunHistory:
     def update(self) -> bool:
         """Reads the added lines; True if something changed."""
         changed = False
-        for records, anew in self._reader.blocks():
-            if anew:
+        for records, replaced in self._reader.blocks():
+            if replaced:
                 self.header, self.steps, self.validations, self.latest, self.end = {}, StepColumns(), [], {}, None
                 self.generation += 1
             self._sort(records)
-            changed |= anew or bool(records)
+            changed |= replaced or bool(records)
         return changed
 
     def read(self, lines: Sequence[bytes]) -> None:

@@ -1,6 +1,6 @@
 """Starts and resumes trainings as processes of their own, and lists the starting runs. Standard library only.
 
-A run that starts is alive from the moment it is asked for: the launcher takes the run's lock and hands it to the new
+A run counts as alive from the moment it is launched: the launcher takes the run's lock and hands it to the new
 process, which holds it from birth to death. Others see the run as ``starting`` until its trainer takes over the lock.
 """
 

@@ -142,11 +142,11 @@ class SummaryReader:
         next call; a line that is no JSON object is skipped.
         """
         records: list[dict[str, Any]] = []
-        begun_anew = False
-        for block, anew in self.blocks():
+        file_replaced = False
+        for block, replaced in self.blocks():
             records.extend(block)
-            begun_anew |= anew
-        return records, begun_anew
+            file_replaced |= replaced
+        return records, file_replaced
 
     def blocks(self) -> Iterator[tuple[list[dict[str, Any]], bool]]:
         """As :meth:`poll`, in blocks of about a megabyte, so that a long run needs little memory.
@@ -158,8 +158,8 @@ class SummaryReader:
         except OSError:
             return
         with stream:
-            anew = self._is_new(stream.fileno())
-            if anew:
+            replaced = self._is_new(stream.fileno())
+            if replaced:
                 self._offset, self._tail = 0, b""
                 self._inode = os.fstat(stream.fileno()).st_ino
                 yield [], True

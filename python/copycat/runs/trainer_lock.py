@@ -85,7 +85,7 @@ class TrainerLock:
         time.sleep(_SETTLE_SECONDS)
         holder = read_json(path)
         if (holder.get("host"), holder.get("pid")) != (socket.gethostname(), os.getpid()):
-            raise RunError(_taken(self._run, path))
+            raise RunError(_refusal(self._run, path))
 
     def inheritance(self) -> dict[str, Any]:
         """Arguments of ``subprocess.Popen`` with which the process inherits the lock; add to the ``env`` as needed.
@@ -142,7 +142,7 @@ def _take(run: Run, path: Path) -> tuple[int, bool]:
             break
         os.close(descriptor)
         time.sleep(_TRY_SECONDS)
-    raise RunError(_taken(run, path))
+    raise RunError(_refusal(run, path))
 
 
 def _kernel_lock(descriptor: int, kind: int) -> bool | None:
@@ -162,7 +162,7 @@ def _beats(path: Path, holder: Mapping[str, Any], locked: bool | None) -> bool:
     return bool(holder) and unseen and time.time() - modified(path) < _STALE_SECONDS
 
 
-def _taken(run: Run, path: Path) -> str:
+def _refusal(run: Run, path: Path) -> str:
     holder = read_json(path)
     who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
     if holder.get("starting"):

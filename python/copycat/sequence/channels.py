@@ -25,10 +25,10 @@ def resolve_channels(spec: str, available: FrameInfo | Sequence[str]) -> tuple[s
         available: the file, or the full channel names to choose from.
 
     Returns:
-        Full channel names in the order asked for.
+        Full channel names in the order of the arguments.
 
     Raises:
-        SequenceError: for a name that is not there, lists those that are, or for a channel that is asked for twice.
+        SequenceError: for a name that is not there, lists those that are, or for a channel that is named twice.
     """
     names = [name.strip() for name in spec.split(",")]
     if not all(names):

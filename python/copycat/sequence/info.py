@@ -207,7 +207,7 @@ def unite(a: Window, b: Window) -> Window:
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Raises SequenceError for a window that no picture has, before memory is asked for."""
+    """Raises SequenceError for a window that no picture has, before memory is allocated."""
     if width * height > _MOST_PIXELS:
         raise SequenceError(f"{path} is {width} x {height}; copycat reads up to 2^30 pixels (32768 x 32768)")
 

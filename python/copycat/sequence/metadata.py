@@ -102,7 +102,7 @@ def drop_metadata(
         old: names of the old part's channels.
         new: names of the channels that are written.
         same_format: whether both files are of one format.
-        same_compression: whether no other compression was asked for.
+        same_compression: whether the file keeps its compression.
         part_named: whether the part keeps its name.
     """
     dropped = _STORAGE | _OLD_PIXELS

@@ -295,6 +295,6 @@ class _Decoder:
         return pixels.reshape(movie.height, movie.width, len(movie.channels))
 
     def _unreadable(self, error: BaseException, frame: int | None = None) -> SequenceError:
-        what = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         where = "" if frame is None else f" at frame {frame}"
-        return SequenceError(f"{self._path} cannot be read{where}: {what}")
+        return SequenceError(f"{self._path} cannot be read{where}: {reason}")

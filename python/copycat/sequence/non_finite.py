@@ -33,6 +33,6 @@ def leave_out(part: NDArray[np.floating], usable: NDArray[np.bool_], x0: int = 0
     bad = ~usable.all(axis=-1)
     count = int(np.count_nonzero(bad))
     y, x = np.unravel_index(np.argmax(bad), bad.shape)
-    what = f"beyond {LARGEST:g}" if finite else "NaN or infinite"
+    kind = f"beyond {LARGEST:g}" if finite else "NaN or infinite"
     where = f"the first at x {x + x0}, y {y + y0} from the top left"
-    return f"{count} {'pixel is' if count == 1 else 'pixels are'} {what}, {where}"
+    return f"{count} {'pixel is' if count == 1 else 'pixels are'} {kind}, {where}"

@@ -46,9 +46,9 @@ class Pair:
         for name in ("input", "ground_truth", "mask"):
             pattern = getattr(self, name)
             if not isinstance(pattern, (str, os.PathLike)):
-                what = name.replace("_", " ").title()
+                label = name.replace("_", " ").title()
                 raise DatasetError(
-                    f"the {what} is of type {type(pattern).__name__}: name the files, as in plate.%04d.exr"
+                    f"the {label} is of type {type(pattern).__name__}: name the files, as in plate.%04d.exr"
                 )
             object.__setattr__(self, name, os.fspath(pattern))
 
@@ -103,15 +103,15 @@ def find_frames(pairs: Sequence[Patterns], training_frames: str = "all") -> tupl
         training_frames: frame ranges that every shot must have, or "all" for the frames that all its sequences have.
 
     Raises:
-        DatasetError: a frame that was asked for is missing, or there is no common frame.
+        DatasetError: a requested frame is missing, or there is no common frame.
         SequenceError: a pattern or range cannot be understood, or matches nothing.
     """
     if not pairs:
         raise DatasetError("there is no Input and Ground Truth to train on")
-    asked = asked_frames(training_frames)
+    numbers = chosen_frames(training_frames)
     found: list[FramePair] = []
     for pair in pairs:
-        match = match_frames(pair, asked)
+        match = match_frames(pair, numbers)
         for problem in match.problems:
             if problem.severity == "error":
                 raise DatasetError(problem.sentence)
@@ -120,17 +120,17 @@ def find_frames(pairs: Sequence[Patterns], training_frames: str = "all") -> tupl
 
 
 def left_out(pairs: Sequence[Patterns], training_frames: str = "all") -> tuple[str, ...]:
-    """Sentences about files that lie there and are not trained on, and about gaps in the sequences.
+    """Sentences about files that are not trained on, and about gaps in the sequences.
 
     Args:
         pairs, training_frames: as for :func:`find_frames`, which accepts them.
     """
-    asked = asked_frames(training_frames)
-    problems = [problem for pair in pairs for problem in match_frames(pair, asked).problems]
+    numbers = chosen_frames(training_frames)
+    problems = [problem for pair in pairs for problem in match_frames(pair, numbers).problems]
     return tuple(problem.sentence for problem in problems if problem.severity == "warning")
 
 
-def asked_frames(training_frames: str) -> list[int] | None:
+def chosen_frames(training_frames: str) -> list[int] | None:
     """The frames of the knob Training Frames; None for all.
 
     Raises:
@@ -139,7 +139,7 @@ def asked_frames(training_frames: str) -> list[int] | None:
     return None if training_frames.strip().lower() in ("", "all") else parse_frames(training_frames)
 
 
-def match_frames(patterns: Patterns, asked: Iterable[int] | None = None) -> Match:
+def match_frames(patterns: Patterns, numbers: Iterable[int] | None = None) -> Match:
     """Matches the files of one shot by frame number; what is wrong is returned, not raised.
 
     Two single files are a pair whatever their numbers, and a single file given as mask is the mask of every frame. A
@@ -147,7 +147,7 @@ def match_frames(patterns: Patterns, asked: Iterable[int] | None = None) -> Matc
 
     Args:
         patterns: the shot.
-        asked: the frames to match; None for all that have their files.
+        numbers: the frames to match; None for all that have their files.
     """
     match = Match()
     for role in ("input", "ground_truth", "mask"):
@@ -161,7 +161,7 @@ def match_frames(patterns: Patterns, asked: Iterable[int] | None = None) -> Matc
         elif role != "mask":
             match.problems.append(Problem("error", f"the {_LABELS[role]} is not given", pattern))
     if match.input and match.ground_truth and not match.problems:
-        _match(match, match.input, match.ground_truth, match.mask, asked)
+        _match(match, match.input, match.ground_truth, match.mask, numbers)
     return match
 
 
@@ -174,7 +174,7 @@ def _match(
     source: ImageSequence,
     target: ImageSequence,
     mask: ImageSequence | None,
-    asked: Iterable[int] | None,
+    numbers: Iterable[int] | None,
 ) -> None:
     """Fills in the pairs and the problems of sequences that all have files."""
     stills = source.single and target.single
@@ -182,21 +182,21 @@ def _match(
     there = {role: set(one.frames()) for role, one in sequences.items()}
     match.problems += [Problem("warning", one.left_out, str(one)) for one in sequences.values() if one.left_out]
     if stills:
-        asked = there["ground_truth"] = there["input"]
+        numbers = there["ground_truth"] = there["input"]
     elif nameless := next((one for one in (source, target) if not one.numbered), None):
         other = target if nameless is source else source
         sentence = f"{nameless} has no frame number that says which frame of {other} it belongs to"
         match.problems.append(Problem("error", sentence, str(nameless)))
         return
     common = set.intersection(*there.values())
-    if asked is None:
+    if numbers is None:
         _report_alone(match, sequences, there)
     else:
         for role, one in sequences.items():
-            if missing := sorted(set(asked) - there[role]):
+            if missing := sorted(set(numbers) - there[role]):
                 sentence = f"{one.path(missing[0])}: {_frames(missing, f'of the {_LABELS[role]}')} missing"
                 match.problems.append(Problem("error", sentence, str(one)))
-        common &= set(asked)
+        common &= set(numbers)
     match.pairs = [
         FramePair(source.path(frame), target.path(frame), mask.path(frame) if mask else None, frame)
         for frame in sorted(common)

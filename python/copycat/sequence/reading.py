@@ -95,8 +95,8 @@ def read_frame(
                 raise SequenceError(f"{path} is {width} x {height}, which memory cannot hold") from None
         elif out.shape != shape:
             raise SequenceError(
-                f"{path} is {width} x {height}, but {out.shape[1]} x {out.shape[0]} was expected"
-                f" with {out.shape[2]} channels ({len(channels)} asked for)"
+                f"{path} is {width} x {height} with {len(channels)} channels, but the array to fill is"
+                f" {out.shape[1]} x {out.shape[0]} with {out.shape[2]}"
             )
         valid = region
         for _, part in used:

@@ -244,8 +244,8 @@ def _checked(knob: Knob, value: Any) -> Any:
         except (TypeError, ValueError):
             raise SettingsError(f"{knob.label} ({knob.name}) is a number, not {value!r}") from None
         if not math.isfinite(number) or (value_type is int and number != int(number)):
-            what = "a whole number" if value_type is int else "a finite number"
-            raise SettingsError(f"{knob.label} ({knob.name}) is {what}, not {value!r}")
+            description = "a whole number" if value_type is int else "a finite number"
+            raise SettingsError(f"{knob.label} ({knob.name}) is {description}, not {value!r}")
         value = value_type(number)
     if knob.choices:
         if value in knob.choices:

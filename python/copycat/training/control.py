@@ -27,7 +27,7 @@ class Control:
     """
 
     def __init__(self, run: Run, signals: StopSignals, *, finish: bool = False) -> None:
-        """``finish``: Finish has been asked for already."""
+        """``finish``: whether Finish was requested before."""
         self.run = run
         self.stop = ""
         self._signals = signals
@@ -41,7 +41,7 @@ class Control:
         return self._signals.received
 
     def look(self) -> str:
-        """Carries out what was asked since the last look; returns ``stop``."""
+        """Carries out the requests since the last look; returns ``stop``."""
         with contextlib.suppress(RunError):  # the disk is full: what cannot be taken now is taken later
             while request := take_request(self.run):
                 if request.action in _OF_TRAINER and self._trainer is None:
@@ -67,9 +67,9 @@ class Control:
         return bool(self.look())
 
     def take_finish(self) -> bool:
-        """Whether Finish was asked for since the last call."""
-        asked, self._finish = self._finish, False
-        return asked
+        """Whether Finish was requested since the last call."""
+        requested, self._finish = self._finish, False
+        return requested
 
     def _answer(self, request: Request) -> None:
         refusal = self._carry_out(request)

@@ -82,19 +82,19 @@ def find_rendezvous(environment: Mapping[str, str] = os.environ) -> Rendezvous |
     names = next((names for names in (_OURS, _TORCHRUN) if all(environment.get(name) for name in names)), None)
     if names is None:
         return None
-    size = _whole(environment, names[3], 1, 1 << 20)
+    size = _integer(environment, names[3], 1, 1 << 20)
     found = Rendezvous(
-        rank=_whole(environment, names[2], 0, size - 1),
+        rank=_integer(environment, names[2], 0, size - 1),
         size=size,
         address=environment[names[0]],
-        port=_whole(environment, names[1], 1, 65535),
-        sync_interval=_whole(environment, _SYNC_INTERVAL, 1, 1 << 30) if environment.get(_SYNC_INTERVAL) else 1,
+        port=_integer(environment, names[1], 1, 65535),
+        sync_interval=_integer(environment, _SYNC_INTERVAL, 1, 1 << 30) if environment.get(_SYNC_INTERVAL) else 1,
         by_torchrun=names is _TORCHRUN,
     )
     return found if size > 1 else None
 
 
-def _whole(environment: Mapping[str, str], name: str, least: int, most: int) -> int:
+def _integer(environment: Mapping[str, str], name: str, least: int, most: int) -> int:
     text = environment[name]
     if text.isascii() and text.isdecimal() and least <= int(text) <= most:
         return int(text)

@@ -155,7 +155,7 @@ class Trainer:
         self._read_back_timer = _Timer(_READ_BACK_SECONDS)
         self._resume_state_timer = _Timer(_RESUME_STATE_SECONDS)
         self._settings = task.settings
-        self._asked: set[str] = set()
+        self._requested: set[str] = set()
         control.attend(self._carry_out)
 
     def loop(self) -> str:
@@ -230,10 +230,10 @@ class Trainer:
             self._journal.write_header(self._facts())
 
     def _take(self, action: str) -> bool:
-        """Whether an output was asked for since the last call."""
-        asked = action in self._asked
-        self._asked.discard(action)
-        return asked
+        """Whether an output was requested since the last call."""
+        requested = action in self._requested
+        self._requested.discard(action)
+        return requested
 
     def _carry_out(self, request: Request) -> None:
         """Carries out a request for an output, or for another plan.
@@ -254,7 +254,7 @@ class Trainer:
                 raise SettingsError(f"the training is past the end of that plan ({where}); ask it to finish instead")
             now.schedule = plan
         else:
-            self._asked.add(request.action)
+            self._requested.add(request.action)
         if knobs:
             self._outputs.change_settings(settings)
             self._settings = settings

@@ -32,7 +32,7 @@ class Process:
     """This process's part of a training before there is a network: device, data set, orders to the others.
 
     Attributes:
-        task: what is asked of all processes.
+        task: what all processes train.
         group: the processes that train together, None for this one alone.
         warn: called with what the user should know.
         note: called with what needs no action.

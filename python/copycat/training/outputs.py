@@ -141,14 +141,14 @@ class Outputs:
             now.best_psnr = value
             cat.save(self._control.run.best, self._header(level), learner.parameters.average_by_name())
 
-    def _try(self, what: str, make: Callable[[], None]) -> None:
-        """Makes what a training can do without: a failure is a warning, a stop asked for meanwhile leaves it out."""
+    def _try(self, product: str, make: Callable[[], None]) -> None:
+        """Makes a product that training can go on without: a failure is a warning, and a stop cancels it."""
         try:
             with contextlib.suppress(tiles.CancelledError):
                 self._with_memory(make)
         except Exception as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
-            self._journal.warn(f"{what} cannot be made, training goes on without: {reason}")
+            self._journal.warn(f"{product} cannot be made, training goes on without: {reason}")
 
     def _with_memory(self, make: Callable[[], None]) -> None:
         """Makes something; when memory runs out beside a recorded graph, frees the graph and makes it again."""

@@ -1,4 +1,4 @@
-"""What a training is asked to do, as ``train`` and ``resume`` have checked it."""
+"""What to train: the arguments of ``train`` and ``resume`` after their checks."""
 
 from __future__ import annotations
 

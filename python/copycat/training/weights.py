@@ -80,15 +80,15 @@ class FlatParameters:
 
     def gather_gradient(self) -> None:
         """Adds the gradient of a backward pass to ``gradient``, the sum since the last update."""
-        taken: list[Tensor] = []
+        gradients: list[Tensor] = []
         for parameter in self._parameters:
             assert parameter.grad is not None
-            taken.append(parameter.grad)
+            gradients.append(parameter.grad)
             parameter.grad = None
         if self._gathered:
-            torch._foreach_add_(self._gradients, taken)
+            torch._foreach_add_(self._gradients, gradients)
         else:
-            torch._foreach_copy_(self._gradients, taken)
+            torch._foreach_copy_(self._gradients, gradients)
         self._gathered = True
 
     def average_weight(self, step: Tensor) -> Tensor:
