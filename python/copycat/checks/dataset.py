@@ -51,7 +51,7 @@ class Inspection:
     """
 
     def __init__(self, pairs: Sequence[Patterns], settings: Settings) -> None:
-        """Checks names and headers; what is wrong with them becomes a finding and raises nothing.
+        """Checks names and headers; problems become findings, nothing is raised.
 
         Args:
             pairs: pairs of sequences.
@@ -184,7 +184,7 @@ class Inspection:
 
 
 def inspect_dataset(pairs: Sequence[Patterns], settings: Settings, *, pixels: bool = True) -> CheckReport:
-    """Checks a data set; what is wrong with it becomes a finding and raises nothing.
+    """Checks a data set; problems become findings, nothing is raised.
 
     Args:
         pairs: pairs of sequences.

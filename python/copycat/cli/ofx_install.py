@@ -110,7 +110,7 @@ def install(directory: Path | None = None) -> Path:
 
 
 def host_scripts() -> str:
-    """Where the scripts for Nuke and Natron lie and which variables to set, or why there are none."""
+    """The folders of the scripts for Nuke and Natron and the variables to set, or why there are none."""
     try:
         folder = packaged("hosts")
     except InstallError as error:
@@ -140,7 +140,7 @@ def uninstall(directory: Path | None = None) -> Path:
 
 
 def doctor(directory: Path | None = None) -> Iterator[Finding]:
-    """Looks for what keeps hosts from working with copycat, and says what is right too; one finding at a time.
+    """Checks everything that a host needs of copycat; yields one finding for each check, also for what is in order.
 
     Args:
         directory: a folder to look in besides :func:`search_path`.
@@ -197,7 +197,7 @@ def _binary(bundle: Path) -> Finding:
 
 
 def needed_glibc(binary: Path) -> tuple[int, int]:
-    """The newest version of the GNU C library that a binary asks for, (0, 0) where it asks for none.
+    """The newest version of the GNU C library that a binary requires; (0, 0) if it requires none.
 
     A binary names each version that it needs in its string table (System V ABI, symbol versioning).
     """
@@ -206,7 +206,7 @@ def needed_glibc(binary: Path) -> tuple[int, int]:
 
 
 def _glibc_here() -> tuple[int, int]:
-    """The version of this machine's GNU C library, (0, 0) where it has another one."""
+    """The version of this machine's GNU C library; (0, 0) if it has another C library."""
     name, version = platform.libc_ver()
     major, _, minor = version.partition(".")
     return (int(major), int(minor)) if name == "glibc" and major.isdigit() and minor.isdigit() else (0, 0)

@@ -30,7 +30,7 @@ def served_names(host: str) -> list[str]:
     """The host names of requests that are answered, as Starlette's TrustedHostMiddleware takes them.
 
     A page of the loopback address answers to no other name, so that a foreign web page cannot reach it through a domain
-    of its own (DNS rebinding). A machine's other names in its network cannot be known here.
+    of its own (DNS rebinding). A page of another address answers to any name: a machine cannot list its own names.
     """
     if not is_loopback(host):
         return ["*"]
@@ -60,7 +60,7 @@ class Access:
             return
         try:
             refusal = self._refusal(HTTPConnection(scope))
-        except ValueError as error:  # a header that urllib cannot take apart
+        except ValueError as error:  # a header that urllib cannot parse
             refusal = PlainTextResponse(f"A header of the request is malformed: {error}", 400)
         if refusal is None:
             await self._app(scope, receive, _with_headers(send))

@@ -16,7 +16,7 @@ class Faults:
         self.sentences: list[str] = []
 
     def add(self, error: Exception) -> None:
-        """Logs the traceback; a fault that goes on is said once."""
+        """Logs the traceback; a repeated fault appears once."""
         sentence = explain(error, "progress")
         if sentence not in self.sentences:
             self.sentences.append(sentence)

@@ -218,7 +218,7 @@ class Page:
                 await asyncio.to_thread(runs.delete, run)
 
     async def _try(self, act: Callable[[], Any]) -> bool:
-        """Carries out an action and shows what is wrong with it; whether it succeeded."""
+        """Carries out an action and shows its error; returns whether it succeeded."""
         problem = ""
         try:
             await act()
@@ -245,7 +245,7 @@ class Page:
         await self._ask(self._trainings.resume, "{} is starting; it goes on as soon as the data set is read.")
 
     async def _ask(self, act: Callable[[Run], Any], confirmation: str) -> None:
-        """Asks something of the active run; ``said`` is shown where that succeeds."""
+        """Sends a request to the active run; shows ``confirmation`` if it succeeds."""
         if active := self._active():
             run = active.run
             if await self._try(lambda: asyncio.to_thread(act, run)):

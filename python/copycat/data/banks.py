@@ -106,7 +106,7 @@ def read_banks(
                 if progress:
                     progress(done, len(pairs))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # frames that no thread has begun are not waited for
+            pool.shutdown(cancel_futures=True)  # frames that no thread has started are dropped
             raise
     return reader.banks()
 

@@ -1,4 +1,4 @@
-"""Keeps copycat's own processes good neighbours: idle threads sleep, freed memory stays or goes."""
+"""Settings of OpenMP and of the C library's allocator for copycat's own processes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _KEEP_ALL = 1 << 30
 
 
 def wait_politely() -> None:
-    """Makes OpenMP's idle threads sleep soon, and starts no more threads than control groups allow cores.
+    """Lets OpenMP's idle threads sleep, and limits their number to the cores that the control groups allow.
 
     Call it before torch is imported. By default idle threads spin for milliseconds. On a machine that has other work
     (a compositing host, another training) they keep the processor from the threads they wait for, and a step takes
-    many times as long. OpenMP itself looks at the affinity only. The user's environment variables stay.
+    many times as long. OpenMP itself honours only the affinity. The user's environment variables take precedence.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")

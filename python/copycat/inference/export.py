@@ -1,8 +1,8 @@
 """Exports a model as a program that needs no copycat: TorchScript (Nuke's CatFileCreator) or ONNX (Flame, Houdini).
 
-The program takes and gives values as in the file: value encoding, normalisation, padding to the network's stride and
-their inverses are inside. It uses only operators of torch 1.12, or of ONNX's operator set 17, and names neither device
-nor dtype, so that a host may move it. Pixels that are not finite are hidden from the network and come back.
+The program's input and output are file values: it includes value encoding, normalisation, padding to the network's
+stride and their inverses. It uses only operators of torch 1.12, or of ONNX's operator set 17, and names neither device
+nor dtype, so that a host may move it. Non-finite pixels are replaced before the network and restored after it.
 """
 
 # No annotations from the future: TorchScript reads annotations.

@@ -120,7 +120,7 @@ class Model:
                 proxy without it.
             bounds: in place of ``origin`` and ``format``, x1, y1, x2, y2 of the image in a compositing host's pixels,
                 origin bottom left.
-            cancel: asked before each tile; True stops.
+            cancel: called before each tile; True stops.
             warn: called with a sentence when memory is short, or when the image has pixels that are not finite.
             out: receives the result: float32, of the image's kind, layout and size, with the output channels. It may
                 share the image's memory.

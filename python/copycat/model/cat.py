@@ -47,7 +47,7 @@ from copycat.runs import open_regular, write_whole
 FORMAT = 2
 # Format 1 has the size only; these are its networks.
 _FIRST_ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
-# What no model that copycat writes comes near; beyond it a file is damaged or made to do harm.
+# Limits far above any model that copycat writes: a file beyond them is damaged or malicious.
 _HEADER_LIMIT = 8 << 20
 _METADATA_LIMIT = 1 << 20
 _MOST_CHANNELS = 1024

@@ -74,7 +74,7 @@ def render(
         tile_overlap: pixels; raised to the network's receptive field.
         placement: of the image on the network's clean plate; by default the image is the whole frame.
         zero_bad_pixels: how the network sees bad pixels, see `BadPixels.filled`.
-        cancel: asked before each tile; True stops.
+        cancel: called before each tile; True stops.
         warn: called with a sentence that counts the bad pixels, if there are any.
         out: receives the result, [M, H, W] float32 of any strides. It may share the image's memory; then it is written
             after everything has been read.

@@ -42,7 +42,7 @@ class Curve:
         return cls(*(column[finite] for column in columns))
 
     def smoothed(self, smoothness: float) -> Array:
-        """The losses smoothed by :func:`smooth`; kept, since every zoom asks for them again."""
+        """The losses smoothed by :func:`smooth`; cached, since every zoom needs them."""
         values = self._smoothed.get(smoothness)
         if values is None:
             if len(self._smoothed) >= _SMOOTHED_KEPT:
@@ -70,7 +70,7 @@ class Curve:
 def smooth(values: Array, smoothness: float) -> Array:
     """The exponential moving average ``s = w*s + (1-w)*x`` from s = 0, shown as ``s / (1 - w^n)``.
 
-    Source: the product's Smoothness knob; the denominator takes back the bias towards the start value (Kingma and Ba,
+    Source: the product's Smoothness knob; the denominator removes the bias towards the start value (Kingma and Ba,
     Adam, 2015, section 3). At w = 1 the formula's limit is the mean of all values so far.
 
     Args:

@@ -1,4 +1,4 @@
-"""Asks a living trainer for something and waits for its answer. Standard library only."""
+"""Sends a request to a living trainer and waits for its answer. Standard library only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ask(
     preview: str | Path = "",
     timeout: float = 60.0,
 ) -> Run:
-    """Asks the trainer of a run for something while it trains.
+    """Sends a request to the trainer of a run.
 
     Args:
         data_directory: the Data Directory.

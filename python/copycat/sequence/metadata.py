@@ -66,7 +66,7 @@ _OLD_PIXELS = {
     "software",
     "hostcomputer",
 }
-# How red, green and blue are to be shown; meaningless for a matte.
+# Display hints for red, green and blue; meaningless for a matte.
 _COLOUR = {
     "chromaticities",
     "whiteluminance",

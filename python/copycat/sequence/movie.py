@@ -25,7 +25,7 @@ from copycat.sequence.error import SequenceError
 
 EXTENSIONS = (".mov", ".mp4", ".mxf")
 _DIGITS = 8
-_DECODED_KEPT = 12  # frames: threads that read ahead ask for them a little out of order
+_DECODED_KEPT = 12  # frames: threads that read ahead request them slightly out of order
 _OPEN_MOVIES = 8
 _TIMECODE = re.compile(r"(\d+):(\d\d):(\d\d)([:;.])(\d\d+)")
 _FULL_RANGE = 2
@@ -114,7 +114,7 @@ def read_pixels(path: Path, frame: int) -> NDArray[Any]:
 
 
 class MovieSource:
-    """A movie's frame with those methods of OpenImageIO's ``ImageInput`` with which images are read here."""
+    """A movie's frame, with the methods of OpenImageIO's ``ImageInput`` that `copycat.sequence` uses."""
 
     def __init__(self, path: Path, frame: int) -> None:
         """Decodes the frame.
@@ -287,7 +287,7 @@ class _Decoder:
                 "src_color_range": "JPEG" if full else "MPEG",
                 "dst_color_range": "JPEG",
             }
-        # A converter of its own: that of the picture would be shared by threads that ask for the same frame.
+        # A converter of its own: threads that request the same frame would share the picture's.
         from av.video.reformatter import VideoReformatter
 
         converted = VideoReformatter().reformat(picture, format=name, threads=1, **options)

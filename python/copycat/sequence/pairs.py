@@ -65,10 +65,10 @@ class FramePair:
 
 @dataclass(frozen=True)
 class Problem:
-    """Frames that find no partner.
+    """A problem of a shot: frames without a partner, a gap, or a pattern without files.
 
     Attributes:
-        severity: "error" if a training must not start, "warning" if it goes on without some frames.
+        severity: "error" if a training must not start, "warning" if it can leave these frames out.
         sentence: names the file and the frames.
         file: the pattern that the sentence is about.
     """
@@ -140,7 +140,7 @@ def chosen_frames(training_frames: str) -> list[int] | None:
 
 
 def match_frames(patterns: Patterns, numbers: Iterable[int] | None = None) -> Match:
-    """Matches the files of one shot by frame number; what is wrong is returned, not raised.
+    """Matches the files of one shot by frame number; problems are returned, not raised.
 
     Two single files are a pair whatever their numbers, and a single file given as mask is the mask of every frame. A
     sequence of one frame is a sequence: its frame must be the partner's.

@@ -67,7 +67,7 @@ class Writer:
     """Writes frames in threads while the caller computes the next ones.
 
     A context manager: leaving it waits until all frames are on disk. The next ``submit``, or leaving, raises the first
-    failure and drops the frames that no thread has begun. One thread may call it.
+    failure and drops the frames that no thread has started. One thread may call it.
     """
 
     def __init__(self, threads: int = 2, pending: int | None = None) -> None:

@@ -82,7 +82,7 @@ def write_whole_frame(
         raise SequenceError(f"{path}: pixels of shape {pixels.shape} do not hold the channels {', '.join(channels)}")
     target = oiio.ImageOutput.create(f"frame{path.suffix}")
     if target is None:
-        oiio.geterror()  # the library prints at exit what nobody has fetched
+        oiio.geterror()  # the library prints unfetched messages at exit
         raise SequenceError(f"{path} cannot be written: {path.suffix or 'no extension'} is no image format")
     region = (*origin, origin[0] + pixels.shape[1], origin[1] + pixels.shape[0])
     room = 1024 if target.supports("nchannels") else 4 if target.supports("alpha") else 3

@@ -1,4 +1,4 @@
-"""What others ask of a training while it runs: requests through the run's files, and signals."""
+"""Takes requests, which come through the run's files, and signals while a training runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from copycat.errors import CopycatError
 from copycat.runs import Request, Run, RunError, answer_request, move_files, take_request
 from copycat.training.signals import StopSignals
 
-# What only a training that is under way can carry out.
+# Actions that need the training loop.
 _OF_TRAINER = ("checkpoint", "pictures", "plan")
 REASONS = {"stopped": "on request", "interrupted": "by Ctrl-C", "terminated": "by SIGTERM"}
 

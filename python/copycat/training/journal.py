@@ -1,4 +1,4 @@
-"""What a training says: reports to its caller, lines to the run's ``.summary``."""
+"""The output of a training in words and numbers: reports to its caller, lines to the run's ``.summary``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from copycat.training.standing import Standing
 
 
 class Journal:
-    """Speaks for one training; for the training's thread alone."""
+    """The reports, warnings and summary lines of one training; for the training's thread alone."""
 
     def __init__(self, summary: SummaryWriter, progress: Progress | None, standing: Standing, control: Control) -> None:
         """Says nothing yet.
@@ -41,7 +41,7 @@ class Journal:
         self.report(f"warning: {sentence}")
 
     def note(self, sentence: str) -> None:
-        """Says once, before the header is written, what needs no action."""
+        """Adds a sentence that needs no action to the header, once, before the header is written."""
         if sentence not in self._notes:
             self._notes.append(sentence)
             self.report(sentence)

@@ -47,7 +47,7 @@ def lead(
     replanned: bool = False,
     when_prepared: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Runs a training as rank 0, or alone, with an honest last line in the ``.summary`` however it ends.
+    """Runs a training as rank 0, or alone; the last line of the ``.summary`` always says how it ended.
 
     Args:
         task: what to train.

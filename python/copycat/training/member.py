@@ -1,4 +1,4 @@
-"""What every process of a training does, be it alone or one of a group: reads the data set, and makes steps.
+"""The part of a training that every process has, alone or in a group: it reads the data set and makes steps.
 
 In a group, rank 0 calls the methods below and each call is passed on as an order; the others follow (:func:`follow`).
 """
@@ -120,13 +120,13 @@ class Process:
         self.order("end", run=run, ended=ended, step=step, reason=reason)
 
     def order(self, name: str, **arguments: Any) -> None:
-        """Has the other processes do the same; does nothing but in rank 0 of a group."""
+        """Makes the other processes do the same; only rank 0 of a group sends orders."""
         if self.group and self.group.leads:
             self.group.say([name, arguments])
 
 
 def _compare(group: Group, data: Dataset | None, failure: BaseException | None) -> None:
-    """Exchanges how reading went in each process, so that none waits in vain; raises what went wrong elsewhere."""
+    """Exchanges the results of reading, so that no process waits in vain; raises the error of another process."""
     stopped = isinstance(failure, StoppedError)
     error = str(failure) if isinstance(failure, CopycatError) else repr(failure) if failure and not stopped else ""
     answers = group.gather({"stopped": stopped, "error": error, "hash": data.data_hash if data else ""})

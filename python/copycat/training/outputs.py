@@ -1,4 +1,4 @@
-"""Writes what a training leaves: checkpoints and resume states, contact sheets, previews, validations.
+"""Writes the output files of a training: checkpoints and resume states, contact sheets, previews, validations.
 
 Without a checkpoint or resume state a training cannot go on, so their failures end it. A picture or a validation that
 cannot be made is a warning.
@@ -28,7 +28,7 @@ _PREVIEW_TILE = 1024
 
 
 class Outputs:
-    """Writes the files of one training, under the name that its run has at that moment."""
+    """Writes the files of one training, under its run's current name."""
 
     def __init__(
         self, settings: Settings, prepared: Prepared, standing: Standing, control: Control, journal: Journal

@@ -73,7 +73,7 @@ class Schedule:
         return [(level, bounds[i] + 1, bounds[i + 1]) for i, level in enumerate(levels)]
 
     def finishing(self, step: int, elapsed: float) -> Schedule:
-        """A schedule that ends soon: a decay from the present rate, at full resolution.
+        """A schedule that ends soon: a decay from the current rate, at full resolution.
 
         It takes a quarter more of the steps or the time so far, which loses little against a schedule that had that
         length from the beginning (``docs/benchmarks.md``).

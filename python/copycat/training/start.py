@@ -1,4 +1,4 @@
-"""The two ways into a training: a new run, and a run that goes on. Checks settings and files, locks the run."""
+"""Starts a training: of a new run, or of a run to resume. Checks settings and files, locks the run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from copycat.training.task import Task
 
 __all__ = ["Progress", "Report", "Result", "TrainingError", "resume", "train"]
 
-# The weights were made for these; to change one is to begin anew.
+# The weights depend on these: another value needs a new run.
 _FIXED = ("model_size", "input_channels", "ground_truth_channels", "matte", "clean_plate")
 # The schedule follows from these; a resume that is given none of them keeps the schedule of the resume state.
 _PLAN = ("epochs", "minutes", "use_multi_resolution_training", "batch_size_type", "batch_size")

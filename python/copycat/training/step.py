@@ -146,7 +146,7 @@ class Learner:
         """
         if step != self._next_step:
             self._step.fill_(step)
-        self._next_step = -1  # unknown, should this step fail
+        self._next_step = -1  # stays if this step fails
         self._rate.fill_(rate)
         while True:
             stage = self._stage_of(data)

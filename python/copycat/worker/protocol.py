@@ -1,8 +1,8 @@
 r"""How the plugin and the worker talk. This docstring is the protocol's specification, version 1.
 
 Transport: a Unix socket pair of kind stream. A message is a *frame*: 4 bytes length of the JSON, 4 bytes number of
-descriptors, both unsigned little endian, then the JSON in UTF-8, one object. A path may hold other bytes; they come
-back as they went. Descriptors travel as ``SCM_RIGHTS`` with the first byte of their frame. End of file means that the
+descriptors, both unsigned little endian, then the JSON in UTF-8, one object. A path may hold other bytes, which are
+sent back unchanged. Descriptors travel as ``SCM_RIGHTS`` with the first byte of their frame. End of file means that the
 other side is gone.
 
 The worker speaks first: ``{"hello": {"protocol": 1, "version": "0.1.0", "pid": 4711}}``. A plugin that speaks another

@@ -43,7 +43,7 @@ class _Loaded:
 
 
 class Renderer:
-    """The models in use. One thread renders; others may ask for nothing here."""
+    """The models in use. For the thread that renders alone."""
 
     def __init__(self, status: Handler, load: Loader | None = None) -> None:
         """``status`` answers with the active run's status; ``load`` reads a model, the real one by default."""
