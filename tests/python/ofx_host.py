@@ -182,7 +182,7 @@ class Host:
         return np.fromfile(output["to"], like.dtype).reshape(like.shape)
 
     def messages(self) -> list[dict[str, str]]:
-        """What the plugin told since the last call; asserts that it broke no rule of the standard."""
+        """The messages of the plugin since the last call; asserts that it broke no rule of the standard."""
         answer = self.do("messages")
         assert answer["violations"] == []
         messages: list[dict[str, str]] = answer["messages"]

@@ -131,10 +131,12 @@ def test_an_exception_after_the_last_frame_fails_the_render(shot: Shot, tmp_path
 
 
 def test_a_name_is_looked_up_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "studio_hooks.py").write_text("class Farm:\n    @staticmethod\n    def tell(known): raise OSError(7)\n")
+    (tmp_path / "studio_hooks.py").write_text(
+        "class Farm:\n    @staticmethod\n    def report(event): raise OSError(7)\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    calls = Callbacks.resolve(before_render="studio_hooks:Farm.tell", after_render="", render_progress=None)
-    with pytest.raises(CallbackError, match=r"before_render callback Farm\.tell: OSError: 7"):
+    calls = Callbacks.resolve(before_render="studio_hooks:Farm.report", after_render="", render_progress=None)
+    with pytest.raises(CallbackError, match=r"before_render callback Farm\.report: OSError: 7"):
         calls.call("before_render")
     calls.call("after_render")
     del sys.modules["studio_hooks"]

@@ -290,7 +290,7 @@ def test_the_rate_of_a_step_reaches_its_replay(recorded: Callable[..., StandInCu
     assert not torch.equal(trained.parameters.weights, before)
 
 
-def test_a_recording_that_fails_is_told_once_and_training_goes_on(recorded: Callable[..., StandInCuda]) -> None:
+def test_a_recording_that_fails_is_reported_once_and_training_goes_on(recorded: Callable[..., StandInCuda]) -> None:
     plain = new_learner()
     cuda = recorded(failure=torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB\nmore"))
     warnings: list[str] = []
@@ -418,7 +418,7 @@ def test_what_a_level_took_is_free_before_the_next_is_placed(
         (OSError("out of memory"), False),
     ],
 )
-def test_short_memory_is_told_from_other_failures(error: Exception, short: bool) -> None:
+def test_short_memory_is_distinguished_from_other_failures(error: Exception, short: bool) -> None:
     assert is_out_of_memory(error) == short
 
 
@@ -530,7 +530,7 @@ def test_on_a_gpu_a_recorded_step_skips_what_is_not_finite() -> None:
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_step_that_cannot_be_recorded_is_told_and_the_next_learner_records() -> None:
+def test_on_a_gpu_a_step_that_cannot_be_recorded_is_reported_and_the_next_learner_records() -> None:
     number, warnings = torch.zeros((), device=GPU), []
     before = torch.cuda.current_stream(GPU)
     step = CapturedStep(GPU)

@@ -39,7 +39,7 @@ SIZE = (48, 64)
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.load:DeprecationWarning")
 
 
-def told_network(size: tuple[int, int] = SIZE) -> Network:
+def network_with_plate(size: tuple[int, int] = SIZE) -> Network:
     torch.manual_seed(0)
     network = Network(ROWS["Small"], 3, (0, 1, 2), size)
     with torch.no_grad():
@@ -56,8 +56,8 @@ def header(size: tuple[int, int] | None = SIZE) -> cat.ModelHeader:
 
 @pytest.fixture
 def model_file(tmp_path: Path) -> Path:
-    path = tmp_path / "told.cat"
-    cat.save(path, header(), told_network().state_dict())
+    path = tmp_path / "plate.cat"
+    cat.save(path, header(), network_with_plate().state_dict())
     return path
 
 
@@ -141,7 +141,7 @@ def test_only_data_counts() -> None:
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.7])
-def test_what_crops_are_told_is_what_the_sampler_would_cut_from_it(turn: float) -> None:
+def test_the_plate_under_a_crop_is_what_the_sampler_would_cut(turn: float) -> None:
     plate, crop = torch.rand(1, 40, 56, 3).half(), (16, 16) if turn else (16, 24)
     valid = torch.tensor([[0, 0, 56, 40]], dtype=torch.int32)
     rule = ops.CropRule(crop=crop, seed=3, valid=valid, flip=0.5, flop=0.5, turn=turn)
@@ -194,7 +194,7 @@ def test_on_says_why_it_cannot_be(tmp_path: Path, shot: dict[str, object], sente
 
 
 def test_the_network_uses_it() -> None:
-    network, x = told_network(), torch.rand(1, 3, 32, 32)
+    network, x = network_with_plate(), torch.rand(1, 3, 32, 32)
     plate = network.clean_plate
     assert plate is not None
     here, there = (network(x, plate[..., :32, start : start + 32]) for start in (0, 32))
@@ -202,7 +202,7 @@ def test_the_network_uses_it() -> None:
 
 
 def test_tiles_equal_the_whole_frame() -> None:
-    network, image = told_network((230, 420)), torch.rand(3, 230, 420)
+    network, image = network_with_plate((230, 420)), torch.rand(3, 230, 420)
     whole = tiles.render(network, image, (PLAIN, PLAIN))
     cut = tiles.render(network, image, (PLAIN, PLAIN), tile_size=256)
     torch.testing.assert_close(cut, whole, atol=1e-5, rtol=1e-5)
@@ -212,7 +212,7 @@ def test_a_model_file_remembers_it(model_file: Path) -> None:
     assert cat.read_header(model_file).plate_size == SIZE
     image = np.random.default_rng(0).random((*SIZE, 3), np.float32)
     model = load(model_file, "cpu")
-    assert torch.equal(model.network.clean_plate.half(), told_network().clean_plate)
+    assert torch.equal(model.network.clean_plate.half(), network_with_plate().clean_plate)
     assert np.abs(model(image) - model(image[:, ::-1])[:, ::-1]).max() > 1e-4
     assert model(image[::2, ::2]).shape == (24, 32, 3)  # a host's proxy
 
@@ -222,7 +222,7 @@ def test_a_frame_of_another_shape_is_refused(model_file: Path, tmp_path: Path) -
     assert not any(clean_plate.fits((432, 768), size) for size in ((432, 800), (288, 512), (864, 1536), (216, 400)))
     assert clean_plate.fits((432, 768), (144, 256), scale=1 / 3)
     assert not clean_plate.fits((432, 768), (216, 384), scale=1)
-    with pytest.raises(InferenceError, match=r"told\.cat.*64x48.*72x48.*Clean Plate Off"):
+    with pytest.raises(InferenceError, match=r"plate\.cat.*64x48.*72x48.*Clean Plate Off"):
         load(model_file, "cpu")(np.zeros((48, 72, 3), np.float32))
     pair = write_shot(tmp_path)
     write_frame(tmp_path / "preview.exr", np.zeros((32, 64, 3), np.float32), RGB)
@@ -246,9 +246,9 @@ def crop(image: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarr
 
 @pytest.fixture
 def large(tmp_path: Path) -> tuple[Model, np.ndarray]:
-    """A model that is told a clean plate of 640x480, and a frame."""
+    """A model with a clean plate of 640x480, and a frame."""
     path = tmp_path / "large.cat"
-    cat.save(path, header((480, 640)), told_network((480, 640)).state_dict())
+    cat.save(path, header((480, 640)), network_with_plate((480, 640)).state_dict())
     return load(path, "cpu"), np.random.default_rng(0).random((480, 640, 3), np.float32)
 
 
@@ -334,21 +334,21 @@ def test_a_file_of_another_format_is_refused(model_file: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("size", [(48, 64), (24, 32)])
-def test_an_exported_program_is_told_it_too(model_file: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_an_exported_model_has_the_plate_too(model_file: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     image = torch.rand(2, 3, *size)
     reference = load(model_file, "cpu")(image)
-    program = torch.jit.load(str(export(model_file, tmp_path / "told.pt")))
+    program = torch.jit.load(str(export(model_file, tmp_path / "plate.pt")))
     torch.testing.assert_close(program(image), reference, atol=1e-5, rtol=1e-5)
     with pytest.raises(torch.jit.Error, match="not of the format of the model's Clean Plate"):
         program(torch.rand(1, 3, 36, 48))
     onnxruntime = pytest.importorskip("onnxruntime")
-    session = onnxruntime.InferenceSession(str(export(model_file, tmp_path / "told.onnx")))
+    session = onnxruntime.InferenceSession(str(export(model_file, tmp_path / "plate.onnx")))
     (output,) = session.run(None, {"input": image.numpy()})
     torch.testing.assert_close(torch.from_numpy(output), reference, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, SIZE), (SIZE, SIZE), ((80, 96), SIZE), (SIZE, None)])
-def test_weights_may_start_a_network_that_is_told_more_or_less(
+def test_weights_may_start_a_network_with_or_without_a_plate(
     before: tuple[int, int] | None, after: tuple[int, int] | None
 ) -> None:
     torch.manual_seed(1)
@@ -396,10 +396,10 @@ def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, o
         )
         return load(output.checkpoint, "cpu")
 
-    with_plate, untold = trained("Auto"), trained("Off")
+    with_plate, without_plate = trained("Auto"), trained("Off")
     assert with_plate.header.plate_size == (64, 64)
-    assert untold.header.plate_size is None
-    assert held_out(with_plate, tmp_path) < 0.2 * held_out(untold, tmp_path)
+    assert without_plate.header.plate_size is None
+    assert held_out(with_plate, tmp_path) < 0.2 * held_out(without_plate, tmp_path)
     going_on = resume(tmp_path / "Auto", epochs=170)
     assert cat.read_header(going_on.checkpoint).plate_size == (64, 64)
 

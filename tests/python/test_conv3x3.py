@@ -117,7 +117,7 @@ def test_torch_convolves_what_the_kernel_does_not(channels_in: int, channels_out
 
 
 @needs_a_kernel
-def test_the_gradient_of_the_input_is_made_only_where_it_is_wanted() -> None:
+def test_the_gradient_of_the_input_is_computed_only_if_it_is_needed() -> None:
     x, weight, bias = tensors(FAST[0], (1, 16, 4, 4), (32, 16, 3, 3), (32,))
     with patch.object(torch.ops.copycat, "conv3x3_input_gradient", side_effect=AssertionError):
         ops.conv3x3(layer := layer_of(weight, bias), x.detach()).sum().backward()

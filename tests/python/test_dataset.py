@@ -277,7 +277,7 @@ def test_an_affine_change_of_colour_is_no_difference() -> None:
     assert difference[31:33, 31:33].min() > 0.6
 
 
-def test_reading_stops_at_once_when_it_is_told_to(shot: Shot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_stops_at_once_on_request(shot: Shot, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever stops does not wait for the frames that nobody has begun to read."""
     many = find_frames([Pair(shot.input, shot.ground_truth)]) * 50
     real, read, stopped = frames.sequence.read_frame, [], threading.Event()

@@ -262,7 +262,7 @@ def test_all_end_with_the_same_weights(sync_interval: int, shot: Shot, tmp_path:
     assert learned[-1] < 0.3 * learned[0]
 
 
-def test_a_clean_plate_and_a_mask_are_told_to_all(alone: Callable[..., Path], shot: Shot, tmp_path: Path) -> None:
+def test_a_clean_plate_and_a_mask_reach_all_processes(alone: Callable[..., Path], shot: Shot, tmp_path: Path) -> None:
     more = ("--epochs", 6, "--clean-plate", "On", "--mask", shot.ground_truth)
     one, run = alone(*more), tmp_path / "together"
     ended = together(*options(shot, run, *more))
@@ -435,7 +435,7 @@ def test_a_signal_while_frames_are_read_stops_all(shot: Shot, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("sync_interval", [pytest.param(1, marks=pytest.mark.long), 1000])
-def test_when_one_is_killed_the_rest_is_saved_and_said(
+def test_when_one_is_killed_the_others_save_and_report_it(
     sync_interval: int, shot: Shot, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COPYCAT_SYNC_INTERVAL", str(sync_interval))

@@ -241,7 +241,7 @@ def test_what_was_there_stays_when_the_model_cannot_be_read(tmp_path: Path) -> N
     assert (tmp_path / "m.pt").read_bytes() == b"before"
 
 
-def test_a_folder_that_is_not_there_is_made(tmp_path: Path, tiny: None) -> None:
+def test_a_missing_folder_is_created(tmp_path: Path, tiny: None) -> None:
     model = model_of(tmp_path / "m.cat", "display")
     assert export(model, tmp_path / "new/er/m.pt").exists()
     (tmp_path / "file").touch()

@@ -53,7 +53,7 @@ def test_a_real_network_tiled_equals_whole(size: str, tmp_path: Path, one_thread
 
 
 @pytest.mark.parametrize("tile_size", [0, 256])
-def test_the_result_goes_where_it_is_wanted(model: Model, tile_size: int) -> None:
+def test_the_result_goes_to_the_given_array(model: Model, tile_size: int) -> None:
     image = picture(1, (400, 300))
     expected = model(image, tile_size=tile_size)
     shared = np.zeros((300, 400, 4), np.float32)

@@ -40,7 +40,7 @@ RAMP = np.linspace(0, 1, 32, dtype=np.float32).reshape(1, 32, 1).repeat(32, axis
         (disc(), 20.0, False),  # scene-linear light that happens to be dark
     ],
 )
-def test_a_matte_is_known_by_its_values(pixels: np.ndarray, log_scale: float, found: bool) -> None:
+def test_a_matte_is_recognised_by_its_values(pixels: np.ndarray, log_scale: float, found: bool) -> None:
     bank = torch.from_numpy(pixels[None])
     encoding = ops.Encoding((log_scale,), (0.3,), (0.4,))
     assert mattes(bank, WHOLE, encoding, "Auto") == ((True,) if found else ())

@@ -75,7 +75,7 @@ def test_frames_of_a_batch_do_not_know_each_other(tiny: None) -> None:
 
 @pytest.mark.parametrize("size", ["Small", "Medium", "Large"])
 @torch.inference_mode()
-def test_no_pixel_is_seen_from_beyond_the_receptive_field(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pixel_outside_the_receptive_field_matters(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Thin, but of the size's own depth: the reach depends on that alone.
     import dataclasses
 

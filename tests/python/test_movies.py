@@ -66,7 +66,7 @@ def level(path: Path, frame: int) -> int:
     return round(float(movie.read_pixels(path, frame).mean()) / 8)
 
 
-def test_frames_in_any_order_are_those_asked_for(numbered: Path) -> None:
+def test_frames_are_right_in_any_order(numbered: Path) -> None:
     found = movie.read_movie(numbered)
     assert list(found.frames) == list(range(1, 31))
     assert (found.width, found.height, found.channels, found.dtype, found.rate) == (

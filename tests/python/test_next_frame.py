@@ -83,7 +83,7 @@ def test_the_painted_frames_are_those_of_the_run(train: Train, shot: Shot, tmp_p
     assert painted(copy.input) == {1001, 1003}
 
 
-def test_frames_of_other_shots_are_known_too(train: Train, shot: Shot, tmp_path: Path) -> None:
+def test_painted_frames_of_other_shots_count_too(train: Train, shot: Shot, tmp_path: Path) -> None:
     other = write_shot(tmp_path / "other", frames=(1002, 1003))
     result = train(pairs=[Pair(shot.input, shot.ground_truth), Pair(other.input, other.ground_truth)])
     model = load(result.checkpoint or "", CPU)
@@ -109,7 +109,7 @@ def test_frames_that_a_host_handed_over_are_the_plates(train: Train, shot: Shot,
     assert trained_frames(model, source) == ({1002}, [source.path(1002)])
 
 
-def test_a_model_without_its_run_needs_to_be_told(tmp_path: Path, shot: Shot, tiny: None) -> None:
+def test_a_model_without_its_run_needs_the_painted_frames(tmp_path: Path, shot: Shot, tiny: None) -> None:
     path = random_model(tmp_path / "alone.cat")
     with pytest.raises(SuggestionError, match=r"alone\.cat"):
         suggest(path, shot.input, use_gpu_if_available=False)

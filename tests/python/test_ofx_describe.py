@@ -174,6 +174,6 @@ def test_misuse_gives_a_status_and_never_a_crash(host: ofx_host.Host) -> None:
 
 
 @pytest.mark.parametrize("missing", ["OfxPropertySuite", "OfxImageEffectSuite", "OfxParameterSuite"])
-def test_a_host_without_a_needed_suite_is_told_so(tmp_path: Path, missing: str) -> None:
+def test_a_host_without_a_needed_suite_gets_a_message(tmp_path: Path, missing: str) -> None:
     with ofx_host.Host(tmp_path, missing=[missing]) as host:
         assert host.loaded["status"] == [4, 4]

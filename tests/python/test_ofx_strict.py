@@ -87,7 +87,7 @@ def test_contexts_that_were_never_offered_are_refused(tmp_path: Path, context: s
             assert answer["clips"] == {}
 
 
-def test_a_host_that_does_not_keep_the_instance_is_told_so(tmp_path: Path) -> None:
+def test_a_host_that_does_not_keep_the_instance_gets_a_message(tmp_path: Path) -> None:
     with ofx_host.Host(tmp_path, unknown=["OfxPropInstanceData"]) as host:
         assert host.create("Inference") == 1
         assert host.do("ask", action="Render")["status"] == 9

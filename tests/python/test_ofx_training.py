@@ -309,7 +309,7 @@ def test_many_pairs_are_asked_about_first(refusing: ofx_host.Host, tmp_path: Pat
     refusing.do("destroy")
 
 
-def test_a_training_that_fails_is_told(refusing: ofx_host.Host, tmp_path: Path) -> None:
+def test_a_training_that_fails_is_reported(refusing: ofx_host.Host, tmp_path: Path) -> None:
     connect(refusing, tmp_path / "data")
     refusing.do("set", param="groundTruthChannels", value="depth.Z")
     assert refusing.do("change", param="startTraining", time=11)["status"] == 0

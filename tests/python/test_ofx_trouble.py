@@ -96,7 +96,7 @@ def test_abort_in_the_middle_of_a_render(folder: Path, python: dict[str, str]) -
         ("silence", "silent for 5 seconds"),
     ],
 )
-def test_a_bad_worker_is_told_to_the_user(folder: Path, python: dict[str, str], how: str, words: str) -> None:
+def test_a_bad_worker_is_reported_to_the_user(folder: Path, python: dict[str, str], how: str, words: str) -> None:
     patience = {"COPYCAT_START_SECONDS": "5"} if how == "silence" else {}
     with ofx_host.Host(folder, {**python, **patience, "COPYCAT_STAND_IN": how}) as host:
         source = ready(host, folder)

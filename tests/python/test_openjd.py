@@ -72,7 +72,7 @@ def test_a_job_trains_goes_on_and_renders(shot: Shot, tmp_path: Path, bin_folder
     assert "2 frames written" in again
 
 
-def test_progress_is_told_in_the_lines_that_a_session_looks_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_printed_in_the_lines_that_a_session_parses(capsys: pytest.CaptureFixture[str]) -> None:
     openjd.report({"frame": 12, "progress": 0.256, "loss": 0.5, "error": None})
     openjd.report({"frame": 1001, "progress": 1.0, "error": None})
     openjd.report({"error": "no room", "progress": None})

@@ -111,12 +111,12 @@ def test_layers_are_graded_before_they_are_encoded_and_input_and_target_alike(de
     ):
         if result is None:
             continue
-        for crop_seen, position, grade in zip(result, positions, grades, strict=True):
+        for crop_actual, position, grade in zip(result, positions, grades, strict=True):
             pixels = cut(values(bank), position, crop).permute(1, 2, 0).numpy()
             expected = torch.from_numpy(encoded(graded(pixels, grade, colours, encoding), encoding)).permute(2, 0, 1)
             rounding = 1e-6 * steepest(encoding) if colours else 0  # of values up to 8
             torch.testing.assert_close(
-                crop_seen.cpu().double(), expected, rtol=ROUNDING[output], atol=ROUNDING[output] + rounding
+                crop_actual.cpu().double(), expected, rtol=ROUNDING[output], atol=ROUNDING[output] + rounding
             )
 
 

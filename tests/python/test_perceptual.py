@@ -296,7 +296,7 @@ def test_a_training_with_it_is_resumed_to_the_bit(file: Path, train: Train) -> N
     assert all(more is not None and less is not None and more > less for more, less in zip(whole, plain, strict=True))
 
 
-def test_it_is_refused_before_a_run_is_made(train: Train, tmp_path: Path) -> None:
+def test_it_is_refused_before_a_run_is_created(train: Train, tmp_path: Path) -> None:
     with pytest.raises(PerceptualError, match="cannot be read"):
         train(perceptual_weight=1, perceptual_backbone=str(tmp_path / "nowhere.pth"))
     assert not (tmp_path / "runs").exists()

@@ -272,7 +272,7 @@ def test_frames_that_are_none(model: Model, shot: Shot, tmp_path: Path, frames: 
         infer(model, shot.input, tmp_path / "o.%04d.exr", frames=frames)  # type: ignore[arg-type]
 
 
-def test_unknown_knobs_are_named_with_the_known_ones(model: Model, shot: Shot, tmp_path: Path) -> None:
+def test_an_unknown_knob_is_refused_with_a_list_of_the_valid_ones(model: Model, shot: Shot, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"unknown knob 'tilesize'; the knobs are .*tile_size"):
         infer(model, shot.input, tmp_path / "o.%04d.exr", tilesize=512)
     for name in ("frame", "tile_overlap", "before_render"):

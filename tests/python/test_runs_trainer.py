@@ -57,7 +57,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         child.wait()
 
 
-def test_a_second_trainer_is_refused_and_told_who_holds_the_run(tmp_path: Path, start: Start) -> None:
+def test_a_second_trainer_is_refused_and_learns_who_holds_the_run(tmp_path: Path, start: Start) -> None:
     child = start("r")
     with pytest.raises(RunError, match=rf"run r is being trained by process {child.pid} on "):
         TrainerLock(Run(tmp_path, "r"))
@@ -260,7 +260,7 @@ def test_renaming_a_run_while_it_trains(tmp_path: Path, start: Start) -> None:
     assert not left
 
 
-def test_the_trainers_refusal_is_told(tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trainers_refusal_is_passed_on(tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     start("r")
     start("taken")
     monkeypatch.setattr(Run, "exists", lambda self: self.name == "r")  # as if the clash came after the question

@@ -36,7 +36,7 @@ def levels(schedule: Schedule) -> list[int]:
 
 
 @given(total=st.integers(1, 5000))
-def test_the_stages_are_shares_of_total_steps_and_told_as_trained(total: int) -> None:
+def test_the_stages_are_shares_of_total_steps_and_listed_as_trained(total: int) -> None:
     schedule = Schedule(total)
     trained = levels(schedule)
     levels_of_stages = [level for level, first, last in schedule.stages() for _ in range(first, last + 1)]

@@ -53,7 +53,7 @@ def test_case_tells_channels_apart_where_it_must() -> None:
     assert resolve_channels("rgb", ["r", "g", "b"]) == ("r", "g", "b")
 
 
-def test_layers_of_colour_are_complete_and_known_by_name() -> None:
+def test_layers_of_colour_are_complete_and_found_by_name() -> None:
     assert colour_layers(("R", "G", "B")) == ((0, 1, 2),)
     assert colour_layers(("A", "b", "g", "r", "depth.Z")) == ((3, 2, 1),)
     assert colour_layers(("diffuse.R", "R", "diffuse.green", "G", "diffuse.B", "B")) == ((0, 2, 4), (1, 3, 5))

@@ -78,7 +78,7 @@ def test_sheets_go_through_the_view_that_was_asked_for(train: Callable[..., Resu
         ("Film", "/nowhere/config.ocio", r"OCIO View 'Film' is not available in /nowhere/config.ocio: "),
     ],
 )
-def test_a_view_that_is_not_there_is_refused_before_a_run_is_made(
+def test_a_missing_view_is_refused_before_a_run_is_created(
     shot: Shot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str, configuration: str, named: str
 ) -> None:
     monkeypatch.setenv("OCIO", configuration)

@@ -279,7 +279,7 @@ def test_passthrough_from_another_format_to_exr(tmp_path: Path, dtype: str, stor
     np.testing.assert_allclose(read_frame(info.path, RGBA).pixels, old * np.float32([2, 2, 2, 1]), atol=3e-3)
 
 
-def test_metadata_are_kept_but_for_those_that_would_lie(tmp_path: Path) -> None:
+def test_metadata_are_kept_unless_they_would_be_false(tmp_path: Path) -> None:
     old = noise(8, 9, 3)
     spec = spec_of(
         old, "half", RGB, compression="piz", PixelAspectRatio=2.0, owner="someone", shot="ab010", Software="x"

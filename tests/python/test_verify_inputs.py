@@ -89,7 +89,7 @@ def test_without_it_nothing_is_looked_at_and_with_it_no_frame_is_read_twice(
     assert sorted(read) == sorted(2 * [shot.folder / f"{name}.{f}.exr" for name in ("plate", "clean") for f in FRAMES])
 
 
-def test_an_error_stops_it_with_its_sentence_before_a_run_is_made(train: Train, shot: Shot, tmp_path: Path) -> None:
+def test_an_error_stops_it_with_its_sentence_before_a_run_is_created(train: Train, shot: Shot, tmp_path: Path) -> None:
     write_frame(shot.folder / "clean.1002.exr", picture(1002, (64, 32)), RGB)
     with pytest.raises(DatasetError, match=r"clean\.1002\.exr: the Ground Truth is 64x32, its Input .* is 64x64$"):
         train(verify_inputs=True)

@@ -295,7 +295,7 @@ def test_frames(plugin: Plugin, message: dict[str, Any], frames: list[int]) -> N
         ({"text": "x", "input": [], "ground_truth": []}, "x"),
     ],
 )
-def test_frames_that_cannot_be_known(plugin: Plugin, message: dict[str, Any], words: str) -> None:
+def test_frames_that_cannot_be_determined(plugin: Plugin, message: dict[str, Any], words: str) -> None:
     assert words in plugin.ask(do="frames", **message)["error"]
 
 

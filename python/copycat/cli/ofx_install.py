@@ -41,7 +41,7 @@ class InstallError(CopycatError):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the doctor's report; ``level`` is ``ok``, ``warning`` or ``error``."""
 
     level: str
@@ -139,7 +139,7 @@ def uninstall(directory: Path | None = None) -> Path:
     raise InstallError(f"{BUNDLE} is not installed in {', '.join(map(str, folders))}")
 
 
-def doctor(directory: Path | None = None) -> Iterator[Finding]:
+def doctor(directory: Path | None = None) -> Iterator[Diagnosis]:
     """Checks everything that a host needs of copycat; yields one finding for each check, also for what is in order.
 
     Args:
@@ -148,14 +148,14 @@ def doctor(directory: Path | None = None) -> Iterator[Finding]:
     folders = list(dict.fromkeys([*([directory] if directory else []), *search_path()]))
     found = [folder / BUNDLE for folder in folders if (folder / BUNDLE).is_dir()]
     if not found:
-        yield Finding("error", f"{BUNDLE} is not in {', '.join(map(str, folders))}: run copycat ofx install")
+        yield Diagnosis("error", f"{BUNDLE} is not in {', '.join(map(str, folders))}: run copycat ofx install")
         return
     bundle = found[0]
-    yield Finding("ok", f"the plugin is in {bundle}")
+    yield Diagnosis("ok", f"the plugin is in {bundle}")
     for other in found[1:]:
-        yield Finding("warning", f"there is another one in {other}; hosts may load either")
+        yield Diagnosis("warning", f"there is another one in {other}; hosts may load either")
     if bundle.parent not in search_path():
-        yield Finding("warning", f"hosts look there only if OFX_PLUGIN_PATH names {bundle.parent}")
+        yield Diagnosis("warning", f"hosts look there only if OFX_PLUGIN_PATH names {bundle.parent}")
     yield _binary(bundle)
     interpreter, finding = _interpreter(bundle)
     yield finding
@@ -172,26 +172,26 @@ def report(directory: Path | None = None) -> bool:
     return healthy
 
 
-def _binary(bundle: Path) -> Finding:
+def _binary(bundle: Path) -> Diagnosis:
     binaries = sorted((bundle / "Contents").glob("*/copycat.ofx"))
     if not binaries:
-        return Finding("error", f"{bundle} holds no copycat.ofx: run copycat ofx install again")
+        return Diagnosis("error", f"{bundle} holds no copycat.ofx: run copycat ofx install again")
     # In a process of its own: a library that is broken may take the process with it.
     code = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).OfxGetNumberOfPlugins())"
     tried = subprocess.run([sys.executable, "-c", code, str(binaries[0])], capture_output=True, text=True)
     needed, here = needed_glibc(binaries[0]), _glibc_here()
     needs = f"glibc {'.'.join(map(str, needed))} or newer"
     if needed > here > (0, 0):
-        return Finding(
+        return Diagnosis(
             "error",
             f"{binaries[0]} needs {needs}, and this machine has {'.'.join(map(str, here))}: "
             "install a bundle that was built for glibc 2.28 (see docs/hosts.md)",
         )
     if tried.stdout.strip() != str(_PLUGINS):
         words = tried.stderr.strip().splitlines() or [f"it holds {tried.stdout.strip() or 'no'} plugins"]
-        return Finding("error", f"{binaries[0]} cannot be loaded on this machine: {words[-1]}")
+        return Diagnosis("error", f"{binaries[0]} cannot be loaded on this machine: {words[-1]}")
     suffix = f"; it needs {needs}" if needed > (0, 0) else ""
-    return Finding(
+    return Diagnosis(
         "ok", f"{binaries[0].name} for {binaries[0].parent.name} loads and holds CopyCat and Inference{suffix}"
     )
 
@@ -212,19 +212,19 @@ def _glibc_here() -> tuple[int, int]:
     return (int(major), int(minor)) if name == "glibc" and major.isdigit() and minor.isdigit() else (0, 0)
 
 
-def _interpreter(bundle: Path) -> tuple[str, Finding]:
+def _interpreter(bundle: Path) -> tuple[str, Diagnosis]:
     override = os.environ.get("COPYCAT_PYTHON", "")
     record = bundle / "Contents" / "Resources" / "python.txt"
     recorded = record.read_text(encoding="utf-8").strip() if record.is_file() else ""
     interpreter, origin = (override, "COPYCAT_PYTHON") if override else (recorded, str(record))
     if not interpreter:
-        return "", Finding("error", f"{record} names no interpreter: run copycat ofx install")
+        return "", Diagnosis("error", f"{record} names no interpreter: run copycat ofx install")
     if not os.access(interpreter, os.X_OK):
-        return "", Finding("error", f"{interpreter} (from {origin}) cannot be run: run copycat ofx install again")
-    return interpreter, Finding("ok", f"the worker runs in {interpreter} (from {origin})")
+        return "", Diagnosis("error", f"{interpreter} (from {origin}) cannot be run: run copycat ofx install again")
+    return interpreter, Diagnosis("ok", f"the worker runs in {interpreter} (from {origin})")
 
 
-def _worker(interpreter: str, bundle: Path) -> Iterator[Finding]:
+def _worker(interpreter: str, bundle: Path) -> Iterator[Diagnosis]:
     environment = clean_environment()
     try:
         probe = subprocess.run(
@@ -233,27 +233,27 @@ def _worker(interpreter: str, bundle: Path) -> Iterator[Finding]:
         facts = json.loads(probe.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
         words = probe.stderr.strip().splitlines()[-1:] if "probe" in locals() else [str(error)]
-        yield Finding("error", f"{interpreter} has no working copycat: {' '.join(words)}")
+        yield Diagnosis("error", f"{interpreter} has no working copycat: {' '.join(words)}")
         return
     record = bundle / "Contents" / "Resources" / "version.txt"
     plugin = record.read_text(encoding="utf-8").strip() if record.is_file() else "unknown"
     if plugin == facts["version"]:
-        yield Finding("ok", f"plugin and copycat are both {plugin} (Python {facts['python']})")
+        yield Diagnosis("ok", f"plugin and copycat are both {plugin} (Python {facts['python']})")
     else:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             f"the plugin is {plugin} and copycat in {interpreter} is {facts['version']}: run copycat ofx install",
         )
     yield _greeting(interpreter, environment)
     if "error" in facts:
-        yield Finding("error", f"copycat cannot compute: {facts['error']}")
+        yield Diagnosis("error", f"copycat cannot compute: {facts['error']}")
     elif facts["gpu"]:
-        yield Finding("ok", f"GPU: {facts['device']}" + (f" ({facts['warning']})" if facts["warning"] else ""))
+        yield Diagnosis("ok", f"GPU: {facts['device']}" + (f" ({facts['warning']})" if facts["warning"] else ""))
     else:
-        yield Finding("warning", f"no GPU: the CPU will be used{': ' + facts['warning'] if facts['warning'] else ''}")
+        yield Diagnosis("warning", f"no GPU: the CPU will be used{': ' + facts['warning'] if facts['warning'] else ''}")
 
 
-def _greeting(interpreter: str, environment: dict[str, str]) -> Finding:
+def _greeting(interpreter: str, environment: dict[str, str]) -> Diagnosis:
     """Starts a worker as the plugin does and waits for its greeting."""
     from copycat.worker.protocol import PROTOCOL, Channel, ProtocolError
 
@@ -276,13 +276,13 @@ def _greeting(interpreter: str, environment: dict[str, str]) -> Finding:
         words = process.communicate(timeout=10)[1].decode(errors="replace").strip().splitlines()
     except subprocess.TimeoutExpired:
         process.kill()
-        return Finding("error", f"the worker (process {process.pid}) did not end with its host")
+        return Diagnosis("error", f"the worker (process {process.pid}) did not end with its host")
     if greeting is None:
-        return Finding("error", f"the worker does not start: {words[-1] if words else 'it said nothing'}")
+        return Diagnosis("error", f"the worker does not start: {words[-1] if words else 'it said nothing'}")
     spoken = greeting[0].get("hello", {}).get("protocol")
     if spoken != PROTOCOL:
-        return Finding("error", f"the worker speaks protocol {spoken}, the plugin {PROTOCOL}: install again")
-    return Finding("ok", f"the worker starts, speaks protocol {spoken} and ends")
+        return Diagnosis("error", f"the worker speaks protocol {spoken}, the plugin {PROTOCOL}: install again")
+    return Diagnosis("ok", f"the worker starts, speaks protocol {spoken} and ends")
 
 
 def clean_environment() -> dict[str, str]:

@@ -46,7 +46,7 @@ PairObserver = Callable[[Path, Path, Pixels, Pixels, bool], None]
 """Called with the files of Input and Ground Truth, their valid pixels, and whether the mask is empty."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FrameBanks:
     """The frames of a training as they were read.
 

@@ -18,7 +18,7 @@ from copycat.sequence.pairs import DatasetError, FramePair
 from copycat.settings.tables import Settings
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Dataset:
     """The data set at one level.
 

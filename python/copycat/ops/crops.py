@@ -16,7 +16,7 @@ from copycat.ops.encoding import Encoding
 Layer = tuple[int, int, int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CropRule:
     """Which crops are drawn. A crop depends on (seed, step, sample) and on this rule only.
 

@@ -19,7 +19,7 @@ from copycat.runs.writing import open_regular
 COLUMNS = ("step", "loss", "time", "lr", "level")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """A row of the runs table.
 

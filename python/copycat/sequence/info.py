@@ -39,7 +39,7 @@ class Part:
     spec: Any = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrameInfo:
     """The header of a file.
 

@@ -50,7 +50,7 @@ class OutputPart:
     old: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """An output file by the arguments of ``write_frame``.
 

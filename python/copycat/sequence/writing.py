@@ -86,7 +86,17 @@ def write_whole_frame(
         raise SequenceError(f"{path} cannot be written: {path.suffix or 'no extension'} is no image format")
     region = (*origin, origin[0] + pixels.shape[1], origin[1] + pixels.shape[0])
     room = 1024 if target.supports("nchannels") else 4 if target.supports("alpha") else 3
-    layout = Layout(path, target.format_name(), region, channels, like, dtype, passthrough, compression, room)
+    layout = Layout(
+        path=path,
+        format=target.format_name(),
+        region=region,
+        channels=channels,
+        like=like,
+        dtype=dtype,
+        passthrough=passthrough,
+        compression=compression,
+        room=room,
+    )
     parts = layout.parts()
     with _replacing(path) as (temporary, descriptor):
         with _reachable(temporary, descriptor, layout.format) as name:

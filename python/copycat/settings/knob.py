@@ -28,7 +28,7 @@ PAGE: frozenset[Surface] = frozenset({"page"})
 CLI_PAGE: frozenset[Surface] = frozenset({"cli", "page"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Knob:
     """One row of the table.
 

@@ -130,7 +130,7 @@ class Group:
         if interface := _interface(rendezvous.address, rendezvous.port):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         try:
-            self._meet()
+            self._messages = self._meet()
             hosts = self.gather(platform.node())
         except BaseException:
             if dist.is_initialized():
@@ -139,9 +139,10 @@ class Group:
         self.local_rank = hosts[: rendezvous.rank].count(hosts[rendezvous.rank])
         self.local_size = hosts.count(hosts[rendezvous.rank])
 
-    def _meet(self) -> None:
-        """Connects in a thread of its own: torch waits for others without looking at signals."""
+    def _meet(self) -> dist.ProcessGroup:
+        """Connects, in a thread, since torch waits without looking at signals; returns the group for messages."""
         own = self.rendezvous
+        groups: list[dist.ProcessGroup] = []
         failures: list[BaseException] = []
 
         def connect() -> None:
@@ -151,7 +152,7 @@ class Group:
                         dist.init_process_group("gloo", "env://", _MEETING, own.size, own.rank)
                     else:
                         dist.init_process_group("gloo", None, _MEETING, own.size, own.rank, _store(own))
-                    self._messages = dist.new_group(backend="gloo", timeout=_WAITING)
+                    groups.append(dist.new_group(backend="gloo", timeout=_WAITING))
             except BaseException as error:
                 failures.append(error)
 
@@ -163,6 +164,7 @@ class Group:
                 raise StoppedError(signal)
         if failures:
             raise failures[0]
+        return groups[0]
 
     @property
     def leads(self) -> bool:

@@ -60,15 +60,15 @@ class Journal:
         level = now.level or now.schedule.level(progress)
         self._progress(
             Report(
-                self._control.run.name,
-                now.step,
-                now.total_steps,
-                now.loss,
-                level,
-                rate,
-                left,
-                min(1, progress),
-                message,
+                run=self._control.run.name,
+                step=now.step,
+                total_steps=now.total_steps,
+                loss=now.loss,
+                level=level,
+                steps_per_second=rate,
+                seconds_left=left,
+                fraction=min(1, progress),
+                message=message,
             )
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from copycat.runs import Run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What a progress function is called with, at most a few times a second.
 
@@ -27,12 +27,12 @@ class Report:
 
     run: str
     step: int
-    total_steps: int | None
-    loss: float | None
-    level: int
-    steps_per_second: float
-    seconds_left: float | None
-    fraction: float
+    total_steps: int | None = None
+    loss: float | None = None
+    level: int = 1
+    steps_per_second: float = 0.0
+    seconds_left: float | None = None
+    fraction: float = 0.0
     message: str = ""
 
 

@@ -261,7 +261,7 @@ def _joined(task: Task, signals: StopSignals) -> Iterator[tuple[Group | None, Ca
 
     def say(sentence: str) -> None:
         if task.progress:
-            task.progress(Report(f"rank {rank}", 0, None, None, 1, 0.0, None, 0.0, sentence))
+            task.progress(Report(run=f"rank {rank}", step=0, message=sentence))
 
     say(f"rank {rank} of {rendezvous.size} meets the others at {rendezvous.address}:{rendezvous.port}")
 
