@@ -20,10 +20,11 @@ from copycat.errors import CopycatError
 from copycat.machine import free_memory
 from copycat.model import cat, tiles
 from copycat.runs import model_file
+from copycat.sequence.colour import from_integers
 from copycat.settings.tables import InferenceSettings
 
 _TILE_SIZES = (4096, 2048, 1024, 512, 256)
-_LARGEST_INTEGERS = {"uint8": 255, "uint16": 65535}
+_INTEGERS = ("uint8", "uint16")  # whose largest value means 1
 
 Image = TypeVar("Image", np.ndarray, Tensor)
 
@@ -163,21 +164,18 @@ class Model:
 
     def _values(self, image: np.ndarray) -> np.ndarray:
         """[H, W, C] as in a file, float32, contiguous and writable as torch wants it; the same memory if possible."""
-        largest = _LARGEST_INTEGERS.get(image.dtype.name)
-        if image.dtype.kind != "f" and not largest:
+        if image.dtype.kind != "f" and image.dtype.name not in _INTEGERS:
             raise self._wrong_dtype(image.dtype)
         with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and so a bad pixel
-            values = np.require(image, np.float32, ("C", "W"))
-        return values / np.float32(largest) if largest else values
+            return np.require(from_integers(image), np.float32, ("C", "W"))
 
     def _planes(self, image: Tensor) -> Tensor:
         """[..., C, H, W] as in a file, float32; the same memory if possible."""
         name = str(image.dtype).removeprefix("torch.")
-        largest = _LARGEST_INTEGERS.get(name)
-        if not image.dtype.is_floating_point and not largest:
+        if not image.dtype.is_floating_point and name not in _INTEGERS:
             raise self._wrong_dtype(name)
         values = image.to(torch.float32)
-        return values / largest if largest else values
+        return values if image.dtype.is_floating_point else values / torch.iinfo(image.dtype).max
 
     def _wrong_dtype(self, name: object) -> InferenceError:
         return InferenceError(

@@ -45,9 +45,19 @@ def to_integers(values: NDArray[Any], dtype: DTypeLike, bits: int = 0) -> NDArra
 
 def srgb(linear: NDArray[Any]) -> NDArray[Any]:
     """Encodes linear light with the sRGB curve (IEC 61966-2-1); negative values become 0."""
-    value = np.maximum(linear, 0)
-    encoded: NDArray[Any] = np.where(value <= 0.0031308, 12.92 * value, 1.055 * np.power(value, 1 / 2.4) - 0.055)
+    encoded: NDArray[Any] = srgb_curve(np.maximum(linear, 0), np)
     return encoded
+
+
+def srgb_curve(linear: Any, library: Any) -> Any:
+    """The sRGB curve of an array or tensor of non-negative values; its gradient is finite everywhere.
+
+    Args:
+        linear: linear light.
+        library: numpy or torch, whichever the values belong to.
+    """
+    power = 1.055 * library.clip(linear, 0.0031308, None) ** (1 / 2.4) - 0.055
+    return library.where(linear <= 0.0031308, 12.92 * linear, power)
 
 
 def from_srgb(encoded: NDArray[Any]) -> NDArray[Any]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from copycat.sequence.colour import from_integers
 from copycat.sequence.error import SequenceError
 
 EXTENSIONS = (".mov", ".mp4", ".mxf")
@@ -144,8 +145,7 @@ class MovieSource:
         rows = self._pixels[begin:end, :, first:last]
         if dtype.startswith("uint"):
             return rows
-        largest = np.float32(np.iinfo(rows.dtype).max)
-        return (rows / largest).astype(np.float16 if dtype == "half" else np.float32)
+        return from_integers(rows).astype(np.float16 if dtype == "half" else np.float32)
 
     def geterror(self) -> str:
         """Errors are raised, so there is none."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from copycat import ops
 from copycat.errors import CopycatError
 from copycat.sequence import colour_layers
+from copycat.sequence.colour import srgb_curve
 
 # Indices of the convolutions up to relu4_3 in torchvision's ``features``, stage by stage, and their widths.
 _VGG16 = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21))
@@ -158,10 +159,7 @@ class Perceptual:
         # Clamped before the exponential and the power, whose gradients may be infinite outside.
         encoded = (normalised.float() * self._std + self._mean).clamp(self._black, self._white)
         linear = torch.expm1(encoded) / self._scale
-        srgb = torch.where(
-            linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=0.0031308).pow(1 / 2.4) - 0.055
-        )
-        return torch.where(self._logarithmic, srgb, encoded)
+        return torch.where(self._logarithmic, srgb_curve(linear, torch), encoded)
 
     def _features(self, displayed: Tensor) -> list[Tensor]:
         """Outputs of the compared layers, float32, scaled to length 1 over the channels."""
