@@ -27,6 +27,7 @@ from copycat.sequence.pairs import Pair, find_frames
 from copycat.settings.tables import Settings
 from copycat.training import losses, optimiser, schedule
 from copycat.training import weights as parameters
+from copycat.training.composites import Composites, why_not, with_room
 from copycat.training.step import Learner
 from torch import Tensor
 
@@ -107,6 +108,7 @@ VARIANTS = {
     "Clean Plate": _with(clean_plate="On"),
     "Clean Plate Off": _with(clean_plate="Off"),
     "Matte Off": _with(matte="Off"),
+    "Composites Off": _with(composites="Off"),
     "2 crops per pair": _with(crops_per_pair=2),
     "flips": _with(flip_probability=0.5, flop_probability=0.5),
     "flops": _with(flop_probability=0.5),
@@ -210,6 +212,7 @@ def fit(
     with mock.patch.object(optimiser, "_is_inner_matrix", optimiser._is_inner_matrix if variant.muon else _never):
         trained = Learner(header, settings, torch.device("cpu"), batch, weights, plate=full.clean_plate)
     data, step = full, 0
+    composites: Composites | None = None
     plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)
     finishing = False
     with (
@@ -226,8 +229,14 @@ def fit(
             done = plan.progress(step, elapsed)
             ends = zip((4, 2, 1), np.cumsum(variant.stages), strict=True)
             level = 1 if finishing else next(level for level, end in ends if done < end or level == 1)
-            if data.level != level:
+            if data.level != level or not step:
                 data = full.at_level(level)
+                composites = None
+                if not why_not(data, settings):
+                    composites = Composites(with_room(data), seed, data.crop(settings.crop_size), batch)
+                    data = composites.data
+            if composites:
+                composites.renew(step)
             rate = plan.learning_rate(step, done) / schedule.LEARNING_RATE * variant.rate
             trained.learn(data, step, rate, print)
             step += 1

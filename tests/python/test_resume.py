@@ -106,6 +106,7 @@ KILLED = {
         *("--flip-probability", 0.5, "--rotation-probability", 0.5),
     ),
     "mask": ("--mask", "{}/mask.%04d.exr"),
+    "composites of a matte": ("--ground-truth-channels", "A", "--matte", "On"),
 }
 
 
@@ -116,6 +117,7 @@ def test_killed_half_way_and_resumed_is_the_same_to_the_bit(
     for frame in FRAMES:
         ramp = np.linspace(0, 1, 64, dtype=np.float32)[None, :, None].repeat(64, axis=0)
         write_frame(shot.folder / f"mask.{frame}.exr", ramp, ("A",))
+        write_frame(shot.folder / f"clean.{frame}.exr", np.concatenate([ramp] * 4, axis=-1), tuple("RGBA"))
     half = 20 if more else 100
     epochs = half * 2 * 3 // 4 if "--batch-size" in more else half * 2
     arguments = [str(word).format(shot.folder) for word in more]

@@ -208,6 +208,13 @@ class Settings(Table):
         "Auto: channels within 0 and 1 that are mostly 0 or 1.",
         choices=("Auto", "On", "Off"),
     )
+    composites: str = knob(
+        "Auto",
+        "Composites",
+        "For mattes: half of the crops show a painted frame's subject moved, turned, scaled and bent over a painted "
+        "frame's background. Auto: if the Ground Truth is a matte that no Input channel holds.",
+        choices=("Auto", "Off"),
+    )
     clean_plate: str = knob(
         "Auto",
         "Clean Plate",

@@ -20,6 +20,7 @@ from copycat.data.devices import choose_device
 from copycat.errors import CopycatError
 from copycat.machine import free_memory
 from copycat.model import cat
+from copycat.training.composites import UNSUITED, Composites, painted, why_not, with_room
 from copycat.training.control import StoppedError
 from copycat.training.group import DistributedError, Group
 from copycat.training.step import Learner
@@ -153,6 +154,7 @@ class Member:
         self.data = data
         self.learner = learner
         self._current: Dataset | None = None
+        self._composites: Composites | None = None
 
     def share(self) -> None:
         """Gives every process the weights and optimiser of rank 0."""
@@ -162,7 +164,10 @@ class Member:
     def learn(self, level: int, step: int, rate: float) -> Tensor:
         """Makes the step that comes after ``step`` steps, at a level; returns `Learner.learn`'s losses."""
         self.process.order("learn", level=level, step=step, rate=rate)
-        losses = self.learner.learn(self.at_level(level), step, rate, self.process.warn)
+        data = self._trained_on(level)
+        if self._composites:
+            self._composites.renew(step)
+        losses = self.learner.learn(data, step, rate, self.process.warn)
         group = self.process.group
         if group and (step + 1) % group.rendezvous.sync_interval == 0:
             self.learner.agree()
@@ -174,11 +179,23 @@ class Member:
         self.learner.agree()
 
     def at_level(self, level: int) -> Dataset:
-        """The data set at a level, its banks where the kernels read them best."""
+        """The painted pairs at a level."""
+        data = self._trained_on(level)
+        return painted(data) if self._composites else data
+
+    def _trained_on(self, level: int) -> Dataset:
+        """The data set at a level with its composites, its banks where the kernels read them best."""
         if self._current is None or self._current.level != level:
-            self._current = None
+            self._current = self._composites = None
             self.learner.leave_stage()  # frees what the last level took
-            self._current = self._on_device(self.data.at_level(level))
+            data, settings = self.data.at_level(level), self.process.task.settings
+            reason = why_not(data, settings)
+            self._current = self._on_device(data if reason else with_room(data))
+            if not reason:
+                crop = data.crop(settings.crop_size)
+                self._composites = Composites(self._current, settings.seed, crop, self.process.task.batch)
+            elif reason != UNSUITED:
+                self.process.note(reason)
         return self._current
 
     def _on_device(self, data: Dataset) -> Dataset:
