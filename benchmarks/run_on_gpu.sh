@@ -79,11 +79,10 @@ finish() {
 if [ -n "${PEERS:-}" ]; then
   named=
   for task in ${TASKS:-t1 t2}; do
-    step "copycat-$task" 200 "$python" -m benchmarks.common_tasks "$task" --seconds 120 --seeds 0 \
-      --knobs "--model-size Medium --crop-size 256" --json "$results/common_tasks-$task-120s-wall.json"
-    for tool in emlcpfx tpc2233; do
-      step "$tool-$task" 200 "$python" -m benchmarks.peers "$task" --tool "$tool" --sources "$PEERS/$tool" \
-        --seconds 120 --device cuda --out "$results/peers" --json "$results/peers-$tool-$task-120s-wall.json"
+    for tool in copycat emlcpfx tpc2233; do
+      step "$tool-$task" 200 "$python" -m benchmarks.shotbench --tasks "$task" --tools "$tool" --peers "$PEERS" --runs 1 \
+        --seconds 120 --device cuda --knobs "--model-size Medium --crop-size 256" --out "$results/shotbench" \
+        --results "$results"
     done
   done
   finish

@@ -3,7 +3,8 @@
 T1 (960x540, Big Buck Bunny): the Input is the clip under a content-keyed defocus, a grade and 24 drifting tracking
 crosses; the Ground Truth is the clean frame. T2 (1280x544, a street): the Ground Truth is a keyed look with a defocus.
 Both are 8-bit display-referred PNGs; ``build`` checks their SHA-256, so that scores can be compared between machines.
-A real shot (``benchmarks.shots``) becomes 8-bit PNGs too, as displayed, so that tools without EXR can read it.
+A real shot (``benchmarks.shots``) becomes 8-bit PNGs too, as displayed, so that tools without EXR can read it; a matte
+becomes grey.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def build(task: str, directory: Path, shots: Path | None = None) -> Path:
     """Builds a task below ``directory`` if it is missing: ``{train,test}/{src,dst,mask}/%04d.png``.
 
     Args:
-        task: t1, t2 or a colour shot of ``SHOTS``.
+        task: t1, t2 or a shot of ``SHOTS``.
         directory: folder of the tasks.
         shots: folder of the real shots.
 
@@ -79,7 +80,9 @@ def _build_shot(task: str, shots: Path, root: Path) -> None:
     shot = SHOTS[task](shots, root)
     for frame in shot.plate.frames():
         split = "train" if frame in shot.training else "test"
-        source, target = (srgb(read_frame(s.path(frame), RGB).pixels) for s in (shot.plate, shot.truth))
+        source = srgb(read_frame(shot.plate.path(frame), RGB).pixels)
+        target = read_frame(shot.truth.path(frame), shot.target_channels).pixels
+        target = srgb(target) if shot.target_channels == RGB else np.repeat(target, 3, axis=-1)
         _write_sample(root / split, frame, source, target, shot.inside(frame) if shot.mask else None)
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from benchmarks.record import Result, Value
+from benchmarks.record import Value
+from benchmarks.shotbench.page import FIGURES, cell
+from benchmarks.shotbench.task import NAMES
 from docs.markdown_tables import Results, number, table, unmeasured, with_sources
 
 _MARKED = re.compile(r"(<!-- table (\S+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
+# Wall time and CPU time of one run are nearly the same question; the page has both.
+_FIGURES = tuple(figure for figure in FIGURES if figure[0] != "wall_seconds")
 _TASKS = {"t1": "T1", "t2": "T2", "matte": "matte", "deblur": "deblur", "paintout": "paint-out"}
 
 
@@ -28,58 +32,32 @@ def fill(page: str, results: Results) -> str:
 # -- quality
 
 
-_SCORES = (
-    ("PSNR", "psnr", ".2f"),
-    ("without an 8 px frame", "psnr_in8", ".2f"),
-    ("inside", "inside", ".2f"),
-    ("outside", "outside", ".2f"),
-    ("flicker", "flicker", ".3f"),
-    ("CPU-seconds", "cpu_seconds", ".0f"),
-    ("steps", "steps", ".0f"),
-)
-_PEERS = {
+_TOOLS = {
+    "nothing": "doing nothing",
     "tpc2233": "tpc2233/tunet, U-Net 16",
     "emlcpfx": "emlcpfx/tunet, MSRN 16",
     "emlcpfx-paintout": "the same, Paintout / Cleanup",
+    "copycat": "**copycat**, Small",
 }
+_PEERS = ("tpc2233", "emlcpfx", "emlcpfx-paintout")
 
 
-def quality(results: Results) -> str:
-    """The common tasks: doing nothing, the peers, copycat."""
-    rows = []
-    for task in ("t1", "t2", "paintout"):
-        ours = results.get(f"common_tasks-{task}")
-        peers = {name: results.get(f"peers-{tool}-{task}") for tool, name in _PEERS.items()}
-        lines = {"doing nothing": ours and ours.row(run="nothing")}
-        lines |= {name: peer.rows[0] for name, peer in peers.items() if peer}
-        lines["**copycat**, Small"] = ours and ours.row(run="mean")
-        for name, row in lines.items():
-            if row:
-                rows.append([_TASKS[task], name, *(number(row.get(key), form) for _, key, form in _SCORES)])
-    return table(["task", "", *(head for head, _, _ in _SCORES)], rows)
-
-
-def quality_sources(results: Results) -> str:
-    """Where the numbers of :func:`quality` come from."""
-    names = [f"common_tasks-{task}" for task in ("t1", "t2", "paintout")]
-    names += [f"peers-{tool}-{task}" for task in ("t1", "t2", "paintout") for tool in _PEERS]
-    return with_sources("", map(results.get, names))
-
-
-def seeds(results: Results) -> str:
-    """The spread over seeds."""
-    rows: list[list[str]] = []
-    used: list[Result] = []
-    limits = {"t1": "T1", "t2": "T2", "t1-120s": "T1, 120 CPU-seconds allowed"}
-    for name, label in limits.items():
-        if result := results.get(f"common_tasks-{name}"):
-            used.append(result)
-            found = [number(result.row(run=f"seed {seed}").get("psnr"), ".2f") for seed in range(3)]
-            mean = result.row(run="mean")
-            rows.append(
-                [label, *found, *(number(mean.get(k), f) for k, f in (("psnr", ".2f"), ("cpu_seconds", ".0f")))]
-            )
-    return with_sources(table(["PSNR", "seed 0", "seed 1", "seed 2", "mean", "CPU-seconds"], rows), used)
+def shotbench(results: Results) -> str:
+    """Every task and tool of ShotBench: the mean of the runs and, of several, the least and the greatest."""
+    rows, used = [], []
+    for task in NAMES:
+        for tool, label in _TOOLS.items():
+            for limit in ("", "-120s"):
+                if not (result := results.get(f"shotbench-{task}-{tool}{limit}")):
+                    continue
+                used.append(result)
+                rows.append([_TASKS.get(task, task), label, *(cell(result, key, form) for key, _, form in _FIGURES)])
+    filled = [index for index in range(len(rows[0])) if any(row[index] for row in rows)] if rows else []
+    heads = ["task", "", *(heading for _, heading, _ in _FIGURES)]
+    if not rows:
+        return unmeasured("python -m benchmarks.shotbench")
+    cells = [[row[index] for index in filled] for row in rows]
+    return with_sources(table([heads[index] for index in filled], cells), used)
 
 
 def real_shots(results: Results) -> str:
@@ -189,21 +167,21 @@ def _pair(row: dict[str, Value]) -> str:
 def on_a_gpu(results: Results) -> str:
     """T1 on a GPU, by wall time."""
     names = {
-        "peers-tpc2233-t1-120s-wall": "tpc2233/tunet, U-Net 64",
-        "peers-emlcpfx-t1-120s-wall": "emlcpfx/tunet, MSRN 64",
+        "tpc2233": "tpc2233/tunet, U-Net 64",
+        "emlcpfx": "emlcpfx/tunet, MSRN 64",
+        "copycat": "**copycat**, Medium",
     }
-    columns = (*_SCORES[:5], _SCORES[6])
+    columns = [
+        figure for figure in FIGURES if figure[0] in ("psnr", "psnr_in8", "inside", "outside", "flicker", "steps")
+    ]
     rows, used = [], []
-    for name, label in names.items():
-        if result := results.get(name):
+    for tool, label in names.items():
+        if result := results.get(f"shotbench-t1-{tool}-120s-wall"):
             used.append(result)
-            rows.append([label, *(number(result.rows[0].get(key), form) for _, key, form in columns)])
-    if result := results.get("common_tasks-t1-120s-wall"):
-        used.append(result)
-        rows.append(["**copycat**, Medium", *(number(result.row(run="mean").get(k), form) for _, k, form in columns)])
-    else:
-        rows.append(["**copycat**, Medium", *(["not measured"] * len(columns))])
-    return with_sources(table(["T1, 120 s", *(head for head, _, _ in columns)], rows), used)
+            rows.append([label, *(cell(result, key, form) for key, _, form in columns)])
+        else:
+            rows.append([label, *(["not measured"] * len(columns))])
+    return with_sources(table(["T1, 120 s", *(heading for _, heading, _ in columns)], rows), used)
 
 
 # -- speed
@@ -298,14 +276,14 @@ def readme(results: Results) -> str:
         "paintout": "paint a person out of a locked-off shot, inside the patch",
     }
     for task, label in labels.items():
-        if not (ours := results.get(f"common_tasks-{task}")):
+        ours, nothing = (_mean(results, task, tool) for tool in ("copycat", "nothing"))
+        peers = [row for tool in _PEERS if (row := _mean(results, task, tool))]
+        if not (ours and nothing and peers):
             continue
         key = "inside" if task == "paintout" else "psnr"
-        peers = [peer.rows[0] for tool in _PEERS if (peer := results.get(f"peers-{tool}-{task}"))]
         best = max(peers, key=lambda row: float(str(row[key])))
         edge = f" ({best['psnr_in8']:.1f} without the frame's edge)" if key == "psnr" else ""
-        nothing, mean = ours.row(run="nothing"), ours.row(run="mean")
-        after = f"{mean[key]:.1f} dB after {mean['cpu_seconds']:.0f} CPU-seconds"
+        after = f"{ours[key]:.1f} dB after {ours['cpu_seconds']:.0f} CPU-seconds"
         rival = f"{best[key]:.1f} dB{edge} after {best['cpu_seconds']:.0f} CPU-seconds"
         rows.append([label, f"{nothing[key]:.1f} dB", rival, after])
     shots = {
@@ -319,6 +297,11 @@ def readme(results: Results) -> str:
             nothing_, ours_ = (number(row[k], form) + unit for k in (f"{key}_nothing", key))
             rows.append([label, nothing_, "–", f"{ours_} after {row['cpu_seconds']:.0f} CPU-seconds"])
     return table(["", "doing nothing", "best peer", "copycat"], rows)
+
+
+def _mean(results: Results, task: str, tool: str) -> dict[str, Value]:
+    result = results.get(f"shotbench-{task}-{tool}")
+    return result.row(run="mean") if result else {}
 
 
 def demo(results: Results) -> str:
@@ -338,6 +321,6 @@ def demo_table(results: Results) -> str:
     return with_sources(table([f"PSNR of {row['frames']} frames: before", "after", "seconds"], [cells]), [result])
 
 
-_ALL = (quality, quality_sources, seeds, real_shots, highlights, sizes_by_steps, sizes_by_time, initial_weights)
+_ALL = (shotbench, real_shots, highlights, sizes_by_steps, sizes_by_time, initial_weights)
 _ALL += (davis, on_a_gpu, speed, readme, demo, demo_table)
 TABLES: dict[str, Callable[[Results], str]] = {make.__name__.replace("_", "-"): make for make in _ALL}

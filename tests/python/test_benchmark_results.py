@@ -15,14 +15,14 @@ from copycat.model.network import ROWS
 from copycat.sequence import ImageSequence, write_frame
 from copycat.sequence.pairs import Pair
 
-from benchmarks import bench_conv3x3, bench_training, common_tasks, record
+from benchmarks import bench_conv3x3, bench_training, record
 from benchmarks.ablations import recipe
 from docs.benchmark_tables import TABLES, fill
 from docs.markdown_tables import Results
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = [*ROOT.glob("benchmarks/bench_*.py"), *ROOT.glob("benchmarks/ablations/[a-z]*.py")]
-BENCHMARKS += [ROOT / f"benchmarks/{name}.py" for name in ("common_tasks", "peers", "real_shots")]
+BENCHMARKS += [ROOT / f"benchmarks/{name}.py" for name in ("shotbench/__main__", "davis", "real_shots")]
 RGB = ("R", "G", "B")
 
 
@@ -63,7 +63,7 @@ def test_the_default_file_lies_with_the_results(tmp_path: Path, monkeypatch: pyt
 def test_every_benchmark_writes_a_result(path: Path) -> None:
     text = path.read_text()
     assert "record.write(" in text
-    assert "record.add_option(" in text or '"--json"' in text or "options(parser)" in text
+    assert "record.add_option(" in text or "--results" in text or '"--json"' in text or "options(parser)" in text
 
 
 def test_the_speed_of_a_training_step_gets_into_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,17 +88,15 @@ def test_the_speed_of_convolutions_gets_into_the_page(tmp_path: Path, monkeypatc
     assert " times torch" in TABLES["speed"](Results(tmp_path))
 
 
-def test_a_common_task_writes_nothing_its_seeds_and_their_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common_tasks, "build", lambda *_: tmp_path)
-    monkeypatch.setattr(common_tasks, "scores", lambda *_: {"psnr": 20.0, "flicker": 1.0})
-    monkeypatch.setattr(
-        common_tasks, "run", lambda task, minutes, seed, *_: {"psnr": 40.0 + seed, "cpu_seconds": 100.0, "flicker": 0.1}
-    )
-    run(monkeypatch, common_tasks.main, "t1", "--seeds", "0", "2", "--json", tmp_path / "common_tasks-t1.json")
-    result = record.read(tmp_path / "common_tasks-t1.json")
-    assert [row["run"] for row in result.rows] == ["nothing", "seed 0", "seed 2", "mean"]
-    assert result.row(run="mean")["psnr"] == 41.0
-    assert "| T1 | **copycat**, Small | 41.00 |" in TABLES["quality"](Results(tmp_path))
+def test_a_task_of_shotbench_gets_a_row_for_each_tool(tmp_path: Path) -> None:
+    for tool, runs in (("nothing", [20.0]), ("copycat", [40.0, 42.0])):
+        rows = [{"run": str(number), "psnr": psnr} for number, psnr in enumerate(runs)]
+        mean = {"run": "mean", "psnr": sum(runs) / len(runs), "cpu_seconds": 100.0}
+        record.write("", [*rows, mean], tmp_path / f"shotbench-t1-{tool}.json")
+    text = TABLES["shotbench"](Results(tmp_path))
+    assert "| task |  | PSNR | CPU-seconds |" in text
+    assert "| T1 | doing nothing | 20.00 | 100 |" in text
+    assert "| T1 | **copycat**, Small | 41.00 (40.00 to 42.00) | 100 |" in text
 
 
 def test_an_ablation_trains_and_writes_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,10 +123,10 @@ def test_a_page_without_results_says_what_was_not_measured(tmp_path: Path) -> No
 
 
 def test_only_marked_tables_change(tmp_path: Path) -> None:
-    page = "before\n<!-- table seeds -->\nold\n<!-- end -->\nbetween <!-- table demo -->old<!-- end --> after\n"
+    page = "before\n<!-- table demo-table -->\nold\n<!-- end -->\nbetween <!-- table demo -->old<!-- end --> after\n"
     filled = fill(page, Results(tmp_path))
     assert "old" not in filled
-    assert filled.startswith("before\n<!-- table seeds -->\n| PSNR |")
+    assert filled.startswith("before\n<!-- table demo-table -->\n*Not measured")
     assert filled.endswith("\n<!-- end -->\nbetween <!-- table demo -->not measured<!-- end --> after\n")
     with pytest.raises(KeyError):
         fill("<!-- table other --><!-- end -->", Results(tmp_path))

@@ -1,4 +1,4 @@
-"""A real shot as a common task, on pictures of a few pixels."""
+"""The real shots and their scores, on pictures of a few pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from copycat.sequence.colour import srgb
 from copycat.training.pictures import write_png
 
 from benchmarks import real_shots, record
-from benchmarks.common_tasks import scores
+from benchmarks.shotbench.task import Task
 from benchmarks.shots import RGB, Shot
 from benchmarks.tasks import build
 
@@ -53,12 +53,13 @@ def test_it_is_scored_inside_and_outside_of_the_patch_and_at_its_own_neighbours(
         brighter[:16] += np.where(brighter[:16] < 200, 6, 0).astype(np.uint8)
         cv2.imwrite(str(rendered / "1003.png"), brighter)
 
-    nothing = scores(task, tmp_path / "nothing", shutil.copytree)
+    scores = Task("paintout", task, 1.0).scores
+    nothing = scores(tmp_path / "nothing", shutil.copytree)
     assert nothing["inside"] == pytest.approx(20 * np.log10(255 / (255 - 118)))
     assert nothing["outside"] > 100
     assert nothing["flicker"] == 0
     # 1002 and 1003 are the only neighbours; of 32 x 40 pixels 16 x 40 - 6 x 12 became brighter.
-    assert scores(task, tmp_path / "blink", blink)["flicker"] == pytest.approx(6 * (640 - 72) / 1280)
+    assert scores(tmp_path / "blink", blink)["flicker"] == pytest.approx(6 * (640 - 72) / 1280)
 
 
 def test_a_real_shot_wants_to_know_where_the_shots_are(tmp_path: Path) -> None:
