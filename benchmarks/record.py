@@ -5,8 +5,8 @@ A result is ``benchmarks/results/NAME.json``::
     {"commit": "0123abc", "date": "2026-11-29", "command": "python -m benchmarks.NAME ...",
      "machine": {"cpu": "...", "cores": 2, ...}, "rows": [{"psnr": 45.6, ...}, ...]}
 
-A row maps names to numbers, words or null. ``make docs`` makes the tables of docs/benchmarks.md and README.md from
-these files (``docs.benchmark_tables``). Measure at a commit, then commit the result.
+A row maps names to numbers, words or null. ``make docs`` makes the tables of docs/explanation/benchmarks.md and of
+README.md from these files (``docs.benchmark_tables``). Measure at a commit, then commit the result.
 """
 
 from __future__ import annotations

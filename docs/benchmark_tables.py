@@ -1,4 +1,4 @@
-"""Makes the tables of docs/benchmarks.md and README.md from ``benchmarks/results/*.json``.
+"""Makes the tables of docs/explanation/benchmarks.md and README.md from ``benchmarks/results/*.json``.
 
 A page has a table between ``<!-- table NAME -->`` and ``<!-- end -->``; NAME is a key of ``TABLES``. A benchmark
 without a result gets a line that says so, with the command that measures it.

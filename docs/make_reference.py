@@ -1,8 +1,8 @@
-"""Writes what the pages take from the code and from measurements.
+"""Makes the pages and tables that come from the code and from measurements.
 
-That is ``docs/commands/*.md``, ``docs/knobs.md`` (from the table of knobs), and the tables of ``docs/benchmarks.md``
-and ``README.md`` (``docs.benchmark_tables``). ``python -m docs.make_reference`` writes them; with ``--check`` it lists
-the pages that are out of date and exits with 1.
+These are ``docs/reference``, from the command line's help and the table of knobs, and the tables of
+``docs/explanation/benchmarks.md`` and ``README.md`` (``docs.benchmark_tables``). ``python -m docs.make_reference``
+writes them; with ``--check`` it lists the pages that are out of date and exits with 1.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from docs.benchmark_tables import fill
 from docs.markdown_tables import Results
 
 HERE = Path(__file__).parent
+REFERENCE = HERE / "reference"
 _NOTE = "<!-- Made by `make docs` from the code; do not edit. -->"
 
 
 def pages() -> dict[Path, str]:
     """Every page that is generated, wholly or in part: its path and its text."""
     group: Any = typer.main.get_command(app)
-    texts = {HERE / "knobs.md": _knobs()}
-    for path in (HERE / "benchmarks.md", HERE.parent / "README.md"):
+    texts = {REFERENCE / "knobs.md": _knobs()}
+    for path in (HERE / "explanation/benchmarks.md", HERE.parent / "README.md"):
         texts[path] = fill(path.read_text(encoding="utf-8"), Results())
     for name, command in sorted(group.commands.items()):
         if hasattr(command, "commands"):
             for inner, subcommand in sorted(command.commands.items()):
-                texts[HERE / f"commands/{name}-{inner}.md"] = _command(f"{name} {inner}", subcommand)
+                texts[REFERENCE / f"commands/{name}-{inner}.md"] = _command(f"{name} {inner}", subcommand)
         else:
-            texts[HERE / f"commands/{name}.md"] = _command(name, command)
+            texts[REFERENCE / f"commands/{name}.md"] = _command(name, command)
     return texts
 
 
@@ -103,12 +104,12 @@ def main() -> None:
     check = parser.parse_args().check
     texts = pages()
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
-    stale += [path for path in (HERE / "commands").glob("*.md") if path not in texts]
+    stale += [path for path in (REFERENCE / "commands").glob("*.md") if path not in texts]
     if check:
         for path in stale:
             print(f"{path.relative_to(HERE.parent)}: out of date; run make docs")
         sys.exit(bool(stale))
-    (HERE / "commands").mkdir(exist_ok=True)
+    (REFERENCE / "commands").mkdir(exist_ok=True)
     for path in stale:
         if path in texts:
             path.write_text(texts[path])

@@ -1,1 +1,1 @@
-"""Measurements behind the recipe; docs/benchmarks.md says what each decided."""
+"""Measurements behind the recipe; docs/explanation/benchmarks.md says what each decided."""

@@ -133,7 +133,7 @@ def test_only_marked_tables_change(tmp_path: Path) -> None:
 
 
 def test_pages_use_the_results_and_every_table() -> None:
-    pages = [(ROOT / name).read_text() for name in ("docs/benchmarks.md", "README.md")]
+    pages = [(ROOT / name).read_text() for name in ("docs/explanation/benchmarks.md", "README.md")]
     assert set(re.findall(r"<!-- table (\S+) -->", "".join(pages))) == set(TABLES)
     results = Results()
     for page in pages:

@@ -2,7 +2,8 @@
 
 The network itself measures similarity. The mean of the features in its middle describes a frame, and the frame to paint
 is the one that brings all frames of the shot nearest to a painted one (facility location, chosen greedily: Nemhauser,
-Wolsey, Fisher 1978). An odd frame that resembles no other comes late. ``docs/benchmarks.md`` compares other measures.
+Wolsey, Fisher 1978). An odd frame that resembles no other comes late. ``docs/explanation/benchmarks.md`` compares
+other measures.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Any
 
 NONE = "None"
 
-# Fields of Settings. Initial Weights Deblur give other work a start too (``docs/benchmarks.md``); a grade changes each
-# pixel by itself, so that weights which sharpen are no start for it, and it differs everywhere.
+# Fields of Settings. Initial Weights Deblur give other work a start too (``docs/explanation/benchmarks.md``); a grade
+# changes each pixel by itself, so that weights which sharpen are no start for it, and it differs everywhere.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "Roto": {
         "ground_truth_channels": "A",

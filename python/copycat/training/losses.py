@@ -20,8 +20,8 @@ class Loss:
 
     The error is a weighted sum of mean absolute error, mean squared error and, with a backbone, perceptual difference.
 
-    The logarithm keeps a few crops that are far off from outweighing all others (``docs/benchmarks.md``). The squared
-    error finds small edits that a median cannot see, such as a repair of 0.3 % of the area.
+    The logarithm keeps a few crops that are far off from outweighing all others (``docs/explanation/benchmarks.md``).
+    The squared error finds small edits that a median cannot see, such as a repair of 0.3 % of the area.
 
     Attributes:
         l1_weight: weight of the mean absolute error.

@@ -2,8 +2,8 @@
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) moves a matrix by its orthogonalised momentum, so
 that it learns in all directions at one speed. This one orthogonalises blocks of rows, which costs a fraction of the
-whole matrix and learns about as well (``docs/benchmarks.md``). The scale of its steps, with which one learning rate
-suits both parts, is that of Liu et al. 2025 (arXiv:2502.16982).
+whole matrix and learns about as well (``docs/explanation/benchmarks.md``). The scale of its steps, with which one
+learning rate suits both parts, is that of Liu et al. 2025 (arXiv:2502.16982).
 
 Why not ``torch.optim.Muon`` (torch 2.9): it takes matrices only, one by one, where these are convolutions stacked by
 shape so that a step is a few batched products; it orthogonalises whole matrices, in bfloat16 on every device; its rate

@@ -18,7 +18,7 @@ WARM_UP_SHARE = 0.05  # a run of a few steps cannot spare twenty
 DECAY_SHARE = 1 / 3
 LEARNING_RATE = 2e-3
 # The progress at which levels 4 and 2 end. Equal thirds leave too little time for full resolution
-# (``docs/benchmarks.md``).
+# (``docs/explanation/benchmarks.md``).
 _LEVEL_ENDS = (0.1, 0.3)
 
 
@@ -76,7 +76,7 @@ class Schedule:
         """A schedule that ends soon: a decay from the current rate, at full resolution.
 
         It takes a quarter more of the steps or the time so far, which loses little against a schedule that had that
-        length from the beginning (``docs/benchmarks.md``).
+        length from the beginning (``docs/explanation/benchmarks.md``).
         """
         progress = self.progress(step, elapsed)
         more_steps, more_seconds = max(100, step // 4), max(10.0, elapsed / 4)
