@@ -1,18 +1,20 @@
 """Trains the Initial Weights: Deblur, Upscale and Human Matting.
 
 ``python -m tools.pretrain deblur PHOTOS OUT.cat --size Small --minutes 60`` trains on patches of the photographs in the
-folder PHOTOS (every .jpg below it), which it blurs, shrinks or puts in front of other photographs at random. Human
-Matting needs ``--masks``: pictures named as the photographs, white where a person is. ``--start`` starts from other
-weights. Ctrl-C ends the training and writes the weights, which are bfloat16, as the network computes.
+folder PHOTOS (every .jpg below it), which it blurs or shrinks at random. For Human Matting PHOTOS is the folder that
+``tools.people`` made. ``--start`` starts from other weights. Ctrl-C ends the training and writes the weights, which
+are bfloat16, as the network computes.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -30,52 +32,86 @@ from copycat.settings.tables import Settings
 from copycat.training.schedule import Schedule
 from copycat.training.step import Learner
 
-PATCH = 160
-CROP = 128
+from tools.scenes import People
+
+SOURCES = Path(__file__).parents[1] / "python/copycat/initial_weights/SOURCE.tsv"
 PATCHES = 16  # in a data set
-STEPS = 12  # with one data set
-BATCH = 8
 _MARGIN = 24  # cut off after a blur, whose radius is at most this
 
-Photo = tuple[np.ndarray, np.ndarray | None]
 Sample = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What weights are trained for.
+
+    Attributes:
+        patch: pixels on each side of what a data set holds; crop: of what a step takes of it.
+        batch: crops in a step.
+        steps: with one data set.
+        l1: L1 Weight. Much below the floor of the loss a crop counts by its error, not by the logarithm of it: crops
+            without people, which are soon right, would outweigh all others.
+        l2: L2 Weight.
+        outputs: channels.
+    """
+
+    patch: int = 160
+    crop: int = 128
+    batch: int = 8
+    steps: int = 12
+    l1: float = 1.0
+    l2: float = 1.0
+    outputs: tuple[str, ...] = ("R", "G", "B")
+
+
+WORKS = {
+    "deblur": Work(),
+    "upscale": Work(),
+    # A person is larger than what the network sees: in small crops hardly a pixel would see all that it can.
+    "human_matting": Work(patch=256, crop=256, batch=2, l1=1e-4, l2=8e-4, outputs=("A",)),
+}
+_SIDE = Work.patch
+_REPORTED = 240  # steps between two lines
+# Values of a matte lie at -1 and 1.
+_MATTE = Encoding((0.0,), (0.5,), (0.5,), (True,))
 
 
 def main() -> None:
     """Trains until the time is up."""
     parser = argparse.ArgumentParser(description="Trains initial weights")
-    parser.add_argument("task", choices=list(SAMPLES))
+    parser.add_argument("work", choices=list(WORKS))
     parser.add_argument("photos", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--masks", type=Path, help="directory with NAME.png for photographs of people")
     parser.add_argument("--size", default="Small", choices=("Small", "Medium", "Large"))
     parser.add_argument("--start", type=Path, help="weights to start from, of the same size, for any kind of work")
     parser.add_argument("--minutes", type=float, default=60.0)
     options = parser.parse_args()
-    photos = read_photos(options.photos, options.masks if options.task == "human_matting" else None)
-    print(f"{len(photos)} photographs", flush=True)
+    work, random = WORKS[options.work], np.random.default_rng(0)
+    make = sampler(options.work, options.photos)
     device, _ = choose_device(True, "Auto")
-    settings = Settings(model_size=options.size, crop_size=CROP)
-    random = np.random.default_rng(0)
-    make = SAMPLES[options.task]
-    data = patches(photos, make, random)
+    settings = Settings(model_size=options.size, crop_size=work.crop, l1_weight=work.l1, l2_weight=work.l2)
+    data = patches(work, make, random)
     header = cat.ModelHeader.for_dataset(data, ROWS[options.size])
+    header = replace(header, run=f"Initial Weights {options.work}", sources=tuple(sources(options.work)))
     weights = None
     if options.start:
         start = StartingPoint(str(options.start), *cat.load(options.start), shipped=True)
         weights = start.weights_for(header.channels_in, header.channels_out)
-    learner = Learner(header, settings, device, BATCH, weights)
+    learner = Learner(header, settings, device, work.batch, weights)
     plan = Schedule(0, options.minutes * 60, multi_resolution=False)
-    began, step = time.process_time(), 0
+    began, step, sums = time.process_time(), 0, torch.zeros(3, device=device)
     with contextlib.suppress(KeyboardInterrupt):
         while not plan.finished(step, elapsed := time.process_time() - began):
-            if step % STEPS == 0:
-                data = patches(photos, make, random)
+            if step % work.steps == 0:
+                data = patches(work, make, random)
                 data = data.to(device)
-            losses = learner.learn(data, step, plan.learning_rate(step, plan.progress(step, elapsed)), print)
+            sums += learner.learn(data, step, plan.learning_rate(step, plan.progress(step, elapsed)), print)
             step += 1
-            if step % 240 == 0:
-                print(f"step {step}, {elapsed / 60:.1f} minutes, squared error {float(losses[2]):.6f}", flush=True)
+            if step % _REPORTED == 0:
+                absolute, squared = (sums[1:] / _REPORTED).tolist()
+                sums.zero_()
+                error = f"mean error {absolute:.5f}, squared {squared:.6f}"
+                print(f"step {step}, {elapsed / 60:.1f} minutes, {error}", flush=True)
                 write(options.out, header, learner, step)
     write(options.out, header, learner, step)
 
@@ -86,42 +122,63 @@ def write(path: Path, header: cat.ModelHeader, learner: Learner, step: int) -> N
     cat.save(path, replace(header, step=step), learner.parameters.average_by_name(), torch.bfloat16)
 
 
-def read_photos(photos: Path, masks: Path | None) -> list[Photo]:
-    """Photographs [H, W, 3] uint8 RGB, each with its mask [H, W] uint8, or None."""
-    found: list[Photo] = []
-    for path in sorted(photos.rglob("*.jpg")):
+def sampler(work: str, folder: Path) -> Callable[[np.random.Generator], Sample]:
+    """Makes samples for a work from the pictures in a folder."""
+    if work == "human_matting":
+        people = People.read(folder)
+        return partial(people.scene, WORKS[work].patch)
+    photos = read_photos(folder)
+    print(f"{len(photos)} photographs", flush=True)
+    return partial({"deblur": _deblur, "upscale": _upscale}[work], photos)
+
+
+def sources(work: str) -> Iterator[str]:
+    """A sentence for each picture that a work is trained on: its name, licence and source."""
+    with SOURCES.open(newline="") as lines:
+        for row in csv.DictReader(lines, delimiter="\t"):
+            if work in row["works"].split(", "):
+                yield f"{row['file']}, {row['licence']}, {row['source']}"
+
+
+def read_photos(folder: Path) -> list[np.ndarray]:
+    """Photographs [H, W, 3] uint8 RGB."""
+    found: list[np.ndarray] = []
+    for path in sorted(folder.rglob("*.jpg")):
         photo = cv2.imread(str(path))
-        if photo is None or min(photo.shape[:2]) < PATCH + 2 * _MARGIN:
-            continue
-        mask = masks / f"{path.stem}.png" if masks else None
-        found.append((photo[..., ::-1], cv2.imread(str(mask), 0) if mask and mask.exists() else None))
+        if photo is not None and min(photo.shape[:2]) >= _SIDE + 2 * _MARGIN:
+            found.append(photo[..., ::-1])
     if not found:
-        raise SystemExit(f"{photos}: there is no .jpg that is large enough")
+        raise SystemExit(f"{folder}: there is no .jpg that is large enough")
     return found
 
 
-def patches(photos: list[Photo], make: Callable[..., Sample], random: np.random.Generator) -> Dataset:
+def patches(work: Work, make: Callable[[np.random.Generator], Sample], random: np.random.Generator) -> Dataset:
     """A data set of patches, at random in display or in logarithmic values, as shots come in both."""
     logarithmic = random.random() < 0.5
-    samples = [make(photos, random) for _ in range(PATCHES)]
+    samples = [make(random) for _ in range(PATCHES)]
     source = np.stack([_coded(one, logarithmic) for one, _ in samples])
-    colour = samples[0][1].shape[-1] == 3
-    target = np.stack([_coded(one, logarithmic) if colour else one for _, one in samples])
-    encodings = [_normalised(bank) for bank in (source, target)]
+    colour = work.outputs != ("A",)
+    if colour:
+        target = np.stack([_coded(one, logarithmic) for _, one in samples])
+        encoding = target_encoding = _normalised(source)
+    else:
+        source = np.stack([_of_a_shot(one, random) for one in source])
+        target = np.stack([one for _, one in samples])
+        encoding, target_encoding = Encoding.identity(3), _MATTE
     names = ("R", "G", "B")
     return Dataset(
         pairs=(),
         input_bank=torch.from_numpy(source),
         target_bank=torch.from_numpy(target),
         mask_bank=None,
-        valid=torch.tensor([[0, 0, PATCH, PATCH]] * PATCHES, dtype=torch.int32),
+        valid=torch.tensor([[0, 0, work.patch, work.patch]] * PATCHES, dtype=torch.int32),
         centres=torch.zeros((0, 2), dtype=torch.int32),
         centre_offsets=torch.zeros(PATCHES + 1, dtype=torch.int32),
         input_channels=names,
-        target_channels=names if colour else ("A",),
+        target_channels=work.outputs,
         residual=(0, 1, 2) if colour else (-1,),
-        input_encoding=encodings[0],
-        target_encoding=encodings[0] if colour else replace(encodings[1], matte=(True,)),
+        input_encoding=encoding,
+        target_encoding=target_encoding,
         linear=logarithmic,
         level=1,
         data_hash="",
@@ -139,25 +196,28 @@ def _normalised(bank: np.ndarray) -> Encoding:
     return Encoding((0.0,) * count, tuple(map(float, mean)), tuple(max(float(s), 0.05) for s in std))
 
 
-def _cut(photo: Photo, side: int, random: np.random.Generator, least: float) -> tuple[np.ndarray, np.ndarray | None]:
-    """A square of a photograph in linear light, with its mask; shrunk at random, which hides the JPEG's blocks."""
-    picture, mask = photo
+def _of_a_shot(patch: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A patch in the units of a shot of its own, whose mean and deviation differ from the patch's."""
+    mean, std = patch.mean((0, 1)), np.maximum(patch.std((0, 1)), 0.03)
+    std = std * np.exp(random.normal(0, 0.3) + random.normal(0, 0.08, 3))
+    mean = mean + std * (random.normal(0, 0.35) + random.normal(0, 0.1, 3))
+    return ((patch - mean) / std).astype(np.float32)
+
+
+def _cut(picture: np.ndarray, side: int, random: np.random.Generator, least: float) -> np.ndarray:
+    """A square of a photograph in linear light; shrunk at random, which hides the JPEG's blocks."""
     smallest = max(least, side / min(picture.shape[:2]))
     scale = float(np.exp(random.uniform(np.log(min(smallest, 1.0)), 0)))
     size = [max(side, round(extent * scale)) for extent in picture.shape[1::-1]]
     y, x = (int(random.integers(0, extent - side + 1)) for extent in size[::-1])
     flop = random.random() < 0.5
-
-    def cut(image: np.ndarray) -> np.ndarray:
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)[y : y + side, x : x + side]
-        return (small[:, ::-1] if flop else small).astype(np.float32) / 255
-
-    gain = np.float32(2 ** random.uniform(-1, 1))
-    return from_srgb(cut(picture)).astype(np.float32) * gain, None if mask is None else cut(mask)
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)[y : y + side, x : x + side]
+    shown = (small[:, ::-1] if flop else small).astype(np.float32) / 255
+    return from_srgb(shown).astype(np.float32) * np.float32(2 ** random.uniform(-1, 1))
 
 
-def _deblur(photos: list[Photo], random: np.random.Generator) -> Sample:
-    sharp, _ = _cut(photos[random.integers(len(photos))], PATCH + 2 * _MARGIN, random, 0.3)
+def _deblur(photos: list[np.ndarray], random: np.random.Generator) -> Sample:
+    sharp = _cut(photos[random.integers(len(photos))], _SIDE + 2 * _MARGIN, random, 0.3)
     kind = random.random()
     if kind < 0.5:
         soft = cv2.filter2D(sharp, -1, _disc(random.uniform(0.7, 6)), borderType=cv2.BORDER_REFLECT_101)
@@ -170,25 +230,13 @@ def _deblur(photos: list[Photo], random: np.random.Generator) -> Sample:
     return np.maximum(soft[inner], 0), sharp[inner]
 
 
-def _upscale(photos: list[Photo], random: np.random.Generator) -> Sample:
-    sharp, _ = _cut(photos[random.integers(len(photos))], PATCH, random, 0.3)
+def _upscale(photos: list[np.ndarray], random: np.random.Generator) -> Sample:
+    sharp = _cut(photos[random.integers(len(photos))], _SIDE, random, 0.3)
     factor = random.choice((2, 4))
     filters = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
     small = cv2.resize(sharp, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
-    soft = cv2.resize(small, (PATCH, PATCH), interpolation=filters[random.integers(3)])
+    soft = cv2.resize(small, (_SIDE, _SIDE), interpolation=filters[random.integers(3)])
     return np.maximum(soft, 0), sharp
-
-
-def _human_matting(photos: list[Photo], random: np.random.Generator) -> Sample:
-    people = [photo for photo in photos if photo[1] is not None]
-    picture, mask = _cut(people[random.integers(len(people))], PATCH, random, 0.25)
-    assert mask is not None
-    if random.random() < 0.5:
-        others = [photo for photo in photos if photo[1] is None]
-        behind, _ = _cut(others[random.integers(len(others))], PATCH, random, 0.3)
-        mask = cv2.GaussianBlur(mask, (0, 0), 0.8)
-        picture = picture * mask[..., None] + behind * (1 - mask[..., None])
-    return picture, mask[..., None]
 
 
 def _disc(radius: float) -> np.ndarray:
@@ -207,13 +255,6 @@ def _streak(length: float, angle: float) -> np.ndarray:
     cv2.line(fine, ends[0], ends[1], 1.0, 8)
     kernel = cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
     return kernel / kernel.sum()
-
-
-SAMPLES: dict[str, Callable[[list[Photo], np.random.Generator], Sample]] = {
-    "deblur": _deblur,
-    "upscale": _upscale,
-    "human_matting": _human_matting,
-}
 
 
 if __name__ == "__main__":

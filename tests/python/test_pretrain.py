@@ -17,42 +17,89 @@ from copycat.model.network import ROWS, Network
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import Settings
 
-from tools import pretrain
+from tools import pretrain, scenes
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
-    (folder / "masks").mkdir(parents=True)
+    folder.mkdir()
     random = np.random.default_rng(3)
-    for name in ("person", "street", "wood"):
+    for name in ("street", "wood"):
         rough = random.integers(0, 256, (65, 75, 3), np.uint8)
         cv2.imwrite(str(folder / f"{name}.jpg"), cv2.resize(rough, (300, 260), interpolation=cv2.INTER_CUBIC))
-    mask = cv2.circle(np.zeros((260, 300), np.uint8), (150, 130), 90, 255, -1)
-    cv2.imwrite(str(folder / "masks/person.png"), mask)
     return folder
 
 
-@pytest.mark.parametrize(("task", "outputs"), [("deblur", 3), ("upscale", 3), ("human_matting", 1)])
-def test_patches_are_pairs_to_learn_from(photos: Path, task: str, outputs: int) -> None:
-    read = pretrain.read_photos(photos, photos / "masks" if task == "human_matting" else None)
-    data = pretrain.patches(read, pretrain.SAMPLES[task], np.random.default_rng(1))
-    assert data.input_bank.shape == (pretrain.PATCHES, pretrain.PATCH, pretrain.PATCH, 3)
-    assert data.target_bank.shape == (*data.input_bank.shape[:3], outputs)
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """What tools.people makes: red discs are people; backdrops and what surrounds people are blue."""
+    folder = tmp_path / "people"
+    for kind in ("backdrops", "photos", "masks", "cut-outs"):
+        (folder / kind).mkdir(parents=True)
+    blue, red = np.full((300, 340, 3), (200, 30, 10), np.uint8), (10, 20, 210)
+    disc = cv2.circle(np.zeros((300, 340), np.uint8), (160, 150), 90, 255, -1)
+    cv2.imwrite(str(folder / "backdrops/wall.jpg"), blue)
+    cv2.imwrite(str(folder / "photos/person.jpg"), np.where(disc[..., None] > 0, red, blue).astype(np.uint8))
+    cv2.imwrite(str(folder / "masks/person.png"), disc)
+    whole = np.dstack([np.full((300, 340, 3), red, np.uint8), disc])
+    cv2.imwrite(str(folder / "cut-outs/person.png"), whole[60:241, 70:251])
+    return folder
+
+
+@pytest.mark.parametrize("work", ["deblur", "upscale"])
+def test_patches_are_pairs_to_learn_from(photos: Path, work: str) -> None:
+    data = pretrain.patches(pretrain.WORKS[work], pretrain.sampler(work, photos), np.random.default_rng(1))
+    side = pretrain.WORKS[work].patch
+    assert data.input_bank.shape == data.target_bank.shape == (pretrain.PATCHES, side, side, 3)
     assert torch.isfinite(data.input_bank).all()
     assert float(data.target_bank.min()) >= 0
 
     def roughness(bank: torch.Tensor) -> float:
         return float(bank.diff(dim=1).abs().mean() + bank.diff(dim=2).abs().mean())
 
-    if outputs == 3:
-        assert roughness(data.input_bank) < 0.95 * roughness(data.target_bank)
-    else:
-        assert float(data.target_bank.max()) == pytest.approx(1, abs=1e-2)
+    assert roughness(data.input_bank) < 0.95 * roughness(data.target_bank)
+
+
+def test_scenes_show_people_where_their_matte_is(people: Path) -> None:
+    cast, random = scenes.People.read(people), np.random.default_rng(2)
+    found = [cast.scene(128, random) for _ in range(60)]
+    coverage = [float(alpha.mean()) for _, alpha in found]
+    assert 0.1 < np.mean([share < 0.002 for share in coverage]) < 0.6  # scenes without people too
+    assert max(coverage) > 0.3
+    agree = []
+    for image, alpha in found:
+        assert image.shape == (128, 128, 3)
+        assert alpha.shape == (128, 128, 1)
+        assert image.min() >= 0
+        assert 0 <= alpha.min() <= alpha.max() <= 1 + 1e-5
+        coloured = np.abs(image[..., 0] - image[..., 2]) > 0.05  # the camera may also see in black and white
+        agree.append(
+            np.mean(((image[..., 0] > image[..., 2]) == (alpha[..., 0] > 0.5))[coloured]) if coloured.any() else 1
+        )
+    assert np.median(agree) > 0.97
+
+
+def test_patches_of_people_have_the_units_of_shots(people: Path) -> None:
+    work = pretrain.WORKS["human_matting"]
+    data = pretrain.patches(work, pretrain.sampler("human_matting", people), np.random.default_rng(1))
+    assert data.target_bank.shape == (pretrain.PATCHES, work.patch, work.patch, 1)
+    assert data.target_channels == ("A",)
+    assert data.residual == (-1,)
+    assert data.target_encoding.matte == (True,)
+    assert float(data.target_bank.max()) == pytest.approx(1, abs=1e-2)
+    # Each patch is normalised as if it were a shot of its own, so their means differ, but not by much.
+    assert 0.1 < float(data.input_bank.mean((1, 2)).std()) < 1
+    assert data.input_encoding == ops.Encoding.identity(3)
+
+
+def test_pictures_without_people_in_the_folder_of_people_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"lacks backdrops, photos or cut-outs; tools\.people makes them"):
+        scenes.People.read(tmp_path)
 
 
 def test_a_training_starts_from_what_the_tool_made(
-    photos: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, people: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "_SHIPPED", tmp_path)
     model_file = tmp_path / "deblur_small.cat"
@@ -60,7 +107,7 @@ def test_a_training_starts_from_what_the_tool_made(
     pretrain.main()
     assert cat.read_header(model_file).step > 0
     more = tmp_path / "human_matting_small.cat"
-    command = f"pretrain human_matting {photos} {more} --masks {photos}/masks --start {model_file} --minutes 0.02"
+    command = f"pretrain human_matting {people} {more} --start {model_file} --minutes 0.02"
     monkeypatch.setattr(sys, "argv", command.split())
     pretrain.main()
     assert cat.read_header(more).residual == (-1,)
@@ -101,6 +148,32 @@ def test_shipped_weights_start_work_with_other_channels() -> None:
     # Other channels come and go: what is known computes as before, and what is not starts from the Input or at zero.
     mixed = model_file(("Z", "R", "G", "B"), ("B", "A", "Z"), x[:, [3, 0, 1, 2]])
     torch.testing.assert_close(mixed, torch.stack([rgb[:, 2], torch.zeros_like(x[:, 0]), x[:, 3]], dim=1))
+
+
+def test_shipped_mattes_are_the_same_under_the_encoding_of_a_data_set(tmp_path: Path) -> None:
+    own = ops.Encoding((0.0,), (0.5,), (0.5,), (True,))
+    colour = ops.Encoding((0.0,) * 3, (0.5,) * 3, (0.2,) * 3)
+    header = cat.ModelHeader(ROWS["Small"], ("R", "G", "B"), ("A",), (-1,), colour, own)
+    generator = torch.Generator().manual_seed(1)
+    random = {n: torch.randn(w.shape, generator=generator) / 9 for n, w in header.network().state_dict().items()}
+    start = weights.StartingPoint("random weights", header, random, shipped=True)
+    target = ops.Encoding((0.0,), (0.08,), (0.26,), (True,))
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    def matte(state: dict[str, torch.Tensor], encoding: ops.Encoding) -> torch.Tensor:
+        network = header.network()
+        network.load_state_dict(state)
+        with torch.no_grad():
+            return network(x) * encoding.std[0] + encoding.mean[0]
+
+    for name in ("A", "Y"):
+        fitted = dict(start.weights_for(("R", "G", "B"), (name,), None, target))
+        torch.testing.assert_close(matte(fitted, target), matte(random, own), atol=1e-4, rtol=1e-4)
+        assert torch.equal(random["tail.bias"], start.weights["tail.bias"])  # the original is left as it is
+    # A checkpoint keeps its own encoding, so its weights stay as they are.
+    checkpoint = weights.StartingPoint("a checkpoint", header, random, shipped=False)
+    same = checkpoint.weights_for(("R", "G", "B"), ("A",), None, target)
+    assert torch.equal(same["tail.weight"], random["tail.weight"])
 
 
 def test_shipped_weights_can_be_started_from() -> None:

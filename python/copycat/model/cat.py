@@ -19,6 +19,7 @@ metadata has one entry, ``copycat``, a JSON object:
 ``settings``            every knob of the training
 ``dataHash``            SHA-256 of the training frames as read
 ``run``, ``copycat``    run name and version of copycat
+``sources``             of weights that the package ships: what they were trained on, a sentence for each picture
 ======================  ==============================================================================================
 """
 
@@ -80,6 +81,7 @@ class ModelHeader:
     settings: Mapping[str, Any] = field(default_factory=dict)
     data_hash: str = ""
     run: str = ""
+    sources: tuple[str, ...] = ()
 
     @classmethod
     def for_dataset(cls, data: Dataset, row: Row) -> ModelHeader:
@@ -135,6 +137,7 @@ class ModelHeader:
                 "loss": self.loss,
                 "settings": dict(self.settings),
                 "dataHash": self.data_hash,
+                "sources": self.sources,
             }
         )
 
@@ -158,6 +161,7 @@ class ModelHeader:
             settings=_settings(value["settings"]),
             data_hash=str(value["dataHash"]),
             run=str(value["run"]),
+            sources=tuple(map(str, value.get("sources", ()))),
         )
         count_in, count_out = len(header.channels_in), len(header.channels_out)
         fits = 0 < count_in <= _MOST_CHANNELS and 0 < count_out <= _MOST_CHANNELS

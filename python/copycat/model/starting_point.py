@@ -46,12 +46,17 @@ class StartingPoint:
         return None if self.shipped else self.header.residual
 
     def weights_for(
-        self, channels_in: tuple[str, ...], channels_out: tuple[str, ...], plate_size: tuple[int, int] | None = None
+        self,
+        channels_in: tuple[str, ...],
+        channels_out: tuple[str, ...],
+        plate_size: tuple[int, int] | None = None,
+        target: ops.Encoding | None = None,
     ) -> Mapping[str, Tensor]:
         """The weights for a data set with these channels.
 
         Shipped weights are features of pictures in general: channels with other names, and a clean plate that the
-        weights lack, start as in an untrained network. The clean plate of another shot is left out.
+        weights lack, start as in an untrained network. The clean plate of another shot is left out. ``target`` is the
+        data set's target encoding: shipped weights for mattes then give the same mattes under it.
 
         Raises:
             SettingsError: a checkpoint has other channels, or shipped weights know none of the Input's.
@@ -60,7 +65,7 @@ class StartingPoint:
         if (len(own.channels_in), len(own.channels_out)) == (len(channels_in), len(channels_out)) and (
             not self.shipped or own.residual == starts
         ):
-            return self._with(plate_size, range(len(channels_in)), range(len(channels_out)))
+            return self._with(plate_size, range(len(channels_in)), range(len(channels_out)), target)
         inputs, outputs = _indices(channels_in, own.channels_in), _indices(channels_out, own.channels_out)
         if not self.shipped or max(inputs) < 0:
             raise SettingsError(
@@ -69,19 +74,33 @@ class StartingPoint:
             )
         # An output that is added to the Input is no start for one that is not, and vice versa.
         alike = ((own.residual[output] >= 0) == (start >= 0) for output, start in zip(outputs, starts, strict=True))
-        return self._with(plate_size, inputs, [p if same else -1 for p, same in zip(outputs, alike, strict=True)])
+        kept = [p if same else -1 for p, same in zip(outputs, alike, strict=True)]
+        return self._with(plate_size, inputs, kept, target)
 
     def _with(
-        self, plate_size: tuple[int, int] | None, inputs: Sequence[int], outputs: Sequence[int]
+        self,
+        plate_size: tuple[int, int] | None,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        target: ops.Encoding | None,
     ) -> Mapping[str, Tensor]:
         own, count = self.header, len(self.header.channels_out)
+        mattes = [i for i, p in enumerate(outputs) if p >= 0 and own.residual[p] < 0] if self.shipped and target else ()
         weights = {name: tensor for name, tensor in self.weights.items() if name != "clean_plate"}
         if plate_size:
             # The clean plate follows the input channels, its opacity the output channels.
             plate_indices = [*outputs, count] if own.plate_size else [-1] * (len(outputs) + 1)
             inputs = [*inputs, *(len(own.channels_in) + i if i >= 0 else -1 for i in plate_indices)]
             outputs = [*outputs, plate_indices[-1]]
-        return for_channels(weights, inputs, outputs)
+        fitted = for_channels(weights, inputs, outputs)
+        for i in mattes:
+            assert target is not None
+            mean, std = (getattr(own.target_encoding, name)[outputs[i]] for name in ("mean", "std"))
+            pixels = slice(4 * i, 4 * i + 4)  # four to a cell
+            fitted["tail.weight"][pixels] *= std / target.std[i]
+            fitted["tail.bias"][pixels] *= std / target.std[i]
+            fitted["tail.bias"][pixels] += (mean - target.mean[i]) / target.std[i]
+        return fitted
 
 
 def starting_point(settings: Settings) -> StartingPoint | None:

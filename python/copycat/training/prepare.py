@@ -72,7 +72,7 @@ def prepare_new(
         header = ModelHeader.for_dataset(data, row)
         if start.residual is not None:
             header = replace(header, residual=start.residual)
-        weights = start.weights_for(*channels, header.plate_size)
+        weights = start.weights_for(*channels, header.plate_size, header.target_encoding)
     header = replace(header, settings=settings.to_dict())
     _check_other_files(header, preview, validation)
     _warn_about(data, process)
