@@ -117,6 +117,16 @@ def test_a_plan_that_does_not_fit_is_refused_and_nothing_changes(
     assert len(headers(result.run)) == 1
 
 
+def test_the_live_weights_are_written_when_asked_for(train: Train, asking: Asking) -> None:
+    asking.at(3, "weights")
+    asking.at(7, "weights")
+    result = train(epochs=10)
+    assert asking.finished() == [result.run] * 2
+    assert cat.read_header(result.run.live).step == 8  # the last written, after the step that it was asked at
+    assert [step for step, _ in result.run.checkpoints()] == [10]
+    assert result.run.live in result.run.files()
+
+
 def test_a_checkpoint_and_pictures_are_written_when_asked_for(train: Train, asking: Asking, tmp_path: Path) -> None:
     held = write_shot(tmp_path / "held", (2001,))
     asking.at(3, "checkpoint")

@@ -106,30 +106,6 @@ def test_a_gap_is_said_once_at_the_end(model: Model, tmp_path: Path) -> None:
     assert "left out plate.998.exr and 1 more" in said[0]
 
 
-def test_only_whole_outputs_are_skipped(
-    model: Model, shot: Shot, tmp_path: Path, copycat: Callable[..., Outcome]
-) -> None:
-    first = infer(model, shot.input, tmp_path / "out.%04d.exr")
-    for path, size in ((first[1], 900), (first[2], 0)):
-        path.write_bytes(path.read_bytes()[:size])
-    write_frame(first[3], picture(1, channels=1), ("matte",))
-    kept = first[0].stat().st_mtime_ns
-    said: list[str] = []
-    again = infer(model, shot.input, tmp_path / "out.%04d.exr", skip_existing=True, warn=said.append)
-    assert again == first[1:]
-    assert first[0].stat().st_mtime_ns == kept
-    assert said == ["1 of 4 frames were skipped: their output exists"]
-    status, out, err = copycat("infer", model.path, shot.input, tmp_path / "out.%04d.exr", "--skip-existing")
-    assert (status, err) == (0, "")
-    assert "0 frames written" in out
-    first[2].unlink()
-    (shot.folder / "plate.1003.exr").write_text("no image")
-    said.clear()
-    with pytest.raises(RenderError, match="1 of 4 frames could not be rendered: frame 1003"):
-        infer(model, shot.input, tmp_path / "out.%04d.exr", skip_existing=True, warn=said.append)
-    assert said == ["3 of 4 frames were skipped: their output exists"]
-
-
 # -- channels -------------------------------------------------------------------------------------------------------
 
 

@@ -149,7 +149,8 @@ def ask(
     action: Annotated[
         str,
         typer.Argument(
-            help="stop, finish, checkpoint, pictures (contact sheet and preview), or plan (--epochs or --minutes)."
+            help="stop, finish, checkpoint, pictures (contact sheet and preview), weights (RUN_live.cat), "
+            "or plan (--epochs or --minutes)."
         ),
     ],
     run: Annotated[str | None, typer.Option("--run", help="Name of the run; by default the newest.")] = None,
@@ -201,6 +202,13 @@ def infer(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out frames whose output exists and can be read whole.")
     ] = False,
+    skip_current: Annotated[
+        bool,
+        typer.Option(
+            "--skip-current",
+            help="Leave out frames whose output can be read whole and is newer than the model and the plate's frame.",
+        ),
+    ] = False,
     keep_going: Annotated[
         bool,
         typer.Option(
@@ -225,6 +233,7 @@ def infer(
             passthrough=passthrough,
             compression=compression,
             skip_existing=skip_existing,
+            skip_current=skip_current,
             keep_going=keep_going,
             progress=progress,
             warn=warn,

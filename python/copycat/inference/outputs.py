@@ -65,6 +65,14 @@ def is_whole(path: Path, channels: Sequence[str]) -> bool:
     return True
 
 
+def is_newer(path: Path, sources: Iterable[Path]) -> bool:
+    """Whether a file exists and was written after all of its sources."""
+    try:
+        return path.stat().st_mtime_ns >= max(file_of(source).stat().st_mtime_ns for source in sources)
+    except OSError:
+        return False
+
+
 def _rehearse(path: Path, channels: Sequence[str], compression: str) -> None:
     """Raises SequenceError if the file's format cannot hold the channels, by writing a small picture elsewhere."""
     with tempfile.TemporaryDirectory(prefix="copycat-") as folder:

@@ -11,7 +11,7 @@ from typing import Any
 
 from copycat.errors import CopycatError
 from copycat.inference.model import InferenceError, Model, model_for
-from copycat.inference.outputs import check_outputs, is_whole
+from copycat.inference.outputs import check_outputs, is_newer, is_whole
 from copycat.sequence import (
     Frame,
     ImageSequence,
@@ -103,6 +103,7 @@ def infer(
     passthrough: bool = False,
     compression: str = "",
     skip_existing: bool = False,
+    skip_current: bool = False,
     keep_going: bool = True,
     callbacks: Callbacks | None = None,
     progress: Callable[[FrameReport], None] | None = None,
@@ -122,6 +123,7 @@ def infer(
         passthrough: also write the plate's other channels.
         compression: of the output, as OpenImageIO names it; by default the plate's.
         skip_existing: leave out frames whose output exists and can be read to its last pixel.
+        skip_current: leave out frames whose output, besides that, is newer than the model and the plate's frame.
         keep_going: render the other frames if one is missing or cannot be read, and raise at the end.
         callbacks: functions to call, besides those that the settings name.
         progress: called after each frame.
@@ -156,11 +158,16 @@ def infer(
     channels_out = _channels_out(model, output_channels)
     outputs = {frame: target.path(frame) for frame in present}
     check_outputs(outputs.values(), (model.path, *map(source.path, there)), channels_out, compression)
-    existing = {frame for frame, path in outputs.items() if skip_existing and is_whole(path, channels_out)}
+    skipped = {
+        frame
+        for frame, path in outputs.items()
+        if (skip_existing or (skip_current and is_newer(path, (model.path, source.path(frame)))))
+        and is_whole(path, channels_out)
+    }
     job = _Job(
         model=model,
         source=source,
-        outputs={frame: path for frame, path in outputs.items() if frame not in existing},
+        outputs={frame: path for frame, path in outputs.items() if frame not in skipped},
         channels_in=channels_in,
         channels_out=channels_out,
         settings=settings,
@@ -179,8 +186,9 @@ def infer(
             calls.call("render_progress", model=str(model.path), error=str(error), progress=None)
         raise
     written = [path for frame, path in job.outputs.items() if frame not in failed]
-    if existing:
-        job.warn(f"{len(existing)} of {len(numbers)} frames were skipped: their output exists")
+    if skipped:
+        reason = "exists" if skip_existing else "is newer than the model"
+        job.warn(f"{len(skipped)} of {len(numbers)} frames were skipped: their output {reason}")
     if numbers == there and (gaps := missing_frames(there)):
         job.warn(f"{source}: the plate has no frame {format_frames(gaps)}")
     if source.left_out:

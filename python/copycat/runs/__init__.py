@@ -5,6 +5,7 @@ name followed by exactly one of these:
 
 ====================================  ==========================================================================
 ``_<step>.cat``, ``_best.cat``        checkpoints, deployable (format: :mod:`copycat.model.cat`)
+``_live.cat``                         the newest weights, when somebody asked for them
 ``_<step>.png``                       contact sheet
 ``_<step>_preview.png``               preview
 ``.summary``                          JSON lines, appended to during training (below)
@@ -12,6 +13,8 @@ name followed by exactly one of these:
 ``.json``                             settings and provenance (:mod:`copycat.runs.provenance`)
 ``.lock``                             held by the living trainer: host, pid, heartbeat
 ``.request``, ``.answer``             JSON lines: requests to the living trainer, and its answers
+``.unpainted``                        Ground Truth files that are copies of the plate until somebody paints them
+``.review``                           how far to trust each frame of the result
 ``.renaming``                         the new name, while the files of the run are renamed
 ``_input.<frame>.exr``,               frames that a compositing host handed over
 ``_groundTruth.<frame>.exr``,

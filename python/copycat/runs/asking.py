@@ -13,8 +13,8 @@ from copycat.runs.requests import Request, read_answer, send_request, withdraw_r
 from copycat.runs.trainer_lock import trainer_lives
 from copycat.runs.writing import RunError
 
-Action = Literal["stop", "finish", "checkpoint", "pictures", "plan"]
-ACTIONS: tuple[Action, ...] = ("stop", "finish", "checkpoint", "pictures", "plan")
+Action = Literal["stop", "finish", "checkpoint", "pictures", "weights", "plan"]
+ACTIONS: tuple[Action, ...] = ("stop", "finish", "checkpoint", "pictures", "weights", "plan")
 _UNANSWERED = ("stop", "finish")
 _LOOK_SECONDS = 0.05
 
@@ -34,7 +34,8 @@ def ask(
     Args:
         data_directory: the Data Directory.
         action: ``stop`` and save; ``finish`` soon; write a ``checkpoint``; write ``pictures`` (contact sheet and
-            preview) now; or change the ``plan`` to ``epochs`` or to ``minutes``, counted from the run's start.
+            preview) or the newest ``weights`` (``<run>_live.cat``) now; or change the ``plan`` to ``epochs`` or to
+            ``minutes``, counted from the run's start.
         run_name: which run, by default the newest.
         epochs, minutes: the new plan.
         preview: for ``pictures``, the frame that previews show from now on.

@@ -15,8 +15,8 @@ from copycat.runs.writing import RunError, leftovers
 DISPLAY_FILE = "copycat.json"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,118}[A-Za-z0-9_-])?")
 _SUFFIX = re.compile(
-    r"_(?P<step>[0-9]+)\.cat|_best\.cat|_(?P<sheet>[0-9]+)\.png|_(?P<preview>[0-9]+)_preview\.png"
-    r"|\.summary|\.ost|\.json|\.lock|\.request|\.answer|\.renaming|_input\.-?[0-9]+\.exr|_groundTruth\.-?[0-9]+\.exr"
+    r"_(?P<step>[0-9]+)\.cat|_best\.cat|_live\.cat|_(?P<sheet>[0-9]+)\.png|_(?P<preview>[0-9]+)_preview\.png"
+    r"|\.summary|\.ost|\.json|\.lock|\.request|\.answer|\.renaming|\.unpainted|\.review|_input\.-?[0-9]+\.exr|_groundTruth\.-?[0-9]+\.exr"
     r"|_preview\.-?[0-9]+\.exr"
 )
 
@@ -57,6 +57,11 @@ class Run:
     def summary(self) -> Path:
         """Loss per step."""
         return self.file(".summary")
+
+    @property
+    def live(self) -> Path:
+        """The newest weights of a training, written when somebody looks at the shot."""
+        return self.file("_live.cat")
 
     @property
     def resume_state(self) -> Path:

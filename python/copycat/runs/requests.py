@@ -15,7 +15,7 @@ from copycat.runs.files import Run
 from copycat.runs.trainer_lock import trainer_lives
 
 # Somebody waits for the answers to these.
-_ANSWERED = ("rename", "checkpoint", "pictures", "plan")
+_ANSWERED = ("rename", "checkpoint", "pictures", "plan", "weights")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Request:
     """A request to the living trainer.
 
     Attributes:
-        action: ``stop``, ``finish``, ``rename``, ``checkpoint``, ``pictures`` (contact sheet and preview) or ``plan``.
+        action: ``stop``, ``finish``, ``rename``, ``checkpoint``, ``pictures`` (contact sheet and preview), ``weights``
+            (the newest ones as ``<run>_live.cat``) or ``plan``.
         name: the new name, for ``rename``.
         knobs: for ``plan``, what changes: ``epochs`` or ``minutes``; for ``pictures``, another ``preview``.
     """

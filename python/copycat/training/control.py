@@ -10,7 +10,7 @@ from copycat.runs import Request, Run, RunError, answer_request, move_files, tak
 from copycat.training.signals import StopSignals
 
 # Actions that need the training loop.
-_OF_TRAINER = ("checkpoint", "pictures", "plan")
+_OF_TRAINER = ("checkpoint", "pictures", "plan", "weights")
 REASONS = {"stopped": "on request", "interrupted": "by Ctrl-C", "terminated": "by SIGTERM"}
 
 
@@ -52,7 +52,7 @@ class Control:
         return self.stop
 
     def attend(self, trainer: Callable[[Request], None]) -> None:
-        """From now on ``trainer`` carries out the requests for checkpoints, pictures and another plan.
+        """From now on ``trainer`` carries out the requests for checkpoints, pictures, weights and another plan.
 
         It raises CopycatError to refuse one. Those that came while the training was prepared are carried out at once.
         """

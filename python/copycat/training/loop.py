@@ -183,6 +183,8 @@ class Trainer:
             self._call("after_frame_render")
             if pictures_due and not control.stop:
                 self._outputs.write_pictures(self._level)
+            if self._take("weights"):
+                self._outputs.write_live_weights(self._level)
             if checkpoint_due or control.stop:
                 self._save(validate=not control.stop)
             elif self._resume_state_timer.due:

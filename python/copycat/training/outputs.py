@@ -77,6 +77,11 @@ class Outputs:
             self._try("the validation", lambda: self._validate(level))
         self.write_resume_state()
 
+    def write_live_weights(self, level: int) -> None:
+        """Writes the newest weights as ``<run>_live.cat`` for those who look at the shot, in place of older ones."""
+        run, parameters = self._control.run, self._learner.parameters
+        self._try("the live weights", lambda: cat.save(run.live, self._header(level), parameters.average_by_name()))
+
     def write_resume_state(self) -> None:
         """Writes the .ost.
 
