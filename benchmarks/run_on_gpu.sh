@@ -42,11 +42,11 @@ from importlib.util import find_spec
 needed = {
     "pip": "pip", "torch": "torch", "numpy": "numpy", "OpenImageIO": "OpenImageIO", "fileseq": "Fileseq", "safetensors": "safetensors",
     "typer": "typer", "rich": "rich", "scikit_build_core": "scikit-build-core", "pybind11": "pybind11", "pytest": "pytest",
-    "hypothesis": "hypothesis", "pytest_timeout": "pytest-timeout", "psutil": "psutil",
+    "hypothesis": "hypothesis", "pytest_timeout": "pytest-timeout", "psutil": "psutil", "cv2": "opencv-python-headless",
 }
 if os.environ.get("PEERS"):
     needed |= {
-        "av": "av", "skvideo": "scikit-video", "cv2": "opencv-python-headless", "skimage": "scikit-image",
+        "av": "av", "skvideo": "scikit-video", "skimage": "scikit-image",
         "torchvision": "torchvision", "lpips": "lpips", "albumentations": "albumentations",
         "yaml": "PyYAML",
     }

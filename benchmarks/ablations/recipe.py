@@ -201,8 +201,8 @@ def fit(
     settings = Settings(**knobs, seed=seed, use_gpu_if_available=False)  # type: ignore[arg-type]
     began = _cpu_seconds()
     encodings = (start[0].input_encoding, start[0].target_encoding) if start else None
-    has_plate = start[0].plate_size is not None if start else None
-    full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, with_plate=has_plate)
+    plate_kind = start[0].plate if start else None
+    full = load_dataset(find_frames([task.pair], task.frames), settings, encodings=encodings, plate=plate_kind)
     shipped = starting_point(settings)
     weights = start[1] if start else None
     header = cat.ModelHeader.for_dataset(full, variant.row or ROWS[settings.model_size])
@@ -210,7 +210,9 @@ def fit(
         weights = shipped.weights_for(full.input_channels, full.target_channels, header.plate_size)
     batch = settings.crops_per_step(len(full))
     with mock.patch.object(optimiser, "_is_inner_matrix", optimiser._is_inner_matrix if variant.muon else _never):
-        trained = Learner(header, settings, torch.device("cpu"), batch, weights, plate=full.clean_plate)
+        trained = Learner(
+            header, settings, torch.device("cpu"), batch, weights, plate=full.clean_plate, painted=full.painted
+        )
     data, step = full, 0
     composites: Composites | None = None
     plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)

@@ -62,7 +62,7 @@ def _model_facts(path: Path) -> dict[str, object]:
         "model size": header.model_size,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "receptive field": f"{network.receptive_field} px",
-        "clean plate": "{1}x{0}".format(*header.plate_size) if header.plate_size else "none",
+        "clean plate": _plate(header),
         "step": header.step,
         "level": f"1/{header.level}",
         "loss": header.loss,
@@ -72,6 +72,12 @@ def _model_facts(path: Path) -> dict[str, object]:
         "data hash": header.data_hash[:16],
         "settings": dict(header.settings),
     }
+
+
+def _plate(header: cat.ModelHeader) -> str:
+    if header.plate_size is None:
+        return "none"
+    return "{1}x{0}".format(*header.plate_size) + (", made for each frame" if header.plate_moves else "")
 
 
 def _image_facts(path: Path) -> dict[str, object]:

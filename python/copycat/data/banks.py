@@ -153,8 +153,8 @@ class _Reader:
         }
         if self._masked or settings.non_finite == "Mask":
             kinds["mask"] = ((*shape, 1), np.dtype(np.float16))
-        on_disk = _on_disk(settings.bank, sum(math.prod(size) * dtype.itemsize for size, dtype in kinds.values()))
-        self._banks = {name: _allocate(*kind, on_disk, directory) for name, kind in kinds.items()}
+        on_disk = lies_on_disk(settings.bank, sum(math.prod(size) * dtype.itemsize for size, dtype in kinds.values()))
+        self._banks = {name: allocate(*kind, on_disk, directory) for name, kind in kinds.items()}
         self._valid = np.zeros((len(pairs), 4), np.int32)
         self._notes = [_PairNotes() for _ in pairs]
 
@@ -272,7 +272,7 @@ def _bank_dtype(infos: Sequence[FrameInfo], fractions: bool = False) -> np.dtype
     return np.dtype(np.float16 if kinds <= {"half", "uint8"} else np.float32)
 
 
-def _on_disk(bank: str, size: int) -> bool:
+def lies_on_disk(bank: str, size: int) -> bool:
     """Whether banks of ``size`` bytes go to a file; raises DatasetError if Bank is host and memory is short."""
     free = free_memory()
     if bank == "host" and size > free:
@@ -283,7 +283,7 @@ def _on_disk(bank: str, size: int) -> bool:
     return bank == "disk" or (bank != "host" and size > 0.6 * free)
 
 
-def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], on_disk: bool, directory: Path | None) -> Bank:
+def allocate(shape: tuple[int, ...], dtype: np.dtype[Any], on_disk: bool, directory: Path | None) -> Bank:
     """A zeroed array in memory, or in an unnamed file that the system deletes with the process."""
     if not on_disk:
         return np.zeros(shape, dtype)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,9 +20,12 @@ from torch.nn import functional
 from copycat import ops
 from copycat.errors import CopycatError
 
+Kind = Literal["none", "still", "moving"]
+"""Whether there is a clean plate: one for all frames, or one for each (`copycat.data.moving_plate`)."""
+
 LEAST_FRAMES = 3  # the median of fewer frames is the Ground Truth itself
 _MOST_FRAMES = 24  # more cost time and change little
-_AGREEMENT = 0.05
+AGREEMENT = 0.05
 _LEAST_SPREAD = 0.03
 _UNKNOWN_SPREAD = 1.0  # of pixels that no frame shows: the spread of the picture's values
 _BLOCK = 1 << 22  # values per block of rows
@@ -64,29 +68,41 @@ def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding, mask: Tensor 
     Returns:
         [1, H, W, C + 1] half: the normalised medians, and the logarithm of the mean distance from them (the spread).
     """
-    chosen = _chosen(len(bank))
+    chosen = frames_of(len(bank))
     valid, height, width, depth = valid[chosen], *bank.shape[1:]
     gaps = mask is not None or not bool((valid == torch.tensor([0, 0, width, height])).all())
     plate = torch.empty((1, height, width, channels(depth)), dtype=torch.float16)
     step = max(1, _BLOCK // (len(chosen) * width * depth))
     for y in range(0, height, step):
-        values = _normalised(bank[chosen, y : y + step], encoding)
-        nowhere = None
+        values = normalised(bank[chosen, y : y + step], encoding)
         if gaps:
             rows, columns = np.arange(y, y + values.shape[1])[:, None], np.arange(width)
             for frame, (x0, y0, x1, y1) in zip(values, valid.tolist(), strict=True):
                 frame[(rows < y0) | (rows >= y1) | (columns < x0) | (columns >= x1)] = np.nan
             if mask is not None:
                 values[mask[chosen, y : y + step, :, 0].numpy() == 0] = np.nan
-            nowhere = np.isnan(values).all(axis=(0, -1))
-            values[:, nowhere] = 0
-        middle = _median(values, gaps=gaps)
-        spread = (np.nanmean if gaps else np.mean)(np.abs(values - middle), axis=(0, -1))
-        if nowhere is not None:
-            spread[nowhere] = _UNKNOWN_SPREAD
-        planes = np.concatenate([middle, np.log(spread + _LEAST_SPREAD)[..., None]], axis=-1)
-        plate[0, y : y + step] = torch.from_numpy(planes)
+        plate[0, y : y + step] = torch.from_numpy(summary(values, gaps))
     return plate
+
+
+def summary(values: np.ndarray, gaps: bool) -> np.ndarray:
+    """The median of frames and how far they lie from it.
+
+    Args:
+        values: [N, H, W, C] float32, normalised; changed where no frame shows anything.
+        gaps: whether pixels of frames that show nothing are NaN.
+
+    Returns:
+        [H, W, C + 1] float32, as `of_frames`.
+    """
+    nowhere = np.isnan(values).all(axis=(0, -1)) if gaps else None
+    if nowhere is not None:
+        values[:, nowhere] = 0
+    middle = _median(values, gaps=gaps)
+    spread = (np.nanmean if gaps else np.mean)(np.abs(values - middle), axis=(0, -1))
+    if nowhere is not None:
+        spread[nowhere] = _UNKNOWN_SPREAD
+    return np.concatenate([middle, np.log(spread + _LEAST_SPREAD)[..., None]], axis=-1)
 
 
 def is_shown(
@@ -113,22 +129,22 @@ def is_shown(
     if len(targets) < LEAST_FRAMES or min(residual) < 0:
         return False
     edit = error = 0.0
-    chosen = _chosen(len(targets))
+    chosen = frames_of(len(targets))
     frames = torch.tensor(chosen)[:, None]
     for row, index in enumerate(chosen):
         x, y = centres[centre_offsets[index] : centre_offsets[index + 1]].long().T
         if not len(x):
             continue
-        painted = _normalised(targets[frames, y, x], encodings[1])
+        painted = normalised(targets[frames, y, x], encodings[1])
         truth, others = painted[row], np.delete(painted, row, axis=0)
         if mask is not None:
             hidden = np.delete(mask[frames, y, x, 0].numpy() == 0, row, axis=0)
             others[hidden] = np.nan
             others[:, hidden.all(axis=0)] = 0  # no frame shows it, so no frame agrees
-        source = _normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
+        source = normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
         edit += float(np.square(source - truth).sum())
         error += float(np.square(_median(others, gaps=mask is not None) - truth).sum())
-    return edit > 0 and error <= _AGREEMENT * edit
+    return edit > 0 and error <= AGREEMENT * edit
 
 
 def of_crops(
@@ -143,7 +159,7 @@ def of_crops(
     """Cuts the clean plate under crops, turned and mirrored as the crops are.
 
     Args:
-        plate: [1, H, W, C].
+        plate: [1, H, W, C], or [N, H, W, C] with a plate for each pair.
         rule, step, batch, first_sample, total_samples: which crops; see :func:`copycat.ops.sample_crops`.
 
     Returns:
@@ -159,7 +175,7 @@ def of_crops(
         device=plate.device,
     )
     height, width = rule.crop
-    x, y, mirrored, quarters = (positions[:, i, None, None] for i in range(1, 5))
+    frame, x, y, mirrored, quarters = (positions[:, i, None, None] for i in range(5))
     i = torch.arange(height, device=positions.device)[None, :, None]
     j = torch.arange(width, device=positions.device)[None, None, :]
     # The inverse of the sampler's transform: turn anticlockwise, mirror, turn upside down.
@@ -172,7 +188,8 @@ def of_crops(
     right = torch.where(
         quarters == 0, j, torch.where(quarters == 1, last_row, torch.where(quarters == 2, last_column, i))
     )
-    return plate[0, (y + down).long(), (x + right).long()].movedim(-1, 1)
+    of_frame = frame.long() if len(plate) > 1 else 0
+    return plate[of_frame, (y + down).long(), (x + right).long()].movedim(-1, 1)
 
 
 def placement_in_host(
@@ -271,9 +288,9 @@ def under_picture(plate: Tensor, size: tuple[int, int], placement: Placement) ->
     return part
 
 
-def _chosen(count: int) -> list[int]:
+def frames_of(count: int, most: int = _MOST_FRAMES) -> list[int]:
     """Indices of the frames that make the clean plate: all, or an even spread."""
-    return [round(index) for index in np.linspace(0, count - 1, min(count, _MOST_FRAMES))]
+    return [round(index) for index in np.linspace(0, count - 1, min(count, most))]
 
 
 def _median(values: np.ndarray, gaps: bool = False) -> np.ndarray:
@@ -295,9 +312,9 @@ def _median(values: np.ndarray, gaps: bool = False) -> np.ndarray:
     return middle
 
 
-def _normalised(values: Tensor, encoding: ops.Encoding) -> np.ndarray:
+def normalised(values: Tensor, encoding: ops.Encoding) -> np.ndarray:
     """[..., C] -> [..., C], encoded and normalised."""
     shape = values.shape
     planes = ops.normalize(values.reshape(1, -1, 1, shape[-1]).movedim(-1, 1), encoding)
-    normalised: np.ndarray = planes.movedim(1, -1).reshape(shape).float().numpy()
-    return normalised
+    result: np.ndarray = planes.movedim(1, -1).reshape(shape).float().numpy()
+    return result

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from copycat import ops
-from copycat.data import clean_plate
-from copycat.data.banks import PairObserver, read_banks
+from copycat.data import clean_plate, moving_plate
+from copycat.data.banks import PairObserver, allocate, lies_on_disk, read_banks
 from copycat.data.centres import difference_centres
 from copycat.data.encodings import choose_encoding, mattes
+from copycat.data.painted_frames import PaintedFrames
 from copycat.sequence.pairs import DatasetError, FramePair
 from copycat.settings.tables import Settings
 
@@ -30,7 +33,9 @@ class Dataset:
         centres: [M, 2] int32 x, y at which the pairs differ, sorted by frame; centre_offsets: [N + 1] int32.
         input_channels, target_channels: full names.
         residual: for each target channel, the input channel it starts from, or -1.
-        clean_plate: [1, H, W, C + 1] as `copycat.data.clean_plate.of_frames` returns it, or None.
+        clean_plate: [1, H, W, C + 1] as `copycat.data.clean_plate.of_frames` returns it, or None; [N, H, W, C + 1]
+            where each pair has a plate of its own.
+        painted: what the plates of a moving shot are made of; None for other shots.
         linear: whether the Input is scene-linear.
         level: 4, 2 or 1.
         data_hash: SHA-256 over the frames as read.
@@ -54,6 +59,7 @@ class Dataset:
     level: int
     data_hash: str
     clean_plate: Tensor | None = None
+    painted: PaintedFrames | None = None
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -117,7 +123,7 @@ def load_dataset(
     *,
     directory: Path | None = None,
     encodings: tuple[ops.Encoding, ops.Encoding] | None = None,
-    with_plate: bool | None = None,
+    plate: clean_plate.Kind | None = None,
     progress: Callable[[int, int], None] | None = None,
     observe: PairObserver | None = None,
 ) -> Dataset:
@@ -128,7 +134,7 @@ def load_dataset(
         settings: channels, bank, mask, matte, non-finite pixels, alignment, clean plate.
         directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
         encodings: input and target encoding of a model to continue; chosen from the data where None.
-        with_plate: whether a model to continue has a clean plate; None lets the settings and the data decide.
+        plate: the clean plate of a model to continue; None lets the settings and the data decide.
         progress: called with the number of pairs read and of all pairs.
         observe: called with each pair as it is read, from several threads.
 
@@ -168,19 +174,41 @@ def load_dataset(
         data_hash=banks.data_hash,
         warnings=banks.warnings,
     )
-    if with_plate is None:
-        with_plate = _needs_plate(data, banks.sizes, settings.clean_plate)
-        if with_plate and settings.clean_plate == "Auto":
-            data.notes += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
-    if with_plate:
+    if plate is None:
+        plate = _choose_plate(data, banks.sizes, settings.clean_plate)
+    if plate == "still":
         data.clean_plate = clean_plate.of_frames(data.target_bank, data.valid, data.target_encoding, data.mask_bank)
+    elif plate == "moving":
+        _make_plates(data, settings, directory, progress)
     return data
 
 
-def _needs_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) -> bool:
-    """Whether to make a clean plate; raises DatasetError if it is set to On and cannot be made."""
+def _make_plates(
+    data: Dataset, settings: Settings, directory: Path | None, progress: Callable[[int, int], None] | None
+) -> None:
+    """Gives each pair a clean plate of the other painted frames."""
+    count, height, width, depth = data.target_bank.shape
+    shape, dtype = (count, height, width, clean_plate.channels(depth)), np.dtype(np.float16)
+    on_disk = lies_on_disk(settings.bank, math.prod(shape) * dtype.itemsize)
+    data.clean_plate = torch.from_numpy(allocate(shape, dtype, on_disk, directory))
+    encodings = data.input_encoding, data.target_encoding
+
+    def made() -> None:
+        if progress:
+            progress(count, count)  # may stop the training
+
+    banks = data.input_bank, data.target_bank, data.valid
+    frames = moving_plate.of_pairs(*banks, encodings, data.residual, data.mask_bank, data.clean_plate, made)
+    data.painted = PaintedFrames(frames, data.target_encoding)
+
+
+def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) -> clean_plate.Kind:
+    """The clean plate that the knob asks for; raises DatasetError if that cannot be made.
+
+    Auto leaves a note that says what it decided, and why.
+    """
     if choice == "Off":
-        return False
+        return "none"
     pairs = data.pairs
     wrong = ""
     if len(pairs) < clean_plate.LEAST_FRAMES:
@@ -191,19 +219,31 @@ def _needs_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) -
                 f"{pair.input}: for a Clean Plate all frames must be of one size; this one is {width}x{height}, "
                 f"{pairs[0].input.name} is {sizes[0][0]}x{sizes[0][1]}"
             )
-    if choice == "On":
+    comparable = min(data.residual) >= 0
+    if choice == "Moving" and not comparable:
+        wrong = f"{pairs[0].ground_truth}: a moving Clean Plate needs Ground Truth channels that the Input has too"
+    if choice != "Auto":
         if wrong:
             raise DatasetError(wrong)
-        return True
-    return not wrong and clean_plate.is_shown(
-        data.input_bank,
-        data.target_bank,
-        data.centres,
-        data.centre_offsets,
-        (data.input_encoding, data.target_encoding),
-        data.residual,
-        data.mask_bank,
+        return "moving" if choice == "Moving" else "still"
+    if wrong or not comparable:
+        return "none"
+    banks, encodings = (data.input_bank, data.target_bank), (data.input_encoding, data.target_encoding)
+    centres = data.centres, data.centre_offsets
+    if clean_plate.is_shown(*banks, *centres, encodings, data.residual, data.mask_bank):
+        data.notes += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
+        return "still"
+    gain = moving_plate.gain_of_probes(*banks, data.valid, *centres, encodings, data.residual, data.mask_bank)
+    if gain is None:
+        return "none"
+    least = -10 * math.log10(clean_plate.AGREEMENT)
+    enough = gain >= least
+    data.notes += (
+        f"{'a moving' if enough else 'no'} Clean Plate is used: where the pairs differ, the other painted frames, "
+        f"aligned, are {abs(gain):.1f} dB {'nearer to' if gain >= 0 else 'farther from'} the Ground Truth than the "
+        f"Input is (Auto needs {least:.0f} dB)",
     )
+    return "moving" if enough else "none"
 
 
 def _downsized(bank: Tensor, level: int) -> Tensor:

@@ -68,6 +68,11 @@ def export(model: Model | str | Path, path: str | Path) -> Path:
             raise ExportError(f"{output}: the exported model would overwrite the .cat")
     if path.suffix == ".onnx":
         check_sidecar(path)
+    if header.plate == "moving":
+        raise ExportError(
+            f"{source}: the model's Clean Plate is made anew for each frame, which an exported program cannot do; "
+            "render it with copycat, or train one with Clean Plate Off"
+        )
     network = header.network()
     network.load_state_dict(weights)
     network.eval().requires_grad_(False)

@@ -70,6 +70,7 @@ class Model:
         network.load_state_dict(weights)
         plate = network.clean_plate
         self.network = network.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
+        self.network.painted = cat.load_painted(self.path, self.header)
         if plate is not None:
             self.network.clean_plate = plate.to(device)  # shows in the result, so it keeps its own precision
         # Channels-first weights would be reordered for every frame.
@@ -155,7 +156,7 @@ class Model:
         return torch.stack(frames) if out is None else out
 
     def _placement(self, given: Placement, bounds: tuple[int, int, int, int] | None) -> Placement:
-        if bounds is None or not self.header.plate_size:
+        if bounds is None or not self.header.plate_size or self.header.plate != "still":
             return given
         try:
             return clean_plate.placement_in_host(self.header.plate_size, bounds, given.scale)
@@ -226,7 +227,7 @@ class Model:
             raise InferenceError(
                 f"{self.path}: the model makes {needed} in float32, out is {tuple(out.shape)} in {out.dtype}"
             )
-        if self.header.plate_size:
+        if self.header.plate_size and self.header.plate == "still":
             try:
                 clean_plate.check_placement(self.header.plate_size, (image.shape[1], image.shape[2]), placement)
             except clean_plate.PlacementError as error:

@@ -1,17 +1,19 @@
 """The .cat file: a trained model, deployable. Reading one never runs code.
 
 A .cat is a safetensors file. Its tensors are the network's weights (averaged over the last steps), float32 (bfloat16 in
-those that the package ships), and its clean plate, half, under the names of :class:`copycat.model.network.Network`. Its
-metadata has one entry, ``copycat``, a JSON object:
+those that the package ships), and its clean plate, half, under the names of :class:`copycat.model.network.Network`;
+where the clean plate moves, the painted frames (:mod:`copycat.data.painted_frames`) in its stead. Its metadata has one
+entry, ``copycat``, a JSON object:
 
 ======================  ==============================================================================================
-``format``              version of this format, 2; readers refuse a newer one
+``format``              version of this format, 2, or 3 with a clean plate that moves; readers refuse a newer one
 ``modelSize``           Small, Medium or Large, for people; readers use the row
 ``row``                 the network's row: width and numbers of blocks (:class:`copycat.model.network.Row`)
 ``channelsIn``          names of the input channels in order
 ``channelsOut``         names of the output channels in order
 ``residual``            for each output channel, the input channel it starts from, or -1
 ``plateSize``           height and width of the network's clean plate, or null
+``plateMoves``          whether each frame gets a clean plate of its own; without it none does
 ``inputEncoding``       value encoding and normalisation of the input channels (log_scale, mean, std)
 ``targetEncoding``      the same of the output channels, and which of them are mattes, kept within 0 and 1 (matte)
 ``level``               downsampling level (4, 2, 1) of the last step
@@ -35,17 +37,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from copycat import __version__, ops
+from copycat.data import clean_plate
 from copycat.data.dataset import Dataset
+from copycat.data.painted_frames import PaintedFrames, is_tensor_of_painted
 from copycat.errors import CopycatError
 from copycat.model.network import ROWS, Network, Row
 from copycat.runs import open_regular, write_whole
 
-FORMAT = 2
+FORMAT = 3
+_FORMAT_STILL = 2  # of models that older readers can read
 # Format 1 has the size only; these are its networks.
 _FIRST_ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
 # Limits far above any model that copycat writes: a file beyond them is damaged or malicious.
@@ -75,6 +81,7 @@ class ModelHeader:
     input_encoding: ops.Encoding
     target_encoding: ops.Encoding
     plate_size: tuple[int, int] | None = None
+    plate_moves: bool = False
     level: int = 1
     step: int = 0
     loss: float | None = None
@@ -95,8 +102,14 @@ class ModelHeader:
             input_encoding=data.input_encoding,
             target_encoding=data.target_encoding,
             plate_size=None if plate is None else (plate.shape[1], plate.shape[2]),
+            plate_moves=data.painted is not None,
             data_hash=data.data_hash,
         )
+
+    @property
+    def plate(self) -> clean_plate.Kind:
+        """The clean plate that the network gets."""
+        return "none" if self.plate_size is None else "moving" if self.plate_moves else "still"
 
     @property
     def model_size(self) -> str:
@@ -110,7 +123,7 @@ class ModelHeader:
 
     def network(self) -> Network:
         """An untrained network of this shape."""
-        return Network(self.row, len(self.channels_in), self.residual, self.plate_size)
+        return Network(self.row, len(self.channels_in), self.residual, self.plate_size, self.plate_moves)
 
     def outline(self) -> Network:
         """The network's shapes without memory for weights: a header may claim more memory than any machine has."""
@@ -121,7 +134,7 @@ class ModelHeader:
         """The ``copycat`` entry of the metadata."""
         return json.dumps(
             {
-                "format": FORMAT,
+                "format": FORMAT if self.plate_moves else _FORMAT_STILL,
                 "copycat": __version__,
                 "run": self.run,
                 "modelSize": self.model_size,
@@ -130,6 +143,7 @@ class ModelHeader:
                 "channelsOut": self.channels_out,
                 "residual": self.residual,
                 "plateSize": self.plate_size,
+                **({"plateMoves": True} if self.plate_moves else {}),
                 "inputEncoding": self.input_encoding.to_dict(),
                 "targetEncoding": self.target_encoding.to_dict(),
                 "level": self.level,
@@ -155,6 +169,7 @@ class ModelHeader:
             input_encoding=ops.Encoding.from_dict(value["inputEncoding"]),
             target_encoding=ops.Encoding.from_dict(value["targetEncoding"]),
             plate_size=_plate_size(value.get("plateSize")),
+            plate_moves=value.get("plateMoves") is True,
             level=_within(int(value["level"]), 1, 4),
             step=_within(int(value["step"]), 0, _MOST_STEPS),
             loss=_loss(value["loss"]),
@@ -165,6 +180,7 @@ class ModelHeader:
         )
         count_in, count_out = len(header.channels_in), len(header.channels_out)
         fits = 0 < count_in <= _MOST_CHANNELS and 0 < count_out <= _MOST_CHANNELS
+        fits &= not header.plate_moves or (header.plate_size is not None and min(header.residual, default=-1) >= 0)
         fits &= len(header.residual) == count_out and all(-1 <= i < count_in for i in header.residual)
         if not (fits and _is_of(header.input_encoding, count_in) and _is_of(header.target_encoding, count_out)):
             raise ValueError("its channels do not fit together")
@@ -209,7 +225,13 @@ def _is_of(encoding: ops.Encoding, channels: int) -> bool:
     )
 
 
-def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
+def save(
+    path: Path,
+    header: ModelHeader,
+    weights: Mapping[str, Tensor],
+    dtype: torch.dtype = torch.float32,
+    painted: PaintedFrames | None = None,
+) -> None:
     """Writes a .cat, whole or not at all.
 
     Args:
@@ -217,12 +239,15 @@ def save(path: Path, header: ModelHeader, weights: Mapping[str, Tensor], dtype: 
         header: of the file.
         weights: state dict of the network, float32 and the clean plate half, on any device.
         dtype: to store them in; the clean plate stays half.
+        painted: the painted frames of a model whose clean plate moves.
     """
 
     def stored(tensor: Tensor) -> Tensor:
         return tensor.detach().to(tensor.dtype if tensor.dtype == torch.half else dtype).cpu().contiguous()
 
     tensors = {name: stored(tensor) for name, tensor in weights.items()}
+    if painted is not None:
+        tensors |= painted.tensors()
     write_whole(Path(path), safetensors.torch.save(tensors, {"copycat": header.to_json()}))
 
 
@@ -264,6 +289,22 @@ def load(path: str | Path) -> tuple[ModelHeader, dict[str, Tensor]]:
         if name not in weights or not weights[name].isfinite().all():
             raise ModelFileError(f"{path}: weight {name} has values that are no finite numbers")
     return header, weights
+
+
+def load_painted(path: str | Path, header: ModelHeader) -> PaintedFrames | None:
+    """Reads the painted frames of a model whose clean plate moves; None for other models.
+
+    Raises:
+        ModelFileError: they are damaged.
+    """
+    if not header.plate_moves:
+        return None
+    try:
+        with safetensors.safe_open(path, "pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys() if is_tensor_of_painted(name)}  # noqa: SIM118
+        return PaintedFrames.from_tensors(tensors, header.target_encoding)
+    except Exception as error:  # safetensors raises an undocumented class of its own
+        raise ModelFileError(f"{path}: the painted frames in the model file are damaged: {error}") from error
 
 
 def _read_head(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from copycat.data import clean_plate
+from copycat.data.painted_frames import PaintedFrames
 from copycat.ops import conv3x3, gate, residual_norm, residual_sum
 
 
@@ -108,21 +109,32 @@ class Network(nn.Module):
         channels_in: number of input channels.
         residual: for each target channel, the input channel it starts from, or -1 for none.
         plate_size: height and width of its clean plate; None without one.
+        plate_moves: whether each frame gets a clean plate of its own.
+
+    Attributes:
+        clean_plate: [1, C + 1, H, W] half, the one for all frames.
+        painted: what the clean plates of a moving shot are made of; whoever renders sets it.
     """
 
     clean_plate: Tensor | None
+    painted: PaintedFrames | None
 
     def __init__(
-        self, row: Row, channels_in: int, residual: Sequence[int], plate_size: tuple[int, int] | None = None
+        self,
+        row: Row,
+        channels_in: int,
+        residual: Sequence[int],
+        plate_size: tuple[int, int] | None = None,
+        plate_moves: bool = False,
     ) -> None:
         super().__init__()
         widths = row.widths
         self.row = row
         self.residual = tuple(residual)
         extra = clean_plate.channels(len(self.residual)) if plate_size else 0
-        self.register_buffer(
-            "clean_plate", torch.zeros(1, extra, *plate_size, dtype=torch.half) if plate_size else None
-        )
+        still = plate_size if not plate_moves else None
+        self.register_buffer("clean_plate", torch.zeros(1, extra, *still, dtype=torch.half) if still else None)
+        self.painted = None
         self.head = nn.Conv2d(4 * (channels_in + extra), widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, row.down, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(w, below, 2, stride=2) for w, below in pairwise(widths))

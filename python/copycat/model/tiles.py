@@ -72,7 +72,8 @@ def render(
         encodings: of the input and of the target channels.
         tile_size: side of a tile with its overlap in pixels; 0 renders the frame whole.
         tile_overlap: pixels; raised to the network's receptive field.
-        placement: of the image on the network's clean plate; by default the image is the whole frame.
+        placement: of the image on the network's clean plate; by default the image is the whole frame. A clean plate
+            that moves needs none: it is made for the image.
         zero_bad_pixels: how the network sees bad pixels, see `BadPixels.filled`.
         cancel: called before each tile; True stops.
         warn: called with a sentence that counts the bad pixels, if there are any.
@@ -102,14 +103,19 @@ def render(
     plate = network.clean_plate
     if plate is not None:
         plate = clean_plate.under_picture(plate, (height, width), placement)
+    if network.painted is not None:
+        own = network.painted.plate(source, encodings[0], network.residual)
+        plate = torch.from_numpy(own.planes).movedim(-1, 0)[None].to(device)
+        if not own.sources and warn:
+            warn("no painted frame could be aligned with it, so it is rendered without a Clean Plate")
     for (y0, x0, y1, x1), (top, left, bottom, right) in boxes:
         if cancel and cancel():
             raise CancelledError("the render was cancelled")
         tile = source[None, :, top:bottom, left:right].to(device)
         behind = None if plate is None else plate[..., top:bottom, left:right]
         output = network(ops.normalize(tile, encodings[0]), behind)
-        own = output[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
-        result[:, y0:y1, x0:x1] = ops.denormalize(own, encodings[1])[0]
+        inner = output[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
+        result[:, y0:y1, x0:x1] = ops.denormalize(inner, encodings[1])[0]
     if bad:
         bad.restore(result, network.residual)
     return result if out is None or result is out else out.copy_(result)

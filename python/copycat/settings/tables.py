@@ -218,9 +218,10 @@ class Settings(Table):
     clean_plate: str = knob(
         "Auto",
         "Clean Plate",
-        "For paint-outs on locked-off shots: gives the network the median of the Ground Truth frames at each pixel. "
-        "Auto: if these agree where they differ from the Input. Needs three frames or more of one size.",
-        choices=("Auto", "On", "Off"),
+        "For paint-outs: gives the network the median of the Ground Truth frames at each pixel. On: for a locked-off "
+        "shot. Moving: these are first aligned to each frame. Auto: either, if they agree where they differ from the "
+        "Input. Needs three frames or more of one size.",
+        choices=("Auto", "On", "Off", "Moving"),
     )
     perceptual_weight: float = knob(
         0.0,

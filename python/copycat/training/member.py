@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from copycat import ops
+from copycat.data import clean_plate
 from copycat.data.dataset import Dataset, load_dataset
 from copycat.data.devices import choose_device
 from copycat.errors import CopycatError
@@ -59,7 +60,7 @@ class Process:
     def read(
         self,
         encodings: Encodings | None,
-        with_plate: bool | None,
+        plate: clean_plate.Kind | None,
         *,
         directory: Path | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -70,7 +71,7 @@ class Process:
             CopycatError: it cannot be read here or by another process, or another reads other frames.
             StoppedError: from ``progress``.
         """
-        self.order("read", encodings=encodings and [e.to_dict() for e in encodings], with_plate=with_plate)
+        self.order("read", encodings=encodings and [e.to_dict() for e in encodings], plate=plate)
         if self.group:
             self.group.meet_on(self.device)
         data: Dataset | None = None
@@ -81,7 +82,7 @@ class Process:
                 self.task.settings,
                 directory=directory,
                 encodings=encodings,
-                with_plate=with_plate,
+                plate=plate,
                 progress=progress,
                 observe=self.task.inspection.look if self.task.inspection else None,
             )
@@ -106,6 +107,7 @@ class Process:
             weights=weights,
             backbone=self.task.backbone,
             plate=data.clean_plate,
+            painted=data.painted,
             group=self.group,
         )
         return Member(self, data, learner)
@@ -207,12 +209,15 @@ class Member:
         device = self.process.device
         if device.type != "cuda":
             return data
-        banks = (data.input_bank, data.target_bank, data.mask_bank)
+        moving = data.clean_plate if data.painted is not None else None
+        banks = (data.input_bank, data.target_bank, data.mask_bank, moving)
         size = sum(bank.nbytes for bank in banks if bank is not None)
         free = torch.cuda.mem_get_info(device)[0]
         choice = self.process.task.settings.bank
         if choice == "device" or (choice == "auto" and size < 0.5 * free):
             return data.to(device)
+        if moving is not None:
+            return data  # the host cuts the plates' crops, as it does the others
         on_disk = choice == "disk" and data.level == 1
         if not on_disk and size < 0.5 * free_memory():
             return data.to(device, pinned=True)
@@ -241,7 +246,7 @@ def follow(process: Process, received: Callable[[], str]) -> tuple[str, str, int
         if name == "read":
             encodings = arguments["encodings"]
             encodings = encodings and tuple(ops.Encoding.from_dict(numbers) for numbers in encodings)
-            data = process.read(encodings, arguments["with_plate"])
+            data = process.read(encodings, arguments["plate"])
         elif name == "make":
             assert data
             member = process.make(data, cat.ModelHeader.from_json(arguments["header"]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -104,7 +105,12 @@ class Outputs:
 
     def _save_model(self, level: int) -> None:
         run = self._control.run
-        cat.save(run.checkpoint(self._standing.step), self._header(level), self._learner.parameters.average_by_name())
+        self._save(run.checkpoint(self._standing.step), level)
+
+    def _save(self, path: Path, level: int) -> None:
+        learner = self._learner
+        weights = learner.parameters.average_by_name()
+        cat.save(path, self._header(level), weights, painted=learner.network.painted)
 
     def _header(self, level: int) -> cat.ModelHeader:
         now = self._standing
@@ -144,7 +150,7 @@ class Outputs:
         self._journal.write({"step": now.step, "psnr": round(value, 4)})
         if now.best_psnr is None or value > now.best_psnr:
             now.best_psnr = value
-            cat.save(self._control.run.best, self._header(level), learner.parameters.average_by_name())
+            self._save(self._control.run.best, level)
 
     def _try(self, product: str, make: Callable[[], None]) -> None:
         """Makes a product that training can go on without: a failure is a warning, and a stop cancels it."""

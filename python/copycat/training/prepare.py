@@ -88,7 +88,7 @@ def prepare_resumed(
     _check_perceptual(settings, process.task.frames[0])
     preview, validation = _other_files(settings)
     encodings = (saved.input_encoding, saved.target_encoding)
-    data = process.read(encodings, saved.plate_size is not None, directory=directory, progress=on_read)
+    data = process.read(encodings, saved.plate, directory=directory, progress=on_read)
     header = replace(ModelHeader.for_dataset(data, saved.row), residual=saved.residual, settings=settings.to_dict())
     _check_other_files(header, preview, validation)
     _warn_about(data, process)
@@ -141,7 +141,7 @@ def _check_other_files(header: ModelHeader, preview: Path | None, validation: tu
         if missing:
             raise TrainingError(f"{path}: there is no channel {missing[0]!r}, which the training frames have")
         size = header.plate_size
-        if size and not clean_plate.fits(size, (info.height, info.width)):
+        if size and not header.plate_moves and not clean_plate.fits(size, (info.height, info.width)):
             raise TrainingError(
                 f"{path}: is {info.width}x{info.height}, the training frames are {size[1]}x{size[0]}: set Clean Plate "
                 "to Off, which takes frames of any size"

@@ -14,6 +14,7 @@ from copycat.data import clean_plate
 from copycat.data.dataset import Dataset
 from copycat.data.devices import is_out_of_memory, training_dtype
 from copycat.data.encodings import loss_scale, matte_limits
+from copycat.data.painted_frames import PaintedFrames
 from copycat.errors import CopycatError
 from copycat.model import cat
 from copycat.sequence import colour_layers
@@ -32,8 +33,8 @@ class TrainingError(CopycatError):
     """A training cannot begin or go on."""
 
 
-# Input, target and mask of some crops.
-Crops = tuple[Tensor, Tensor, Tensor | None]
+# Input, target, mask and clean plate of some crops.
+Crops = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +42,8 @@ class _Stage:
     """What stays the same from step to step; a recorded graph holds its addresses."""
 
     data: Dataset
-    rule: ops.CropRule
     micro_batch: int
-    sample: Callable[..., Crops]  # ops.sample_crops of this data set; called with step, batch and first_sample
+    sample: Callable[..., Crops]  # cuts them from this data set; called with step, batch and first_sample
     # Where the host gathers the crops: the device's buffers for each micro-batch, filled before a step.
     from_host: bool
     buffers: list[Crops] = field(default_factory=list)
@@ -74,6 +74,7 @@ class Learner:
         *,
         backbone: Backbone | None = None,
         plate: Tensor | None = None,
+        painted: PaintedFrames | None = None,
         group: Group | None = None,
     ) -> None:
         """Makes the network that ``header`` describes.
@@ -86,12 +87,14 @@ class Learner:
             weights: a state dict to start from.
             backbone: for the perceptual part of the loss; unused where Perceptual Weight is 0.
             plate: the data set's clean plate at level 1; None for a network without one.
+            painted: of a data set whose pairs have a clean plate each.
             group: the processes that train together; None for this one alone.
         """
         torch.manual_seed(settings.seed)
         self.network = header.network()
-        plate_state = {} if plate is None else {"clean_plate": plate.movedim(-1, 1)}
+        plate_state = {} if plate is None or header.plate_moves else {"clean_plate": plate.movedim(-1, 1)}
         self.network.load_state_dict({**(self.network.state_dict() if weights is None else weights), **plate_state})
+        self.network.painted = painted
         self.network.to(device)
         self.parameters = FlatParameters(self.network, device, training_dtype(device))
         self.batch = batch
@@ -221,7 +224,7 @@ class Learner:
             from_host = self._crops_come_from_host(data)
             rule = self._rule(data, self._device)
             sampler = self._sampler(data, self._rule(data, _CPU) if from_host else rule, from_host)
-            self._stage = stage = _Stage(data, rule, self.micro_batch, sampler, from_host)
+            self._stage = stage = _Stage(data, self.micro_batch, sampler, from_host)
             if self._captured:
                 self._captured.begin(partial(self._work, stage))
         return stage
@@ -243,7 +246,7 @@ class Learner:
                 continue
             for buffer, tensor in zip(stage.buffers[index], crops, strict=True):
                 if buffer is not None and tensor is not None:
-                    pinned = tensor.pin_memory() if self._device.type == "cuda" else tensor
+                    pinned = tensor.pin_memory() if self._device.type == "cuda" and not tensor.is_cuda else tensor
                     buffer.copy_(pinned, non_blocking=True)
 
     def _micro_batches(self, stage: _Stage) -> Iterator[tuple[int, int]]:
@@ -252,8 +255,8 @@ class Learner:
             yield first, min(stage.micro_batch, self.own.stop - first)
 
     def _sampler(self, data: Dataset, rule: ops.CropRule, from_host: bool) -> Callable[..., Crops]:
-        """ops.sample_crops for a data set."""
-        return partial(
+        """Cuts crops of a data set."""
+        cut = partial(
             ops.sample_crops,
             data.input_bank,
             data.target_bank,
@@ -266,6 +269,11 @@ class Learner:
             total_samples=self.batch,
             device=_CPU if from_host else self._device,
         )
+        plates = data.clean_plate
+        if plates is None:
+            return lambda **which: (*cut(**which), None)
+        behind = partial(clean_plate.of_crops, plates, rule, total_samples=self.batch)
+        return lambda **which: (*cut(**which), behind(**which))
 
     def _rule(self, data: Dataset, device: torch.device) -> ops.CropRule:
         settings = self._settings
@@ -306,23 +314,12 @@ class Learner:
 
     def _gather(self, stage: _Stage) -> Tensor:
         """Computes the gradient of the own crops into ``parameters``; returns the losses."""
-        data = stage.data
         total = torch.zeros(3, device=self._device)
         for index, (first, count) in enumerate(self._micro_batches(stage)):
             if stage.from_host:
-                source, target, mask = stage.buffers[index]
+                source, target, mask, plate = stage.buffers[index]
             else:
-                source, target, mask = stage.sample(step=self._step, batch=count, first_sample=first)
-            plate = None
-            if data.clean_plate is not None:
-                plate = clean_plate.of_crops(
-                    data.clean_plate,
-                    stage.rule,
-                    step=self._step,
-                    batch=count,
-                    first_sample=first,
-                    total_samples=self.batch,
-                )
+                source, target, mask, plate = stage.sample(step=self._step, batch=count, first_sample=first)
             objective, losses = self._loss(self.network(source, plate), target, self._scale, mask)
             share = count / self._divisor
             (objective * share).backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,249 @@
+"""The clean plate of a shot whose camera moves: made anew for each frame, of the painted frames that are aligned to it.
+
+Each painted frame that shows part of the frame is moved onto it (`copycat.data.plate_alignment`); the plate is their
+median and their spread, as in `copycat.data.clean_plate`. For a training each pair has a plate of the other painted
+frames, so the network learns what it meets on frames that nobody painted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from copycat import ops
+from copycat.data import clean_plate, plate_alignment
+from copycat.data.plate_alignment import Array, Matrix, View
+
+_MOST_FRAMES = 12  # that a model keeps
+_MOST_SEEN = 7  # that one plate is made of: those that show most of the frame
+_PROBES = 3
+_REDUCED = 1.5  # a painted frame that is so much larger is averaged first
+_GRID = 48  # points to a side at which overlap is counted
+_ROWS = 1 << 20  # values of a frame that are summarised at a time
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedFrame:
+    """A painted frame that plates are made of.
+
+    Attributes:
+        picture: [H, W, C] half, normalised.
+        shown: [H, W] bool, the pixels that count; None for all.
+        view: the same, as it is aligned.
+    """
+
+    picture: NDArray[np.float16]
+    shown: NDArray[np.bool_] | None
+    view: View
+
+
+@dataclass(frozen=True, eq=False)
+class FramePlate:
+    """The clean plate of one frame.
+
+    Attributes:
+        planes: [H, W, C + 1] half, as of `clean_plate.of_frames`.
+        sources: how many painted frames it is made of.
+    """
+
+    planes: NDArray[np.float16]
+    sources: int
+
+
+def grey(values: np.ndarray) -> Array:
+    """[H, W, C] normalised values as [H, W] grey values for the alignment, 0 to 255."""
+    result: Array = np.clip(values.mean(axis=-1, dtype=np.float32) * 32 + 128, 0, 255).astype(np.float32)
+    return result
+
+
+def painted_frame(values: np.ndarray, shown: NDArray[np.bool_] | None = None) -> PaintedFrame:
+    """A painted frame of its normalised values [H, W, C], and [H, W] which of them count."""
+    return PaintedFrame(values.astype(np.float16), shown, View.of(grey(values), shown))
+
+
+def plate_of(view: View, size: tuple[int, int], painted: Sequence[PaintedFrame]) -> FramePlate:
+    """Makes the clean plate of a frame.
+
+    Args:
+        view: the frame, as it is aligned.
+        size: its height and width.
+        painted: the frames that the plate may be made of.
+    """
+    placed = []
+    for frame in painted:
+        matrix = plate_alignment.align(view, frame.view)
+        if matrix is not None and (overlap := _overlap(matrix, size, frame)) > 0:
+            placed.append((overlap, frame, matrix))
+    placed.sort(key=lambda one: -one[0])
+    placed = placed[:_MOST_SEEN]
+    depth = painted[0].picture.shape[2]
+    planes = np.empty((*size, clean_plate.channels(depth)), np.float16)
+    if not placed:
+        nothing = clean_plate.summary(np.full((1, 1, 1, depth), np.nan, np.float32), gaps=True)
+        planes[:] = nothing
+        return FramePlate(planes, 0)
+    moved = [_moved(frame, matrix, size) for _, frame, matrix in placed]
+    step = max(1, _ROWS // (len(moved) * size[1] * depth))
+    for y in range(0, size[0], step):
+        values = np.stack([one[y : y + step] for one in moved]).astype(np.float32)
+        planes[y : y + step] = clean_plate.summary(values, gaps=True)
+    return FramePlate(planes, len(placed))
+
+
+def of_pairs(
+    inputs: Tensor,
+    targets: Tensor,
+    valid: Tensor,
+    encodings: tuple[ops.Encoding, ops.Encoding],
+    residual: Sequence[int],
+    mask: Tensor | None,
+    plates: Tensor,
+    progress: Callable[[], None],
+) -> list[PaintedFrame]:
+    """Makes the clean plate of each pair, of the other painted frames.
+
+    Args:
+        inputs, targets: [N, H, W, C] frames.
+        valid: [N, 4] int32, x0, y0, x1, y1 (half open) of each frame's pixels.
+        encodings: of inputs and targets.
+        residual: for each target channel, the input channel it starts from.
+        mask: [N, H, W, 1] weights; a frame shows nothing where its weight is 0.
+        plates: [N, H, W, C + 1] half, receives the plates.
+        progress: called after each frame; may raise.
+
+    Returns:
+        The painted frames that a model keeps.
+    """
+    pairs = _Pairs(inputs, targets, valid, encodings, residual, mask)
+    chosen = clean_plate.frames_of(len(targets), _MOST_FRAMES)
+    with plate_alignment.one_thread(), ThreadPoolExecutor(torch.get_num_threads(), "copycat-plate") as pool:
+        try:
+            painted = dict(zip(chosen, pool.map(pairs.painted, chosen), strict=True))
+
+            def make(index: int) -> None:
+                others = [frame for other, frame in painted.items() if other != index]
+                plates[index] = torch.from_numpy(pairs.plate(index, others).planes)
+
+            for _ in pool.map(make, range(len(targets))):
+                progress()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return list(painted.values())
+
+
+def gain_of_probes(
+    inputs: Tensor,
+    targets: Tensor,
+    valid: Tensor,
+    centres: Tensor,
+    centre_offsets: Tensor,
+    encodings: tuple[ops.Encoding, ops.Encoding],
+    residual: Sequence[int],
+    mask: Tensor | None,
+) -> float | None:
+    """How much nearer to the Ground Truth than the Input the plates of a few pairs lie, where these differ.
+
+    Args:
+        centres: [M, 2] x, y of pixels at which the pairs differ, sorted by frame; centre_offsets: [N + 1].
+        inputs, targets, valid, encodings, residual, mask: as for `of_pairs`.
+
+    Returns:
+        Factor between the squared differences, in dB; None if the pairs do not differ.
+    """
+    differing = [i for i in range(len(targets)) if centre_offsets[i] < centre_offsets[i + 1]]
+    if not differing:
+        return None
+    pairs = _Pairs(inputs, targets, valid, encodings, residual, mask)
+    probes = [differing[i] for i in clean_plate.frames_of(len(differing), _PROBES)]
+    edit = error = 0.0
+    with plate_alignment.one_thread():
+        painted = {i: pairs.painted(i) for i in clean_plate.frames_of(len(targets), _MOST_FRAMES)}
+        for index in probes:
+            others = [frame for other, frame in painted.items() if other != index]
+            x, y = centres[centre_offsets[index] : centre_offsets[index + 1]].long().numpy().T
+            plate = pairs.plate(index, others)
+            truth = clean_plate.normalised(targets[index, y, x], encodings[1])
+            source = clean_plate.normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
+            edit += float(np.square(source - truth).sum())
+            shown = plate.planes[y, x].astype(np.float32)[:, :-1] if plate.sources else source
+            error += float(np.square(shown - truth).sum())
+    return 10 * math.log10(edit / max(error, 1e-9 * edit)) if edit > 0 else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Frame banks and how to read them; arguments as of `of_pairs`. Several threads may call its methods."""
+
+    inputs: Tensor
+    targets: Tensor
+    valid: Tensor
+    encodings: tuple[ops.Encoding, ops.Encoding]
+    residual: Sequence[int]
+    mask: Tensor | None
+
+    def painted(self, index: int) -> PaintedFrame:
+        """The Ground Truth of a pair."""
+        return painted_frame(clean_plate.normalised(self.targets[index], self.encodings[1]), self.shown(index))
+
+    def plate(self, index: int, painted: Sequence[PaintedFrame]) -> FramePlate:
+        """The plate of a pair's Input."""
+        source = clean_plate.normalised(self.inputs[index], self.encodings[0])[..., list(self.residual)]
+        return plate_of(View.of(grey(source), self.shown(index)), source.shape[:2], painted)
+
+    def shown(self, index: int) -> NDArray[np.bool_] | None:
+        """[H, W], which pixels of a pair count; None for all."""
+        height, width = self.targets.shape[1:3]
+        x0, y0, x1, y1 = self.valid[index].tolist()
+        if self.mask is None and (x0, y0, x1, y1) == (0, 0, width, height):
+            return None
+        shown = np.zeros((height, width), bool)
+        shown[y0:y1, x0:x1] = True if self.mask is None else self.mask[index, y0:y1, x0:x1, 0].numpy() > 0
+        return shown
+
+
+def _overlap(matrix: Matrix, size: tuple[int, int], frame: PaintedFrame) -> int:
+    """How many points of a grid over the frame a painted frame shows."""
+    y, x = (np.linspace(0, side - 1, _GRID) for side in size)
+    u, v = plate_alignment.mapped(matrix, *np.meshgrid(x, y))
+    height, width = frame.picture.shape[:2]
+    inside = (u >= 0) & (v >= 0) & (u <= width - 1) & (v <= height - 1)
+    if frame.shown is not None:
+        column, row = (np.where(inside, part, 0).round().astype(int) for part in (u, v))
+        inside &= frame.shown[row, column]
+    return int(np.count_nonzero(inside))
+
+
+def _moved(frame: PaintedFrame, matrix: Matrix, size: tuple[int, int]) -> NDArray[np.float16]:
+    """[H, W, C] half: a painted frame moved onto another, NaN where it shows nothing."""
+    picture, shown = frame.picture.astype(np.float32), frame.shown
+    zoom = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+    if zoom > _REDUCED:  # else the picture would be sampled too coarsely
+        factor = round(zoom)
+        picture = plate_alignment.reduced(picture, factor).reshape(*(-(-s // factor) for s in picture.shape[:2]), -1)
+        matrix = plate_alignment.reduction(factor) @ matrix
+        if shown is not None:
+            shown = plate_alignment.reduced(shown.astype(np.float32), factor) > 0.999
+    height, width = picture.shape[:2]
+    result = np.empty((*size, picture.shape[2]), np.float16)
+    step = max(1, _ROWS // size[1])
+    for top in range(0, size[0], step):
+        rows = np.arange(top, min(top + step, size[0]), dtype=np.float64)
+        u, v = plate_alignment.mapped(matrix, *np.meshgrid(np.arange(size[1], dtype=np.float64), rows))
+        seen = cv2.remap(picture, u, v, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+        part = seen.reshape(*u.shape, picture.shape[2])
+        outside = (u < -0.5) | (v < -0.5) | (u > width - 0.5) | (v > height - 0.5)
+        if shown is not None:
+            near = cv2.remap(shown.astype(np.float32), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            outside |= near < 0.999
+        part[outside] = np.nan
+        result[top : top + step] = part
+    return result
