@@ -220,7 +220,14 @@ def test_the_page_cannot_be_framed_and_leaves_nothing_in_the_directory(server: S
 
 def test_another_host_needs_the_token(open_server: Server) -> None:
     assert open_server.address.query == "token=s3cret"
-    for path in ("/", "/?token=wrong", "/pictures/r/sheet/5", "/copycat/progress.js", "/_nicegui_ws/socket.io/?EIO=4"):
+    for path in (
+        "/",
+        "/?token=wrong",
+        "/pictures/r/sheet/5",
+        "/shot/r/0/input/5",
+        "/copycat/progress.js",
+        "/_nicegui_ws/socket.io/?EIO=4",
+    ):
         assert open_server.get(path, stranger=True).status == 401, path
     response = open_server.get("/?token=s3cret&theme=light", stranger=True)
     assert (response.status, response.headers["location"]) == (303, "/?theme=light")

@@ -11,11 +11,12 @@ from typing import Any
 from nicegui import ui
 
 from copycat.errors import CopycatError
-from copycat.runs import Run
+from copycat.runs import Run, RunInfo
 from copycat.settings.knob import Knob
+from copycat.settings.presets import NONE, PRESETS, preset_values
 from copycat.settings.tables import Settings
 
-_NOT_ON_THE_PAGE = "dataDirectory"
+_NOT_AMONG_THE_TABS = ("dataDirectory", "preset")
 
 
 Start = Callable[[Sequence[tuple[str, str]], Settings], Awaitable[None]]
@@ -31,6 +32,7 @@ class TrainingDialog:
         """``start`` starts a training; a CopycatError that it raises is shown."""
         self._starts = start
         self._values: dict[str, Any] = {}
+        self._controls: dict[str, Any] = {}
         self._pairs: list[list[str]] = [["", ""]]
         self._dialog = ui.dialog()
         self._problem: ui.label | None = None
@@ -45,11 +47,12 @@ class TrainingDialog:
 
     def _build(self) -> ui.label:
         """Builds the controls; returns the label that shows problems."""
-        knobs = [knob for knob in Settings.knobs() if "page" in knob.shown_on and knob.name != _NOT_ON_THE_PAGE]
+        knobs = [knob for knob in Settings.knobs() if "page" in knob.shown_on and knob.name not in _NOT_AMONG_THE_TABS]
         pages = list(dict.fromkeys(knob.page for knob in knobs))
         with ui.card().classes("training"):
             ui.label("Start Training").classes("title")
             self._pair_rows()
+            self._presets()
             with ui.tabs().props("dense no-caps align=left inline-label") as tabs:
                 for page in pages:
                     ui.tab(page)
@@ -78,6 +81,21 @@ class TrainingDialog:
         self._pairs.append(["", ""])
         self._pair_rows.refresh()
 
+    def _presets(self) -> None:
+        """The choice of a preset; it shows in the knobs that it sets."""
+        knob = next(knob for knob in Settings.knobs() if knob.name == "preset")
+        with ui.element("div").classes("presets"):
+            ui.label(knob.label).classes("tool-label")
+            choice = ui.toggle([NONE, *PRESETS], value=NONE).props("dense no-caps unelevated size=sm")
+            choice.on_value_change(lambda event: self._take_preset(str(event.value))).tooltip(knob.hint)
+
+    def _take_preset(self, name: str) -> None:
+        defaults = {knob.field: knob.default for knob in Settings.knobs()}
+        chosen = preset_values(name)
+        self._values["preset"] = name
+        for field in {field for values in PRESETS.values() for field in values}:
+            self._controls[field].value = chosen.get(field, defaults[field])
+
     def _knob(self, knob: Knob) -> None:
         """The control of a knob, with the table's label, range and hint."""
         control: Any
@@ -90,6 +108,8 @@ class TrainingDialog:
             control.props(f"dense outlined step={1 if knob.kind == 'int' else 'any'}")
         else:
             control = ui.input(knob.label, value=str(knob.default)).props("dense outlined")
+        assert knob.field is not None
+        self._controls[knob.field] = control
         control.classes("knob").on_value_change(_put(self._values, knob.name))
         with control:
             ui.tooltip(knob.hint).props("delay=500 max-width=320px")
@@ -125,6 +145,47 @@ async def confirm(question: str, button: str) -> bool:
     answer = bool(await dialog)
     dialog.delete()
     return answer
+
+
+async def ask_for_plan(row: RunInfo, epochs: int) -> dict[str, float]:
+    """Asks how long a run is to train; the answer is ``{"minutes": ...}``, ``{"epochs": ...}`` or nothing."""
+    limit = row.header.get("seconds")
+    minutes = round(limit / 60, 1) if isinstance(limit, (int, float)) and row.total_steps is None else None
+    with ui.dialog(value=True) as dialog, ui.card().classes("question"):
+        ui.label(f"Plan of {row.run.name}").classes("title")
+        ui.label(f"It has trained {row.steps} steps in {row.seconds / 60:.1f} minutes.").classes("muted")
+        unit = ui.toggle(["Minutes", "Epochs"], value="Epochs" if minutes is None else "Minutes")
+        unit.props("dense no-caps unelevated size=sm")
+        number = ui.number("From the run's start", value=epochs if minutes is None else minutes, min=0)
+        number.props("dense outlined autofocus").classes("wide")
+        unit.on_value_change(lambda: number.set_value(None))
+
+        def submit() -> None:
+            value = number.value
+            if value:
+                dialog.submit({"minutes": float(value)} if unit.value == "Minutes" else {"epochs": round(value)})
+
+        number.on("keydown.enter", submit)
+        with ui.element("div").classes("dialog-buttons"):
+            ui.button("Cancel", on_click=lambda: dialog.submit(None)).props("flat no-caps")
+            ui.button("Change Plan", on_click=submit).props("unelevated no-caps")
+    answer = await dialog
+    dialog.delete()
+    return answer or {}
+
+
+async def ask_for_preview(now: str) -> str:
+    """Asks which frame previews show from now on; empty where nothing was chosen."""
+    with ui.dialog(value=True) as dialog, ui.card().classes("question"):
+        ui.label("Preview Frame").classes("title")
+        path = ui.input("File", value=now, placeholder="/shots/ab/plate.1050.exr").props("dense outlined autofocus")
+        path.classes("wide").on("keydown.enter", lambda: dialog.submit(path.value))
+        with ui.element("div").classes("dialog-buttons"):
+            ui.button("Cancel", on_click=lambda: dialog.submit("")).props("flat no-caps")
+            ui.button("Preview", on_click=lambda: dialog.submit(path.value)).props("unelevated no-caps")
+    answer = await dialog
+    dialog.delete()
+    return str(answer or "").strip()
 
 
 def show_inference(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -13,21 +14,27 @@ from typing import Any
 from nicegui import ui
 
 from copycat import runs
-from copycat.dashboard.dialogs import TrainingDialog, confirm, show_inference
+from copycat.dashboard.dialogs import TrainingDialog, confirm
 from copycat.dashboard.faults import Faults
 from copycat.dashboard.graph import Graph
 from copycat.dashboard.new_training import start_training
-from copycat.dashboard.status import Status
+from copycat.dashboard.notices import Notices, title
+from copycat.dashboard.render_panel import RenderPanel
+from copycat.dashboard.renders import Renders
+from copycat.dashboard.shot_panel import ShotPanel
 from copycat.dashboard.table import RunTable
+from copycat.dashboard.training_panel import TrainingPanel
 from copycat.dashboard.viewer import Viewer
 from copycat.errors import CopycatError
 from copycat.plots.live import Watch
 from copycat.runs import Display, Run
-from copycat.runs.launch import Trainings, stop_training
+from copycat.runs.launch import Trainings
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import COPYCAT_KNOBS, ProgressSettings, Settings
 
 REFRESH_SECONDS = 0.5
+SHOT_SECONDS = 1.0
+RUNS, SHOT = "Runs", "Shot"
 _KNOBS = {knob.name: knob for knob in COPYCAT_KNOBS}
 _HEAD = '<link rel="stylesheet" href="/copycat/progress.css"><script src="/copycat/progress.js"></script>'
 
@@ -39,16 +46,24 @@ class Page:
     _table: RunTable
 
     def __init__(
-        self, watch: Watch, trainings: Trainings, faults: Faults, *, local: bool, options: Mapping[str, str]
+        self,
+        watch: Watch,
+        trainings: Trainings,
+        renders: Renders,
+        faults: Faults,
+        *,
+        local: bool,
+        options: Mapping[str, str],
     ) -> None:
         """Builds the page.
 
         Args:
             watch: the runs, live.
             trainings: starts trainings.
+            renders: starts renders.
             faults: unexpected exceptions to show.
             local: whether only this machine's user can open the page; else nothing is opened on its desktop.
-            options: of the address; those named after a knob are its initial value.
+            options: of the address; those named after a knob are its initial value, ``view=shot`` opens Shot view.
         """
         self._display = _display(options)
         if "liveUpdates" in options:
@@ -58,27 +73,36 @@ class Page:
         self._faults = faults
         self._local = local
         self._version = -1
+        self._notices, self._tab = Notices(), ""
         self._notified = {id(sentences): len(sentences) for sentences in (trainings.failures, faults.sentences)}
         self._new_run = TrainingDialog(self._start)
         ui.add_head_html(_HEAD)
         ui.colors(primary="#4d86c6", negative="#c4534a", positive="#3f9b6c")
         self._header()
-        with ui.element("main").classes("layout"):
+        with ui.element("main").classes("layout") as self._layout:
             with ui.element("div").classes("left"):
                 self._graph_panel()
                 self._table_panel()
+            with ui.element("section").classes("panel shot-panel"):
+                self._shot = ShotPanel()
             with ui.element("div").classes("right"):
-                self._status_panel()
+                self._training = TrainingPanel(watch, trainings, self._try)
+                with ui.element("section").classes("panel render-panel"):
+                    self._render = RenderPanel(renders, self._shot)
                 with ui.element("section").classes("panel pictures"):
                     self._viewer = Viewer()
+        self._set_view(SHOT if options.get("view") == "shot" else RUNS)
         ui.timer(0, self._reread, once=True)
         ui.timer(REFRESH_SECONDS, self._refresh)
+        ui.timer(SHOT_SECONDS, self._look_at_shot)
 
     # -- parts
 
     def _header(self) -> None:
         with ui.element("header").classes("top"):
             ui.label("copycat").classes("brand")
+            self._view = ui.toggle([RUNS, SHOT], value=RUNS, on_change=lambda event: self._choose_view(event.value))
+            self._view.props("dense no-caps unelevated size=sm").classes("views")
             ui.label(str(self._watch.directory)).classes("directory").tooltip(str(self._watch.directory))
             self._problem = ui.label().classes("reason")
             ui.element("div").classes("spacer")
@@ -86,6 +110,9 @@ class Page:
             ui.button("Start Training", icon="play_arrow", on_click=self._new_run.open).props(
                 "unelevated dense no-caps size=sm"
             ).mark("start")
+            bell = ui.button(icon="notifications_none").props('flat dense size=sm aria-label="Desktop notifications"')
+            bell.tooltip("Notify me on the desktop when a run ends").classes("bell")
+            bell.on("click", js_handler="() => copycat.allowNotices()")
             theme = ui.button(icon="contrast").props('flat dense size=sm aria-label="Light or dark"')
             theme.on("click", js_handler="() => copycat.toggleTheme()")
 
@@ -126,22 +153,6 @@ class Page:
                 )
             self._table = RunTable(self._act)
 
-    def _status_panel(self) -> None:
-        with ui.element("section").classes("panel"):
-            self._status = Status()
-            with ui.element("div").classes("actions"):
-                self._buttons = {
-                    name: ui.button(_KNOBS[name].label, on_click=act)
-                    .props("outline dense no-caps size=sm")
-                    .tooltip(_KNOBS[name].hint)
-                    for name, act in (
-                        ("stopTraining", self._stop),
-                        ("finishTraining", self._finish),
-                        ("resumeTraining", self._resume),
-                        ("createInference", self._create_inference),
-                    )
-                }
-
     def _switch(self, name: str, value: bool, act: Callable[[bool], Any]) -> None:
         knob = _KNOBS[name]
         ui.switch(knob.label, value=value, on_change=lambda event: act(event.value)).props("dense size=xs").classes(
@@ -165,16 +176,43 @@ class Page:
         self._problem.text = self._watch.problem
         self._count.text = f"{len(rows)}" if rows else ""
         self._table.show(rows, again)
-        self._status.show(active, self._watch)
+        await self._training.show(active)
+        self._say_what_ended(rows, active)
         pictures = await asyncio.to_thread(self._watch.pictures, active.run.name if active else "")
         self._viewer.show(active.run.name if active else "", active.colour if active else "", pictures)
-        trains = active is not None and active.state in ("starting", "training")
-        resumable = active is not None and not trains and await asyncio.to_thread(active.run.resume_state.exists)
-        self._buttons["stopTraining"].set_enabled(trains)
-        self._buttons["finishTraining"].set_enabled(trains or resumable)
-        self._buttons["resumeTraining"].set_enabled(resumable)
-        self._buttons["createInference"].set_enabled(active is not None)
+        await self._shot.show(active, rows)
+        self._render.show()
         await self._graph.draw()
+
+    def _say_what_ended(self, rows: Sequence[runs.RunInfo], active: runs.RunInfo | None) -> None:
+        tab = json.dumps(title(active, self._watch.directory.name))
+        if tab != self._tab:
+            self._tab = tab
+            ui.run_javascript(f"document.title = {tab}")
+        for notice in self._notices.look(rows):
+            ui.notify(
+                f"{notice.title}: {notice.text}",
+                type=notice.kind,
+                timeout=0 if notice.kind == "negative" else 20000,
+                close_button="Close",
+                multi_line=True,
+            )
+            ui.run_javascript(f"copycat.notice({json.dumps(notice.title)}, {json.dumps(notice.text)})")
+
+    async def _look_at_shot(self) -> None:
+        if self._shot.open:
+            await self._shot.look()
+            self._render.show()
+
+    def _set_view(self, view: str) -> None:
+        self._shot.open = view == SHOT
+        self._view.value = view
+        self._layout.classes(replace="layout shot-mode" if self._shot.open else "layout")
+
+    async def _choose_view(self, view: str) -> None:
+        self._set_view(view)
+        await self._shot.look()
+        self._render.show()
 
     def _active(self) -> runs.RunInfo | None:
         return next((row for row in self._watch.rows() if row.active), None)
@@ -234,29 +272,6 @@ class Page:
         ui.notify(f"{run.name} is starting; its steps show here as soon as the data set is read.")
         await asyncio.to_thread(self._watch.scan)
         await self._show()
-
-    async def _stop(self) -> None:
-        await self._ask(stop_training, "Asked the trainer of {} to save and stop.")
-
-    async def _finish(self) -> None:
-        await self._ask(self._trainings.finish, "{} ends after a quarter more, with a decay at full resolution.")
-
-    async def _resume(self) -> None:
-        await self._ask(self._trainings.resume, "{} is starting; it goes on as soon as the data set is read.")
-
-    async def _ask(self, act: Callable[[Run], Any], confirmation: str) -> None:
-        """Sends a request to the active run; shows ``confirmation`` if it succeeds."""
-        if active := self._active():
-            run = active.run
-            if await self._try(lambda: asyncio.to_thread(act, run)):
-                ui.notify(confirmation.format(run.name))
-
-    async def _create_inference(self) -> None:
-        if active := self._active():
-            try:
-                show_inference(active.run)
-            except CopycatError as error:
-                ui.notify(str(error), type="negative")
 
 
 def _display(options: Mapping[str, str]) -> ProgressSettings:

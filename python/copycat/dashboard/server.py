@@ -17,15 +17,19 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from nicegui import app, background_tasks, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from copycat.dashboard import shot_pictures
 from copycat.dashboard.access import Access, is_loopback, served_names
 from copycat.dashboard.faults import Faults
 from copycat.dashboard.page import Page
+from copycat.dashboard.renders import Renders
+from copycat.dashboard.shot_process import ShotProcess, Weights
 from copycat.plots.live import Watch
 from copycat.runs import Run, RunError
 from copycat.runs.launch import Trainings
 
 STATIC = Path(__file__).parent / "static"
 SCAN_SECONDS = 1.0
+_REST_SECONDS = 5.0
 Step = Annotated[int, PathPart(ge=0, lt=10**12)]
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="6" fill="#1d2126"/>'
@@ -47,22 +51,27 @@ def serve(
         options: of the address that is printed and opened: the initial values of the page's knobs.
     """
     port = listening.getsockname()[1]
-    watch, trainings, faults = Watch(directory), Trainings(), Faults()
+    watch, trainings, renders, faults = Watch(directory), Trainings(), Renders(), Faults()
+    shots = ShotProcess()
     ticket = secrets.token_urlsafe(24)
     app.add_static_files("/copycat", STATIC)
     app.add_api_route("/pictures/{name}/{kind}/{step}", _pictures(directory), include_in_schema=False)
+    frames = shot_pictures.pictures(directory, shots, Weights())
+    app.add_api_route(shot_pictures.ADDRESS, frames, include_in_schema=False)
     app.add_middleware(Access, port=port, token=token, ticket=ticket if browser else "")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=served_names(host), www_redirect=False)
     app.on_exception(faults.add)
 
     @ui.page("/", title=f"{directory.name} - copycat", dark=True)
     def page(request: Request) -> None:
-        Page(watch, trainings, faults, local=is_loopback(host), options=request.query_params)
+        Page(watch, trainings, renders, faults, local=is_loopback(host), options=request.query_params)
 
     shown_host = f"[{host}]" if ":" in host else host
     address = f"http://{shown_host}:{port}/?{urlencode({'token': token, **options})}"
     app.on_startup(lambda: print(f"Progress of {directory}: {address}", flush=True))
     app.on_startup(lambda: background_tasks.create(_keep_watching(watch, faults), name="watch the runs"))
+    app.on_startup(lambda: background_tasks.create(_keep_resting(shots), name="end the pictures' process"))
+    app.on_shutdown(shots.close)
     ui.run(
         host=host,
         port=port,
@@ -103,6 +112,13 @@ def _pictures(directory: Path) -> Callable[..., Response]:
         return FileResponse(path, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
 
     return picture
+
+
+async def _keep_resting(shots: ShotProcess) -> None:
+    """Ends the process that makes pictures when nobody looks."""
+    while True:
+        shots.rest()
+        await asyncio.sleep(_REST_SECONDS)
 
 
 async def _keep_watching(watch: Watch, faults: Faults) -> None:

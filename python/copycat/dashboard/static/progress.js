@@ -104,6 +104,22 @@ window.copycat = (() => {
     }
   };
 
+  // Desktop notifications need the user's leave, and a page of this machine or https.
+  const showLeave = () => {
+    const icon = document.querySelector(".bell .q-icon");
+    if (icon) icon.textContent = window.Notification?.permission === "granted" ? "notifications_active" : "notifications_none";
+  };
+  const allowNotices = async () => {
+    const answer = window.Notification ? await Notification.requestPermission() : "unavailable";
+    showLeave();
+    const text = { granted: "You get a desktop notification when a run ends.", denied: "The browser blocks notifications of this page.",
+      unavailable: "The browser shows notifications only for a page of this machine or behind https." }[answer];
+    if (text) Quasar.Notify.create({ message: text });
+  };
+  const notice = (title, body) => {
+    if (window.Notification?.permission === "granted") new Notification(title, { body, tag: `copycat ${title}` });
+  };
+
   const setTheme = (dark) => {
     Quasar.Dark.set(dark);
     localStorage.setItem("copycat-theme", dark ? "dark" : "light");
@@ -111,10 +127,11 @@ window.copycat = (() => {
   window.addEventListener("load", () => {
     const wanted = new URLSearchParams(location.search).get("theme") || localStorage.getItem("copycat-theme");
     if (wanted) setTheme(wanted !== "light");
+    setTimeout(showLeave, 500);
   });
 
   return {
-    tooltip, colour, state, actions, steps, number, short, copy,
+    tooltip, colour, state, actions, steps, number, short, copy, notice, allowNotices,
     shown: box("checkbox", "show"),
     active: box("radio", "activate"),
     axisLabel: short,

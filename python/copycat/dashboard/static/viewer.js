@@ -110,7 +110,7 @@ export default {
     },
     go(by) { this.jump(this.index + by); },
     key(event) {
-      if (event.target.closest("input, select, textarea, .ag-root-wrapper, .q-dialog")) return;
+      if (event.target.closest("input, select, textarea, .ag-root-wrapper, .q-dialog") || document.querySelector(".shot-mode")) return;
       const by = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
       if (by === undefined || !this.steps.length) return;
       event.preventDefault();
