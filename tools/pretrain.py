@@ -67,8 +67,7 @@ class Work:
 WORKS = {
     "deblur": Work(),
     "upscale": Work(),
-    # A person is larger than what the network sees: in small crops hardly a pixel would see all that it can.
-    "human_matting": Work(patch=256, crop=256, batch=2, l1=1e-4, l2=8e-4, outputs=("A",)),
+    "human_matting": Work(patch=192, steps=8, l1=1e-4, l2=8e-4, outputs=("A",)),
 }
 _SIDE = Work.patch
 _REPORTED = 240  # steps between two lines
@@ -213,30 +212,46 @@ def _cut(picture: np.ndarray, side: int, random: np.random.Generator, least: flo
     flop = random.random() < 0.5
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)[y : y + side, x : x + side]
     shown = (small[:, ::-1] if flop else small).astype(np.float32) / 255
+    if random.random() < 0.5:  # a frame of a film is not sharp to the pixel
+        shown = cv2.GaussianBlur(shown, (0, 0), random.uniform(0.3, 1.3), borderType=cv2.BORDER_REFLECT_101)
     return from_srgb(shown).astype(np.float32) * np.float32(2 ** random.uniform(-1, 1))
+
+
+def _degraded(sharp: np.ndarray, change: Callable[[np.ndarray], np.ndarray], random: np.random.Generator) -> np.ndarray:
+    """A change made in linear light, as a lens makes it, or of the values on a display, as most programs make it."""
+    if random.random() < 0.5:
+        return np.maximum(change(sharp), 0)
+    return from_srgb(np.maximum(change(srgb(sharp).astype(np.float32)), 0)).astype(np.float32)
 
 
 def _deblur(photos: list[np.ndarray], random: np.random.Generator) -> Sample:
     sharp = _cut(photos[random.integers(len(photos))], _SIDE + 2 * _MARGIN, random, 0.3)
-    kind = random.random()
+    kind, kernel, sigma = random.random(), None, random.uniform(0.5, 3)
     if kind < 0.5:
-        soft = cv2.filter2D(sharp, -1, _disc(random.uniform(0.7, 6)), borderType=cv2.BORDER_REFLECT_101)
-    elif kind < 0.8:
-        soft = cv2.GaussianBlur(sharp, (0, 0), random.uniform(0.5, 3), borderType=cv2.BORDER_REFLECT_101)
-    else:
+        kernel = _disc(random.uniform(0.7, 6))
+    elif kind < 0.7:
         kernel = _streak(random.uniform(2, 17), random.uniform(0, np.pi))
-        soft = cv2.filter2D(sharp, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+
+    def softened(image: np.ndarray) -> np.ndarray:
+        if kernel is None:
+            return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+        return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+
+    soft = _degraded(sharp, softened, random)
     inner = np.s_[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
-    return np.maximum(soft[inner], 0), sharp[inner]
+    return soft[inner], sharp[inner]
 
 
 def _upscale(photos: list[np.ndarray], random: np.random.Generator) -> Sample:
     sharp = _cut(photos[random.integers(len(photos))], _SIDE, random, 0.3)
     factor = random.choice((2, 4))
-    filters = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-    small = cv2.resize(sharp, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
-    soft = cv2.resize(small, (_SIDE, _SIDE), interpolation=filters[random.integers(3)])
-    return np.maximum(soft, 0), sharp
+    enlarge = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)[random.integers(3)]
+
+    def shrunk_and_enlarged(image: np.ndarray) -> np.ndarray:
+        small = cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+        return cv2.resize(small, (_SIDE, _SIDE), interpolation=enlarge)
+
+    return _degraded(sharp, shrunk_and_enlarged, random), sharp
 
 
 def _disc(radius: float) -> np.ndarray:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from copycat.sequence.colour import from_srgb, srgb
 
-_PHOTO, _EMPTY = 0.2, 0.15  # shares of the scenes that are a photograph, and that show nobody
+_PHOTO, _EMPTY = 0.25, 0.1  # shares of the scenes that are a photograph, and that show nobody
 _HEIGHTS = (80.0, 450.0)  # pixels, of people
 _ENLARGED = 1.8  # at most
 
@@ -63,12 +63,12 @@ class People:
             if random.random() < 0.3:
                 image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.5, 4))
             alpha = np.zeros((side, side), np.float32)
-            while random.random() < 0.3:
+            while random.random() < 0.15:
                 self._paste(image, alpha, random, person=False)
             if kind > _PHOTO + _EMPTY:
                 for _ in range(random.choice((1, 2, 3), p=(0.7, 0.2, 0.1))):
                     self._paste(image, alpha, random, person=True)
-                if random.random() < 0.15:  # something in front of them
+                if random.random() < 0.1:  # something in front of them
                     self._paste(image, alpha, random, person=False)
         return _filmed(image, random), alpha.clip(0, 1)[..., None]
 
@@ -132,10 +132,10 @@ def _square(images: list[np.ndarray], side: int, random: np.random.Generator) ->
 
 def _graded(colour: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Linear light under other light: exposure, white balance, contrast, saturation."""
-    gain = 2 ** random.uniform(-1.2, 1.2) * np.exp(random.normal(0, 0.12, 3))
-    graded = np.maximum(colour, 0) ** np.exp(random.uniform(-0.25, 0.25)) * gain
+    gain = 2 ** random.normal(0, 0.4) * np.exp(random.normal(0, 0.06, 3))
+    graded = np.maximum(colour, 0) ** np.exp(random.normal(0, 0.1)) * gain
     luma = graded.mean(-1, keepdims=True)
-    return np.maximum(luma + (graded - luma) * random.uniform(0.4, 1.3), 0).astype(np.float32)
+    return np.maximum(luma + (graded - luma) * random.uniform(0.7, 1.2), 0).astype(np.float32)
 
 
 def _rotated(layer: np.ndarray, angle: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from copycat import ops
 from copycat.model import cat
 from copycat.model import starting_point as weights
 from copycat.model.network import ROWS, Network
+from copycat.sequence.colour import from_srgb, srgb
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import Settings
 
@@ -59,6 +60,21 @@ def test_patches_are_pairs_to_learn_from(photos: Path, work: str) -> None:
         return float(bank.diff(dim=1).abs().mean() + bank.diff(dim=2).abs().mean())
 
     assert roughness(data.input_bank) < 0.95 * roughness(data.target_bank)
+
+
+def test_pictures_are_degraded_in_linear_light_and_in_display_values() -> None:
+    edge = (
+        np.repeat(np.linspace(0.02, 0.9, 16, dtype=np.float32)[None, :, None] > 0.4, 3, -1).astype(np.float32) * 0.8
+        + 0.1
+    )
+    random = np.random.default_rng(4)
+
+    def mixed(image: np.ndarray) -> np.ndarray:
+        return np.full_like(image, (image[:, 0] + image[:, -1]).mean() / 2)
+
+    found = {round(float(pretrain._degraded(edge, mixed, random).mean()), 3) for _ in range(20)}
+    # The middle of the display values of 0.1 and 0.9 is darker than the middle of their light.
+    assert found == {0.5, round(float(from_srgb(srgb(np.float32([0.1, 0.9])).mean())), 3)}
 
 
 def test_scenes_show_people_where_their_matte_is(people: Path) -> None:
