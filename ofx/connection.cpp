@@ -10,12 +10,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <system_error>
 #include <utility>
 
+#include "environment.h"
 #include "message_frame.h"
 
 namespace copycat {
@@ -25,12 +25,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kLongestPoll{60000};
-
-seconds seconds_from(const char* variable, int fallback) {
-  const char* chosen = std::getenv(variable);
-  const int number = chosen ? std::atoi(chosen) : 0;
-  return seconds(number > 0 ? number : fallback);
-}
 
 // For how long a worker that owes an answer may be silent.
 seconds silence_patience() { return seconds_from("COPYCAT_SILENCE_SECONDS", 60); }
@@ -120,7 +114,10 @@ bool Connection::is_ready() {
 void Connection::post(int id, Json request, std::shared_ptr<SharedMemory> memory, Reply& reply) {
   std::lock_guard lock(mutex_);
   if (!loss_.empty()) return;  // wait() returns at once, and result() says why
-  if (pending_.empty()) last_heard_ = Clock::now();
+  if (pending_.empty()) {
+    last_heard_ = Clock::now();
+    activity_.reset();
+  }
   pending_.emplace(id, &reply);
   const std::string kind = request["do"].text();
   reply.is_render = kind == "render" || kind == "preview";
@@ -215,16 +212,17 @@ void Connection::wake() {
 // Under the mutex. For how long the worker may be silent.
 seconds Connection::patience() const { return is_ready_ && is_warm_ ? silence_patience() : start_patience(); }
 
-// Under the mutex. When the worker counts as dead unless it is heard before.
-Connection::Clock::time_point Connection::silence_limit() const {
-  return is_ready_ && pending_.empty() ? Clock::time_point::max() : last_heard_ + patience();
+// Under the mutex. When to look at a silent worker: half-way, and at the end of the patience.
+Connection::Clock::time_point Connection::next_look() const {
+  if (is_ready_ && pending_.empty()) return Clock::time_point::max();
+  return last_heard_ + (activity_ ? milliseconds{patience()} : milliseconds{patience()} / 2);
 }
 
 void Connection::run() {
   std::unique_lock lock(mutex_);
   while (!is_ending_ && loss_.empty()) {
     const bool writes = is_ready_ && !outgoing_.empty();
-    const auto left = std::chrono::ceil<milliseconds>(silence_limit() - Clock::now());
+    const auto left = std::chrono::ceil<milliseconds>(next_look() - Clock::now());
     lock.unlock();
     const auto timeout = std::clamp(left, milliseconds{0}, kLongestPoll);
     pollfd polled[] = {{process_.socket(), static_cast<short>(writes ? POLLIN | POLLOUT : POLLIN), 0},
@@ -236,7 +234,7 @@ void Connection::run() {
     if (polled[0].revents & ~POLLOUT) receive_messages();
     if (polled[0].revents & POLLOUT) write_messages();
     lock.lock();
-    if (Clock::now() >= silence_limit()) lose_in_silence();
+    if (loss_.empty() && Clock::now() >= next_look()) watch_silence();
   }
 }
 
@@ -253,6 +251,7 @@ void Connection::receive_messages() {
     return;
   }
   last_heard_ = Clock::now();
+  activity_.reset();
   received_.append(bytes, static_cast<std::size_t>(count));
   try {
     while (const std::optional<std::string> message = take_message(received_)) handle(Json::parse(*message));
@@ -350,8 +349,19 @@ void Connection::lose(const std::string& reason) {
   changed_.notify_all();
 }
 
-// Under the mutex.
-void Connection::lose_in_silence() {
+// Under the mutex. A worker that imports from a slow disk may hold Python's lock, so that its heart cannot
+// beat: one that has worked since the middle of its silence gets as much time again.
+void Connection::watch_silence() {
+  const Activity now = process_.activity().value_or(Activity{});
+  if (!activity_) {
+    activity_ = now;
+    return;
+  }
+  if (has_worked(*activity_, now, patience() / 2.0)) {
+    last_heard_ = Clock::now();
+    activity_.reset();
+    return;
+  }
   const std::string duration = std::to_string(patience().count()) + " seconds";
   lose(is_ready_ ? "the copycat worker has been silent for " + duration
                  : "the copycat worker did not start within " + duration);

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -16,6 +17,7 @@
 #include "descriptor.h"
 #include "error_output.h"
 #include "json.h"
+#include "process_activity.h"
 #include "shared_memory.h"
 #include "worker_process.h"
 
@@ -103,9 +105,9 @@ class Connection {
   void frame(Outgoing& outgoing);
   void handle(const Json& message);
   void lose(const std::string& reason);
-  void lose_in_silence();
+  void watch_silence();
   std::chrono::seconds patience() const;
-  Clock::time_point silence_limit() const;
+  Clock::time_point next_look() const;
 
   WorkerProcess process_;
   DescriptorPair alarm_;  // a byte written to the second wakes the thread
@@ -115,6 +117,7 @@ class Connection {
   std::map<int, Reply*> pending_;                              // by request
   std::map<int, std::weak_ptr<SharedMemory>> mapped_buffers_;  // that the worker has
   Clock::time_point last_heard_ = Clock::now();
+  std::optional<Activity> activity_;  // of the worker in the middle of its silence; none before
   bool is_ready_ = false;
   bool is_warm_ = false;  // it has rendered: all that it needs is imported
   bool is_ending_ = false;

@@ -309,8 +309,11 @@ OfxStatus Effect::instance_changed(Instance& instance, Properties in) const {
     instance.post(kOfxMessageMessage, "");
     return kOfxStatOK;
   } catch (const std::exception& error) {
-    if (has_persistent_messages()) instance.post(kOfxMessageError, error.what());
-    show_message(instance.effect, kOfxMessageError, error.what());
+    // One message for a press: a dialog, which the user has to see, or else a text on the node.
+    if (is_in_background() || !can_show_messages())
+      instance.post(kOfxMessageError, error.what());
+    else
+      show_message(instance.effect, kOfxMessageError, error.what());
     return kOfxStatFailed;
   }
 }

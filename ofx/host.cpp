@@ -131,6 +131,11 @@ OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std:
   return kOfxStatReplyDefault;
 }
 
+bool can_show_messages() {
+  return (suites().persistent && suites().persistent->message) ||
+         (suites().message && suites().message->message);
+}
+
 bool has_persistent_messages() {
   return suites().persistent && suites().persistent->setPersistentMessage &&
          suites().persistent->clearPersistentMessage;

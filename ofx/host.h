@@ -67,6 +67,7 @@ bool is_natron();
 // Shows a message now. Returns the host's status, which answers a question with ReplyYes or ReplyNo.
 OfxStatus show_message(OfxImageEffectHandle effect, const char* type, const std::string& text);
 
+bool can_show_messages();
 bool has_persistent_messages();
 
 // Shows the text on the node until it is replaced; empty text removes it. A host without persistent messages

@@ -1,6 +1,8 @@
 // Bars, deadlines and late answers.
 #include "interface_thread.h"
 
+#include "environment.h"
+
 namespace copycat {
 namespace {
 
@@ -8,8 +10,10 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kPoll{10};
 constexpr milliseconds kUntilBar{500};
-constexpr std::chrono::seconds kWithoutBar{30};
 constexpr std::chrono::seconds kStatusPatience{2};
+
+// For how long a button is waited for that nothing can cancel.
+std::chrono::seconds patience_without_bar() { return seconds_from("COPYCAT_BUTTON_SECONDS", 30); }
 
 const char* reason_to_wait() {
   return worker()->is_ready() ? "copycat: waiting for the worker" : "copycat: starting the worker";
@@ -21,7 +25,7 @@ bool LateProgressBar::update(double fraction) {
   const auto waited = std::chrono::steady_clock::now() - started_;
   if (waited < kUntilBar) return true;
   if (!has_progress_bars()) {
-    if (waited < kWithoutBar) return true;
+    if (waited < patience_without_bar()) return true;
     throw WorkerError("the copycat worker is busy: try again in a moment");
   }
   if (!bar_) bar_.emplace(effect_, label_);

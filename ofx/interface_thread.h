@@ -19,7 +19,8 @@ class LateProgressBar {
   LateProgressBar(OfxImageEffectHandle effect, std::string label)
       : effect_(effect), label_(std::move(label)) {}
 
-  // False when the user cancelled. Throws WorkerError after 30 s where the host has no progress bar.
+  // False when the user cancelled. Throws WorkerError after COPYCAT_BUTTON_SECONDS where the host has no
+  // progress bar.
   bool update(double fraction);
 
  private:

@@ -17,7 +17,7 @@ using Aborted = std::function<bool()>;
 using Progress = std::function<void(double)>;  // called with the worker's progress, 0 to 1
 
 // A request under way; destroying it forgets the answer, and the worker goes on. One thread at a time, but
-// another one than it was sent on is fine.
+// another one than it was sent on is fine. In a process that the host forked it is over without an answer.
 class Request {
  public:
   Request(std::shared_ptr<Connection> connection, int id, Json message, const Buffer* buffer);
@@ -45,7 +45,6 @@ class Request {
 class Worker {
  public:
   Worker() : pool_(std::make_shared<BufferPool>()) {}
-  ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
@@ -67,8 +66,6 @@ class Worker {
   void purge();
 
  private:
-  static void leave_to_parent(std::shared_ptr<Connection> connection);
-
   const std::shared_ptr<BufferPool> pool_;
   std::mutex mutex_;  // of what follows
   std::shared_ptr<Connection> connection_;
@@ -76,7 +73,7 @@ class Worker {
   int count_ = 0;
 };
 
-// The process's worker; made on first use. Any thread.
+// The process's worker; made on first use. One that the host forked gets its own. Any thread.
 std::shared_ptr<Worker> worker();
 
 // Frees what the process and its worker keep for later, if there is a worker. Any thread.

@@ -151,6 +151,11 @@ bool WorkerProcess::has_ended() {
   return reap();
 }
 
+std::optional<Activity> WorkerProcess::activity() {
+  std::lock_guard lock(mutex_);
+  return reap() ? std::nullopt : activity_of(pid_);
+}
+
 void WorkerProcess::kill() {
   std::lock_guard lock(mutex_);
   if (is_ours() && !reap()) ::kill(pid_, SIGKILL);

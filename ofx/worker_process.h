@@ -5,9 +5,11 @@
 
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "descriptor.h"
+#include "process_activity.h"
 
 namespace copycat {
 
@@ -34,6 +36,7 @@ class WorkerProcess {
   int errors() const { return errors_.number(); }
   bool is_ours() const;  // false in a process that the host forked
   bool has_ended();
+  std::optional<Activity> activity();  // none once it has ended
   void kill();
 
  private:

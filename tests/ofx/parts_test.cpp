@@ -3,12 +3,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <random>
 #include <stdexcept>
 #include <vector>
 
@@ -17,6 +20,7 @@
 #include "json.h"
 #include "message_frame.h"
 #include "model_file.h"
+#include "process_activity.h"
 #include "worker_process.h"
 
 namespace {
@@ -279,6 +283,71 @@ void test_layouts() {
   check(alpha[0] == 255, "alpha is taken where only alpha is wanted");
 }
 
+#ifdef __linux__
+void test_activity() {
+  using namespace copycat;
+  const auto second = std::chrono::seconds(1);
+  const auto before = activity_of(getpid());
+  check(before && before->bytes_read > 0 && !before->waits_for_disk, "a process is looked at");
+  std::ifstream zeros("/dev/zero");
+  char bytes[100];
+  zeros.read(bytes, sizeof bytes);
+  check(has_worked(*before, *activity_of(getpid()), second), "who reads works");
+  check(!has_worked(*before, *before, second), "who does nothing does not");
+  Activity busy = *before, waiting = *before, paged = *before, blocked = *before;
+  busy.cpu_seconds += 0.06;
+  check(has_worked(*before, busy, second), "who computes works, on a busy machine too");
+  waiting.cpu_seconds += 0.02;
+  check(!has_worked(*before, waiting, second), "who waits for a lock does not");
+  ++paged.page_ins;
+  blocked.waits_for_disk = true;
+  check(has_worked(*before, paged, second) && has_worked(*before, blocked, second),
+        "who waits for a disk works");
+  check(!activity_of(0x7FFFFFF0), "nobody is not looked at");
+}
+#endif
+
+// What a worker may send and a disk may hold, with bytes changed: read or refused with an exception, nothing
+// else. Until `seconds` are over.
+void mutate(double seconds, unsigned seed) {
+  std::mt19937 random(seed);
+  const std::string about = header_about("[\"R\",\"G\"]", "[\"A\"]");
+  const std::string answer =
+      "{\"id\":7,\"ok\":{\"status\":\"r: step 3 \\u00e9\",\"channels_in\":[\"R\",\"G\"],\"failed\":false,"
+      "\"loads\":1,\"seconds\":1.5e-3,\"none\":null}}";
+  const std::string whole[] = {
+      copycat::frame_message(answer, 0) + copycat::frame_message("{\"alive\":true}", 0),
+      model_file(about, about.size()) + "weights"};
+  constexpr const char* kPieces[] = {"[[[[",     "{\"a\":", "1e999", "-",   "\\ud800",
+                                     "\xFF\xFE", "\"",      "\\",    "NaN", "9999999999"};
+  long count = 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  for (; std::chrono::steady_clock::now() < end; ++count) {
+    std::string bytes = whole[count % 2];
+    for (unsigned change = random() % 4 + 1; change > 0 && !bytes.empty(); --change) {
+      const std::size_t at = random() % bytes.size();
+      const unsigned how = random() % 4;
+      if (how == 0) bytes[at] = static_cast<char>(random());
+      if (how == 1) bytes.erase(at, random() % 16);
+      if (how == 2) bytes.insert(at, kPieces[random() % std::size(kPieces)]);
+      if (how == 3) bytes.insert(at, bytes.substr(0, at).substr(at > 30 ? at - 30 : 0));
+    }
+    if (count % 2) {
+      channels_of(bytes);
+      continue;
+    }
+    throws([&] {
+      while (const auto message = copycat::take_message(bytes)) {
+        const Json read = Json::parse(*message);
+        check(Json::parse(read.dump()).dump() == read.dump(), "what is written reads back");
+        static_cast<void>(read["id"].integer());
+      }
+    });
+  }
+  check(count > 0, "something was mutated");
+  std::printf("%ld mutations of seed %u\n", count, seed);
+}
+
 }  // namespace
 
 // In place of the C library's: counts, and kills nothing.
@@ -292,10 +361,15 @@ int main(int count, char** arguments) {
   test_whole_numbers();
   test_error_output();
   test_a_process_is_killed_once_at_most();
+#ifdef __linux__
+  test_activity();
+#endif
   test_frames(count > 1 ? arguments[1] : "golden_frames.txt");
   test_model_files();
   test_depths();
   test_layouts();
+  mutate(count > 2 ? std::atof(arguments[2]) : 0.2,
+         count > 3 ? static_cast<unsigned>(std::atol(arguments[3])) : 1);
   std::printf("%d checks, %d failed\n", g_checks, g_failures);
   return g_failures ? 1 : 0;
 }

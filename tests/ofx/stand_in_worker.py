@@ -60,6 +60,13 @@ def misbehave(descriptor: int, how: str) -> None:
     received = channel.receive()
     if how == "silence":
         time.sleep(60)
+    if how == "slow import" and received:
+        for _ in range(70):  # for 7 seconds, without a word
+            with open("/dev/zero", "rb", buffering=0) as disk:
+                disk.read(100)
+            time.sleep(0.1)
+        channel.send({"id": received[0]["id"], "ok": {}})
+        channel.receive()
     if how == "nonsense" and received:
         answer = os.environ["COPYCAT_STAND_IN_ANSWER"].replace("ID", str(received[0]["id"])).encode()
         os.write(descriptor, struct.pack("<II", len(answer), 0) + answer)

@@ -8,7 +8,6 @@ import math
 import os
 import random
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from copycat.cli.describe import describe
 from copycat.errors import CopycatError
 from copycat.inference.model import Model
 from copycat.model import cat
+from fuzzing import for_minutes, new_seed, time_is_left
 
 CPU = torch.device("cpu")
 NUMBERS = [0, -1, 1, 7, 1e308, -1e308, 1e-320, 5e-324, math.nan, math.inf, 1 << 63, 10**400, 0.5, 3.4e38, 1e-38, True]
@@ -97,13 +97,10 @@ def test_some_mutations(tmp_path: Path, tiny: None, one_thread: None, capsys: py
     mutate(random_model(tmp_path / "m.cat", log_scale=20.0), 1, lambda done: done < 150)
 
 
-@pytest.mark.long
-@pytest.mark.timeout(400)
+@for_minutes
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_many_mutations(tmp_path: Path, tiny: None, one_thread: None) -> None:
-    end = time.monotonic() + 240
-    seed = random.SystemRandom().randrange(1 << 32)
-    mutate(random_model(tmp_path / "m.cat", log_scale=20.0), seed, lambda _: time.monotonic() < end)
+    mutate(random_model(tmp_path / "m.cat", log_scale=20.0), new_seed(), time_is_left())
 
 
 @pytest.mark.parametrize(

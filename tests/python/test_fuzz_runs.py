@@ -6,7 +6,6 @@ import copy
 import json
 import random
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +18,11 @@ from copycat.errors import CopycatError
 from copycat.plots.graph import draw_loss_curves, shown_run
 from copycat.plots.live import Watch
 from copycat.runs import Display, find_run, find_runs, read_provenance, take_request, trainer_lives
-from copycat.sequence import read_frame, read_info, write_frame
+from copycat.sequence import ImageSequence, read_frame, read_info, write_frame
 from copycat.settings.tables import ProgressSettings
 from copycat.training import checkpoint, start
 from copycat.worker.overview import describe, run_table
+from fuzzing import for_minutes, new_seed, time_is_left
 from test_fuzz_models import NUMBERS, OTHERS, mutated_bytes, values
 
 OLD = Path(__file__).with_name("old_run")
@@ -149,6 +149,34 @@ def mutate_images(folder: Path, seed: int, goes_on: Callable[[int], bool]) -> No
         done += 1
 
 
+def mutate_movies(folder: Path, seed: int, goes_on: Callable[[int], bool]) -> None:
+    pytest.importorskip("av")
+    from test_movies import SIZE, write_movie
+
+    pictures = [np.round(picture(frame, SIZE[::-1]) * 255).astype(np.uint8) for frame in range(3)]
+    whole = {
+        ".mov": write_movie(folder / "whole.mov", pictures, "mpeg4", "yuv420p").read_bytes(),
+        ".mkv": write_movie(folder / "whole.mkv", pictures).read_bytes(),
+    }
+    source, done = random.Random(seed), 0
+    while goes_on(done):
+        extension = source.choice(tuple(whole))
+        path = folder / f"mutated.{done}{extension}"  # another name each time: what is open stays open
+        path.write_bytes(mutated_bytes(whole[extension], source))
+        try:
+            found = ImageSequence.parse(path)
+            for number in found.frames()[:4]:
+                info = read_info(found.path(number))
+                assert read_frame(found.path(number), info.channels[:3]).pixels.shape[:2] == (info.height, info.width)
+        except CopycatError:
+            pass
+        except Exception:
+            print(f"mutation {done} of seed {seed}: {path.read_bytes()[:4000]!r}")
+            raise
+        path.unlink()
+        done += 1
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_some_mutated_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mutate_runs(tmp_path, 1, lambda done: done < 40)
@@ -158,13 +186,15 @@ def test_some_mutated_images(tmp_path: Path) -> None:
     mutate_images(tmp_path, 1, lambda done: done < 300)
 
 
-@pytest.mark.long
-@pytest.mark.timeout(600)
+def test_some_mutated_movies(tmp_path: Path) -> None:
+    mutate_movies(tmp_path, 1, lambda done: done < 60)
+
+
+@for_minutes
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("mutate", [mutate_runs, mutate_images])
+@pytest.mark.parametrize("mutate", [mutate_runs, mutate_images, mutate_movies])
 def test_mutated_files_for_minutes(tmp_path: Path, mutate: Callable[[Path, int, Callable[[int], bool]], None]) -> None:
-    end = time.monotonic() + 240
-    mutate(tmp_path, random.SystemRandom().randrange(1 << 32), lambda _: time.monotonic() < end)
+    mutate(tmp_path, new_seed(), time_is_left())
 
 
 def test_a_mutation_is_another_value() -> None:

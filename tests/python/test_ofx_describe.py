@@ -11,6 +11,7 @@ import ofx_host
 import pytest
 from copycat.settings.knob import Knob, choice_label
 from copycat.settings.tables import COPYCAT_KNOBS, INFERENCE_KNOBS
+from fuzzing import SECONDS, for_minutes, new_seed
 
 TABLES = {"CopyCat": COPYCAT_KNOBS, "Inference": INFERENCE_KNOBS}
 TYPES = {
@@ -52,7 +53,15 @@ def test_parts_that_need_no_host(sanitize: bool) -> None:
     golden = ofx_host.ROOT / "tests" / "ofx" / "golden_frames.txt"
     done = subprocess.run([program, golden], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(done.stdout.split()[0]) > 500
+    assert int(done.stdout.splitlines()[-1].split()[0]) > 500
+
+
+@for_minutes
+def test_what_the_plugin_reads_with_bytes_changed_for_minutes() -> None:
+    program = ofx_host.build(sanitize=True) / "tests" / "ofx_parts_test"
+    golden = ofx_host.ROOT / "tests" / "ofx" / "golden_frames.txt"
+    done = subprocess.run([program, golden, str(SECONDS), str(new_seed())], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("context", ["General", "Filter"])

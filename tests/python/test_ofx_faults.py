@@ -75,6 +75,35 @@ def test_a_button_whose_answer_does_not_come_can_be_cancelled(
         assert all("Error" not in message["type"] for message in host.messages())
 
 
+@pytest.mark.parametrize("missing", [["OfxProgressSuite"], ["OfxProgressSuite", "OfxMessageSuite"]])
+def test_a_host_without_a_progress_bar_waits_for_no_button_for_ever(
+    tmp_path: Path, python: dict[str, str], missing: list[str]
+) -> None:
+    patience = {"COPYCAT_BUTTON_SECONDS": "1"}
+    with ofx_host.Host(tmp_path, {**python, **withholding("stop"), **patience}, missing=missing) as host:
+        copycat(host)
+        assert host.do("change", param="stopTraining")["status"] != 0
+        if len(missing) == 1:
+            assert host.last_message() == "the copycat worker is busy: try again in a moment"
+        (tmp_path / "gate").touch()
+        assert host.do("change", param="stopTraining")["status"] == 0
+
+
+@pytest.mark.parametrize("background", [0, 1])
+@pytest.mark.parametrize(
+    "button", ["startTraining", "stopTraining", "finishTraining", "resumeTraining", "openProgress", "createInference"]
+)
+def test_a_press_that_fails_is_one_message(
+    tmp_path: Path, python: dict[str, str], button: str, background: int
+) -> None:
+    with ofx_host.Host(tmp_path, {**python, **withholding()}, background=background) as host:
+        copycat(host, dataDirectory="relative")
+        assert host.do("change", param=button)["status"] != 0
+        (message,) = [message for message in host.messages() if message["text"]]
+        assert "relative" in message["text"]
+        assert message["kind"] == ("persistent" if background else "message")
+
+
 def test_the_start_of_a_worker_can_be_cancelled(tmp_path: Path, python: dict[str, str]) -> None:
     with ofx_host.Host(tmp_path, {**python, "COPYCAT_STAND_IN": "late greeting"}) as host:
         copycat(host)

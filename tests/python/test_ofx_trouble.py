@@ -104,6 +104,39 @@ def test_a_bad_worker_is_reported_to_the_user(folder: Path, python: dict[str, st
         assert words in host.last_message()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_worker_that_is_silent_but_works_is_waited_for(folder: Path, python: dict[str, str]) -> None:
+    with ofx_host.Host(folder, {**python, "COPYCAT_START_SECONDS": "2", "COPYCAT_STAND_IN": "slow import"}) as host:
+        host.render(ready(host, folder))
+        assert host.messages() == []
+
+
+def test_a_host_that_forks(tmp_path: Path, python: dict[str, str]) -> None:
+    """The child gets a worker of its own; the parent's goes on, and what the parent has asked stays the parent's."""
+    gate = tmp_path / "gate"
+    withheld = {"COPYCAT_STAND_IN": "withhold", "COPYCAT_STAND_IN_WITHHOLDS": "status"}
+    with ofx_host.Host(tmp_path, {**python, **withheld, "COPYCAT_STAND_IN_GATE": str(gate)}) as host:
+        assert host.create("CopyCat", "General", dataDirectory="/runs") == 0
+        assert host.do("change", param="stopTraining")["status"] == 0
+        worker = worker_of(host)
+        assert host.do("change", param="epochs", value=5)["status"] == 0  # asks for a status, which does not come
+        stop = {"do": "change", "param": "stopTraining"}
+        asks = [{"do": "ask", "action": action} for action in ("IsIdentity", "PurgeCaches")]
+        answer = host.do("fork", commands=[*asks, stop, {"do": "messages"}, {"do": "destroy"}, {"do": "unload"}])
+        assert answer["status"] == 0  # it has not hung
+        assert answer["answers"][2]["status"] == 0
+        assert answer["answers"][3]["messages"][-1]["text"] == "Training_1: the gate is open"
+        host.do("messages")
+        gate.touch()
+        deadline = time.monotonic() + 30
+        while host.last_message() != "Training_1: the gate is open":
+            assert time.monotonic() < deadline
+            host.do("ask", action="IsIdentity")
+            time.sleep(0.05)
+        assert host.do("change", param="stopTraining")["status"] == 0
+        assert worker_of(host) == worker
+
+
 def test_no_interpreter(folder: Path) -> None:
     with ofx_host.Host(folder, {"COPYCAT_PYTHON": "/nowhere/python"}) as host:
         source = ready(host, folder)

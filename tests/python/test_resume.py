@@ -23,7 +23,7 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-from conftest import FRAMES, Outcome, Shot, environment, losses, run_copycat, start_copycat, summary, write_shot
+from conftest import FRAMES, TINY, Outcome, Shot, environment, losses, run_copycat, start_copycat, summary, write_shot
 from copycat.errors import CopycatError
 from copycat.model import cat
 from copycat.runs import (
@@ -177,6 +177,63 @@ def test_killed_at_any_moment_it_leaves_whole_files_and_goes_on(
             break
         command = ["resume", often]
     status, _, err = run_copycat("resume", often)
+    assert status == 0, err
+    assert_same_training(once, often)
+
+
+CALLS = ("fsync", "replace", "link", "unlink", "write", "open")
+KILLER = """
+import os, signal, sys
+import tiny_copycat
+from copycat.cli.app import main
+
+name, left, after = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1) == "after"
+call = getattr(os, name)
+
+def killing(*given, **named):
+    global left
+    left -= 1
+    if left == 0 and not after:
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = call(*given, **named)
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+setattr(os, name, killing)
+tiny_copycat.shrink()
+main()
+"""
+
+
+@pytest.mark.long
+def test_killed_at_chosen_system_calls_it_leaves_whole_files_and_goes_on(
+    shot: Shot, tmp_path: Path, tiny: None
+) -> None:
+    once, often = tmp_path / "once", tmp_path / "often"
+    busy = ("--epochs", 400, "--checkpoint-interval", 25, "--image-interval", 20)
+    assert run_copycat(*options(shot, once, *busy))[0] == 0
+    (tmp_path / "killer.py").write_text(KILLER)
+    died = 0
+    for name in CALLS:
+        for count, when in ((1, "before"), (2, "after"), (5, "before")):
+            state = any(often.glob("*.ost"))
+            if not state:
+                shutil.rmtree(often, ignore_errors=True)
+            command = ["resume", often] if state else options(shot, often, *busy)
+            words = [sys.executable, tmp_path / "killer.py", name, count, when, *command]
+            variables = environment() | {"PYTHONPATH": str(TINY.parent)}
+            done = subprocess.run([*map(str, words)], env=variables, capture_output=True, text=True, timeout=300)
+            if any(often.glob("*.summary")):
+                assert_only_whole_files(find_run(often))
+            if done.returncode == 0:
+                shutil.rmtree(often)  # it never called that so often
+                continue
+            assert done.returncode == -signal.SIGKILL, done.stderr
+            died += 1
+    assert died >= 12
+    command = ["resume", often] if any(often.glob("*.ost")) else options(shot, often, *busy)
+    status, _, err = run_copycat(*command)
     assert status == 0, err
     assert_same_training(once, often)
 

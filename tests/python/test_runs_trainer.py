@@ -5,6 +5,7 @@ Over 400 lines: each case with and without a living trainer, on the same process
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -24,8 +25,10 @@ from copycat.runs import (
     SummaryWriter,
     TrainerLock,
     find_runs,
+    launch,
     read_info,
     trainer_lives,
+    trainer_lock,
 )
 from copycat.runs.requests import read_answer, withdraw_request
 
@@ -55,6 +58,52 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for child in children:
         child.kill()
         child.wait()
+
+
+def without_kernel_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network file systems."""
+
+    def flock(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(trainer_lock.fcntl, "flock", flock)
+
+
+def test_a_run_whose_trainer_loads_for_long_lives_without_kernel_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_kernel_locks(monkeypatch)
+    monkeypatch.setattr(launch, "HEARTBEAT_SECONDS", 0.05)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ncat > /dev/null\nwhile [ ! -e {tmp_path}/go ]; do sleep 0.05; done\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    run = Run(tmp_path, "r")
+    process = launch.Trainings().start(run, ["train"])
+    lock = run.file(".lock")
+    for _ in range(2):
+        os.utime(lock, (1, 1))
+        wait_until(lambda: trainer_lives(run))
+    assert launch.starting_runs(tmp_path) == [run]
+    (tmp_path / "go").touch()
+    assert process.wait(20) == 0
+    time.sleep(0.2)
+    os.utime(lock, (1, 1))
+    time.sleep(0.3)
+    assert not trainer_lives(run)
+
+
+def test_a_trainer_that_loads_beats_by_itself(tmp_path: Path) -> None:
+    """For whoever started it may have ended."""
+    run = Run(tmp_path, "r")
+    lock = TrainerLock(run)
+    inheritance = lock.inheritance()
+    lock._stop.set()
+    os.utime(run.file(".lock"), (1, 1))
+    command = [sys.executable, "-m", "copycat", "--version"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **inheritance)
+    assert run.file(".lock").stat().st_mtime > 1
+    os.close(lock._descriptor)
 
 
 def test_a_second_trainer_is_refused_and_learns_who_holds_the_run(tmp_path: Path, start: Start) -> None:

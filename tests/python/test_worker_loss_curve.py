@@ -114,6 +114,12 @@ def test_many_runs_leave_room_for_the_graph(tmp_path: Path) -> None:
     assert len(rows_of(picture[120:], one.info.colour, 300)) > 0
 
 
+def test_names_that_are_no_unicode_are_drawn() -> None:
+    sentence = "There is no run in /mnt/dis\udcd8 yet"
+    picture = draw_loss_curves([], ProgressSettings(), 270, 480, sentence)
+    assert picture.max() > 0.5
+
+
 def test_a_message_where_there_is_nothing_to_draw() -> None:
     sentence = "There is no run in /mnt/show/" + "sequence/" * 30 + " yet: start a training"
     picture = draw_loss_curves([], ProgressSettings(), 540, 960, sentence)

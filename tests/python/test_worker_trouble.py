@@ -23,6 +23,7 @@ from copycat.runs import Display, Run, TrainerLock, take_request
 from copycat.worker import __main__ as worker_main
 from copycat.worker import server as worker_server
 from copycat.worker.protocol import Channel, pack
+from fuzzing import for_minutes, new_seed, time_is_left
 from test_worker import Doubler, Plugin, described, shared
 
 
@@ -75,12 +76,15 @@ def test_ids_that_are_none(plugin: Plugin, number: str) -> None:
         b'{"id":7,"do":"frames"',
         b'{"id":7,"do":"\xff',
         b'{"id":7,"do":"frames","text":' + b"9" * 5000 + b"}",
+        b'{"id":7,"do":"abandon","run":{"directory":"/\\ud800","name":"r"}}',
+        b'{"id":7,"do":"abandon","run":{"directory":"/\\u0000","name":"r"}}',
     ],
 )
 def test_json_that_cannot_be_read_ends_one_request(plugin: Plugin, body: bytes) -> None:
     send_raw(plugin, body)
     answer = plugin.answer()
     assert (answer["id"], "ok" in answer) == (7, False)
+    assert "copycat failed" not in answer["error"]
     still_serves(plugin)
 
 
@@ -428,7 +432,8 @@ def fuzz(plugin: Plugin, folder: Path, rounds: Callable[[], bool], seed: int) ->
         for descriptor in descriptors:
             os.close(descriptor)
         answer = plugin.answer()
-        assert ("error" in answer) != ("ok" in answer), body
+        assert ("error" in answer) != ("ok" in answer), (seed, body)
+        assert "copycat failed" not in answer.get("error", ""), (seed, body, answer)
 
 
 def test_mutated_messages(plugin: Plugin, tmp_path: Path) -> None:
@@ -438,9 +443,8 @@ def test_mutated_messages(plugin: Plugin, tmp_path: Path) -> None:
     still_serves(plugin)
 
 
-@pytest.mark.long
+@for_minutes
 def test_mutated_messages_for_minutes(plugin: Plugin, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    end = time.monotonic() + 15 * 60
-    fuzz(plugin, tmp_path, lambda: time.monotonic() < end, time.time_ns())
+    fuzz(plugin, tmp_path, time_is_left(), new_seed())
     still_serves(plugin)

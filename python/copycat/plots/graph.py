@@ -74,7 +74,8 @@ def draw_loss_curves(
     if runs:
         _Graph(figure, (height, width), size, runs, settings).draw()
     elif message:
-        lines = textwrap.wrap(message, max(1, int(0.9 * width / (_LETTER * size))))
+        drawable = message.encode(errors="replace").decode()  # a file's name need not be Unicode
+        lines = textwrap.wrap(drawable, max(1, int(0.9 * width / (_LETTER * size))))
         figure.text(0.5, 0.5, "\n".join(lines), size=size, color=_TEXT, ha="center", va="center", parse_math=False)
     canvas.draw()  # type: ignore[no-untyped-call,unused-ignore]
     pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call,unused-ignore]

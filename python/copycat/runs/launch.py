@@ -23,7 +23,7 @@ from copycat.runs.display import Display
 from copycat.runs.files import Run, new_run
 from copycat.runs.finding import find_run
 from copycat.runs.requests import finish, stop
-from copycat.runs.trainer_lock import TrainerLock, is_starting, trainer_lives
+from copycat.runs.trainer_lock import HEARTBEAT_SECONDS, TrainerLock, is_starting, keep_starting, trainer_lives
 from copycat.runs.writing import RunError, read_json
 
 _TAIL_BYTES = 4096
@@ -117,6 +117,9 @@ class Trainings:
         return "" if trainer_lives(run) else self._failed.get(run, "")
 
     def _wait(self, run: Run, process: subprocess.Popen[bytes], output: IO[bytes], before: str | None) -> None:
+        while process.returncode is None and keep_starting(run):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(HEARTBEAT_SECONDS)
         status = process.wait()
         with output:
             words = last_words(output)

@@ -6,7 +6,8 @@ machine and file server must agree within half a minute.
 
 Whoever starts a trainer as a process of its own takes the lock first and lets the process inherit it
 (:meth:`TrainerLock.inheritance`), so that the run counts as living from the first moment on, and a second start is
-refused. The file then also holds ``"starting": true``, until the trainer writes its first heartbeat.
+refused. The file then also holds ``"starting": true``, until the trainer writes its first heartbeat. Until then both
+renew its time (:func:`keep_starting`, :func:`beat_while_loading`): to import torch from a slow disk takes minutes.
 """
 
 from __future__ import annotations
@@ -112,6 +113,30 @@ class TrainerLock:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         os.close(self._descriptor)
+
+
+def keep_starting(run: Run) -> bool:
+    """Renews the heartbeat of a run that somebody else's process is about to train; False once that has taken over."""
+    path = run.file(".lock")
+    if read_json(path).get("starting") is not True:
+        return False
+    with contextlib.suppress(OSError):
+        os.utime(path, follow_symlinks=False)
+    return True
+
+
+def beat_while_loading() -> None:
+    """Renews the heartbeat of the lock that this process inherited, in a thread, until its trainer takes it over."""
+    descriptor = os.environ.get(INHERITED, "")
+
+    def beat() -> None:
+        while os.environ.get(INHERITED) == descriptor:
+            with contextlib.suppress(OSError):
+                os.utime(int(descriptor))
+            time.sleep(HEARTBEAT_SECONDS)
+
+    if descriptor.isdecimal():
+        threading.Thread(target=beat, name="copycat-loading", daemon=True).start()
 
 
 def _inherited(path: Path) -> int | None:

@@ -83,6 +83,7 @@ _LONGEST = 16 << 20
 _MOST_DESCRIPTORS = 8
 
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _NUMBER = re.compile(rb'"id"\s*:\s*([0-9]{1,18})\b')
 
 
@@ -201,7 +202,12 @@ class Channel:
 def _parse(body: bytes) -> dict[str, Any]:
     try:
         message = json.loads(body.decode(errors="surrogateescape"))
-    except (ValueError, RecursionError) as error:
+        if b"\\u" in body:  # an escape
+            text = json.dumps(message, ensure_ascii=False)
+            text.encode(errors="surrogateescape")
+            if _NUL.search(text):
+                raise ValueError("a text holds a NUL, as no file's name does")
+    except (ValueError, RecursionError) as error:  # also UnicodeEncodeError: a surrogate that stands for no byte
         raise MessageError(f"a message that is no JSON: {error}", _number_in(body)) from None
     if not isinstance(message, dict):
         raise MessageError("a message that is no object")
