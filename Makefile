@@ -7,7 +7,7 @@ COMPILERS ?= g++-11 g++-12 clang++-14 clang++-16
 BIN := $(VENV)/bin
 CPP := $(shell find cpp ofx tests/cpp tests/ofx -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test lint cpp-test compilers python-test format docs clean
+.PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test setup-docs lint cpp-test compilers python-test format docs clean
 
 demo: setup-demo
 	$(BIN)/python -m examples.demo
@@ -49,6 +49,9 @@ setup-test: $(VENV)/tools
 	COPYCAT_WERROR=ON $(BIN)/pip install -q --no-build-isolation -Cbuild-dir=build/werror/{wheel_tag} -e ".[dev,demo,progress]"
 	PATH="$(abspath $(BIN)):$$PATH" tests/install_browser.sh
 
+setup-docs: $(VENV)/tools
+	$(BIN)/pip install -q --no-build-isolation -e ".[docs]"
+
 lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -86,9 +89,10 @@ format:
 	$(BIN)/ruff format -q .
 	$(BIN)/clang-format -i $(CPP)
 
-# The pages of the commands and of the knobs, from the code's own help.
-docs:
+# The reference from the code, the tables from benchmarks/results, and the site in build/site; fails on a broken link.
+docs: setup-docs
 	$(BIN)/python -m docs.make_reference
+	$(BIN)/zensical build --clean --strict
 
 clean:
 	rm -rf build demo

@@ -8,10 +8,13 @@ writes them; with ``--check`` it lists the pages that are out of date and exits 
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
+import copycat
 import typer.main
 from copycat.cli.app import app
 from copycat.settings.knob import Knob, choice_label
@@ -19,6 +22,7 @@ from copycat.settings.presets import PRESETS
 from copycat.settings.tables import COPYCAT_KNOBS, INFERENCE_KNOBS, Settings
 
 from docs.benchmark_tables import fill
+from docs.docstrings import markdown, signature
 from docs.markdown_tables import Results
 
 HERE = Path(__file__).parent
@@ -29,7 +33,11 @@ _NOTE = "<!-- Made by `make docs` from the code; do not edit. -->"
 def pages() -> dict[Path, str]:
     """Every page that is generated, wholly or in part: its path and its text."""
     group: Any = typer.main.get_command(app)
-    texts = {REFERENCE / "knobs.md": _knobs()}
+    texts = {
+        REFERENCE / "knobs.md": _knobs(),
+        REFERENCE / "files.md": _files(),
+        REFERENCE / "python.md": _python(),
+    }
     for path in (HERE / "explanation/benchmarks.md", HERE.parent / "README.md"):
         texts[path] = fill(path.read_text(encoding="utf-8"), Results())
     for name, command in sorted(group.commands.items()):
@@ -81,6 +89,27 @@ def _presets() -> list[str]:
     lines += [f"| Preset | {' | '.join(labels[field] for field in fields)} |", "|---" * (1 + len(fields)) + "|"]
     lines += [f"| {name} | {' | '.join(str(values[f]) for f in fields)} |" for name, values in PRESETS.items()]
     return lines
+
+
+def _files() -> str:
+    lines = [_NOTE, "# File formats", ""]
+    for title, module in (("A run", "runs"), ("The .cat", "model.cat"), ("The .ost", "training.checkpoint")):
+        docstring = importlib.import_module(f"copycat.{module}").__doc__ or ""
+        lines += [f"## {title}", "", f"Module `copycat.{module}`.", "", markdown(docstring), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _python() -> str:
+    lines = [_NOTE, "# Python", "", markdown(copycat.__doc__ or ""), ""]
+    for name in copycat.__all__:
+        value = getattr(copycat, name)
+        if name.startswith("_"):
+            continue
+        head = signature(name, value) if inspect.isfunction(value) else f"class {name}"
+        lines += [f"## {name}", "", "```python", head, "```", "", markdown(value.__doc__ or ""), ""]
+        if name.endswith("Settings"):
+            lines += ["Its fields are the knobs in snake_case: [knobs](knobs.md).", ""]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _row(knob: Knob) -> str:
