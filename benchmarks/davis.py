@@ -1,13 +1,15 @@
 """How good are mattes from a few painted frames? DAVIS-2016 validation at 480p, through the real command line.
 
     python -m benchmarks.davis DAVIS --painted 5 --budget 175 [--only camel goat ...] [--knobs "..."]
+    python -m benchmarks.davis DAVIS --painted 5 --steps 2000 ...
 
 DAVIS is a folder with ``JPEGImages/480p`` and ``Annotations/480p``. ``--painted`` frames of each sequence are trained
 on (evenly spaced, the first and the last among them; 1 is the first frame). All others are rendered and scored: J
-(region) and F (boundary) in percent, and the mean absolute error. ``--tuning`` takes the ten sequences that settings
-may be chosen on, ``--report`` the other ten. Published J of the twenty: OSVOS 79.8 from one frame, up to 86.9 with more
-(Caelles et al., CVPR 2017), XMem 90.4 from one (Cheng and Schwing, ECCV 2022); both were trained on large data sets
-before.
+(region) and F (boundary) in percent, and the mean absolute error. A budget is spent as wall time, on idle cores; on a
+busy machine ``--steps`` makes trainings comparable, and the rows say what CPU time they took. ``--tuning`` takes the
+ten sequences that settings may be chosen on, ``--report`` the other ten. Published J of the twenty: OSVOS 79.8 from one
+frame, up to 86.9 with more (Caelles et al., CVPR 2017), XMem 90.4 from one (Cheng and Schwing, ECCV 2022); both were
+trained on large data sets before.
 """
 
 from __future__ import annotations
@@ -42,19 +44,19 @@ def painted_frames(numbers: Sequence[int], count: int) -> list[int]:
     return [numbers[round(i)] for i in np.linspace(0, len(numbers) - 1, count)] if count > 1 else [numbers[0]]
 
 
-def run(plates: Path, truths: Path, painted: Sequence[int], minutes: float, knobs: str, out: Path) -> record.Row:
+def run(plates: Path, truths: Path, painted: Sequence[int], length: Sequence[str], knobs: str, out: Path) -> record.Row:
     """Trains on the painted frames and scores all others.
 
     Args:
         plates: folder with ``%05d.jpg``; truths: the same with ``.png``, white where the subject is.
         painted: frame numbers that are trained on.
-        minutes: of wall time for the training, without its start.
+        length: the option of copycat train that says how long to train.
         knobs: options of copycat train.
         out: an empty directory.
     """
     frames = ",".join(map(str, painted))
     command = ["train", str(plates), str(truths), "--data-directory", str(out), "--run-name", "run"]
-    command += ["--minutes", f"{minutes:.4f}", "--training-frames", frames, "--ground-truth-channels", "Y"]
+    command += [*length, "--training-frames", frames, "--ground-truth-channels", "Y"]
     before = _child_seconds()
     _copycat(*command, *shlex.split(knobs))
     spent = _child_seconds() - before
@@ -100,6 +102,7 @@ def main() -> None:
     parser.add_argument("davis", type=Path)
     parser.add_argument("--painted", type=int, default=5)
     parser.add_argument("--budget", type=float, default=175.0, help="CPU-seconds of a training, its start included")
+    parser.add_argument("--steps", type=int, help="of a training, instead of a budget")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--knobs", default=KNOBS, help="options of copycat train")
     parser.add_argument("--only", nargs="+", metavar="SEQUENCE")
@@ -114,18 +117,21 @@ def main() -> None:
     if options.only:
         names = options.only
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(options.threads))
-    minutes = (options.budget - RESERVE) / options.threads / 60
+    length = ["--minutes", f"{(options.budget - RESERVE) / options.threads / 60:.4f}"]
+    budget = f"{options.budget:.0f}s"
+    if options.steps:  # all painted frames are in each step, so an epoch is one
+        length, budget = ["--epochs", str(options.steps)], f"{options.steps}steps"
     rows: list[dict[str, record.Value]] = []
     for name in names:
         numbers = sorted(int(path.stem) for path in (truths / name).glob("*.png"))
         painted = painted_frames(numbers, options.painted)
         with tempfile.TemporaryDirectory(prefix="copycat-davis-") as out:
-            scores = run(plates / name, truths / name, painted, minutes, options.knobs, Path(out))
+            scores = run(plates / name, truths / name, painted, length, options.knobs, Path(out))
         rows.append({"sequence": name, **scores})
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
         mean: dict[str, record.Value] = {"sequence": "mean"}
         mean |= {key: round(float(np.mean([float(str(row[key])) for row in rows])), 4) for key in scores}
-        record.write(f"davis-{options.painted}-{options.budget:.0f}s", [*rows, mean], options.json)
+        record.write(f"davis-{options.painted}-{budget}", [*rows, mean], options.json)
     print("  ".join(f"{key} {value}" for key, value in mean.items()))
 
 

@@ -27,7 +27,7 @@ from copycat.sequence.pairs import Pair, find_frames
 from copycat.settings.tables import Settings
 from copycat.training import losses, optimiser, schedule
 from copycat.training import weights as parameters
-from copycat.training.composites import Composites, why_not, with_room
+from copycat.training.composites import Composites, wanted, with_room
 from copycat.training.step import Learner
 from torch import Tensor
 
@@ -108,6 +108,7 @@ VARIANTS = {
     "Clean Plate": _with(clean_plate="On"),
     "Clean Plate Off": _with(clean_plate="Off"),
     "Matte Off": _with(matte="Off"),
+    "Composites On": _with(composites="On"),
     "Composites Off": _with(composites="Off"),
     "2 crops per pair": _with(crops_per_pair=2),
     "flips": _with(flip_probability=0.5, flop_probability=0.5),
@@ -234,7 +235,7 @@ def fit(
             if data.level != level or not step:
                 data = full.at_level(level)
                 composites = None
-                if not why_not(data, settings):
+                if wanted(data, settings, print):
                     composites = Composites(with_room(data), seed, data.crop(settings.crop_size), batch)
                     data = composites.data
             if composites:

@@ -17,7 +17,7 @@ from copycat.sequence import read_frame, write_frame
 from copycat.sequence.pairs import Pair, find_frames
 from copycat.settings.tables import Settings
 from copycat.training import composites
-from copycat.training.composites import UNSUITED, Composites, Move, filled, painted, why_not, with_room
+from copycat.training.composites import Composites, Move, filled, painted, wanted, with_room
 
 SIZE = 64, 96
 RED, BLUE = (0.8, 0.1, 0.1), (0.1, 0.1, 0.8)
@@ -150,16 +150,33 @@ def test_a_move_says_where_points_go() -> None:
     assert move.goals(torch.tensor([[40, 30], [20, -900]], dtype=torch.int32), window).tolist() == [[30, 20], [71, 4]]
 
 
-def test_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = load(tmp_path)
-    assert why_not(data, Settings()) == ""
-    assert why_not(data, Settings(composites="Off")) == UNSUITED
-    assert why_not(load(tmp_path / "off", matte="Off"), Settings()) == UNSUITED
-    assert why_not(replace(data, residual=(0,)), Settings()) == UNSUITED
+def test_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, said = load(tmp_path), list[str]()
+    on, auto = Settings(composites="On"), Settings()
+
+    def has(some: Dataset, settings: Settings) -> bool:
+        said.clear()
+        return wanted(some, settings, said.append)
+
+    assert has(data, auto)
+    assert not has(data, Settings(composites="Off"))
+    more = replace(data, pairs=data.pairs * 2)
+    assert (has(more, auto), has(more, on)) == (False, True)
+    assert not said
     two = ops.Encoding((0.0,) * 2, (0.0,) * 2, (1.0,) * 2, (True, False))
-    assert why_not(replace(data, target_encoding=two), Settings()) == UNSUITED
+    for unsuited in (
+        replace(data, target_encoding=replace(data.target_encoding, matte=())),
+        replace(data, target_encoding=two),
+        replace(data, residual=(0,)),
+        replace(data, clean_plate=torch.zeros(1, *SIZE, 2)),
+    ):
+        assert not has(unsuited, auto)
+        assert not said
+        assert not has(unsuited, on)
+        assert "mattes that the Input lacks" in said[0]
     monkeypatch.setattr(composites, "free_memory", lambda: 400_000)
-    assert "memory is short" in why_not(data, Settings())
+    assert not has(data, auto)
+    assert "memory is short" in said[0]
 
 
 def test_a_subject_is_found_before_a_background_that_it_was_never_painted_on(train: Train, tmp_path: Path) -> None:

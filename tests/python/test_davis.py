@@ -65,7 +65,7 @@ def test_a_sequence_is_trained_on_rendered_and_scored(tmp_path: Path, monkeypatc
         cv2.imwrite(str(plates / f"{frame:05d}.jpg"), plate)
         cv2.imwrite(str(truths / f"{frame:05d}.png"), truth)
     result = tmp_path / "davis.json"
-    words = ["davis", str(tmp_path), "--painted", "2", "--budget", "20", "--threads", "1", "--json", str(result)]
+    words = ["davis", str(tmp_path), "--painted", "2", "--steps", "150", "--threads", "1", "--json", str(result)]
     monkeypatch.setattr(sys, "argv", [*words, "--knobs", "--model-size Small --crop-size 32"])
     davis.main()
     rows = json.loads(result.read_text())["rows"]

@@ -106,7 +106,7 @@ KILLED = {
         *("--flip-probability", 0.5, "--rotation-probability", 0.5),
     ),
     "mask": ("--mask", "{}/mask.%04d.exr"),
-    "composites of a matte": ("--ground-truth-channels", "A", "--matte", "On"),
+    "composites of a matte": ("--ground-truth-channels", "A", "--matte", "On", "--composites", "On"),
 }
 
 

@@ -212,8 +212,8 @@ class Settings(Table):
         "Auto",
         "Composites",
         "For mattes: half of the crops show a painted frame's subject moved, turned, scaled and bent over a painted "
-        "frame's background. Auto: if the Ground Truth is a matte that no Input channel holds.",
-        choices=("Auto", "Off"),
+        "frame's background. Auto: if one or two frames are painted.",
+        choices=("Auto", "On", "Off"),
     )
     clean_plate: str = knob(
         "Auto",

@@ -12,6 +12,7 @@ would repeat much, so a step hardly takes longer and a recorded graph goes on.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,19 +47,31 @@ _SUBJECT = _Limits(1.4, 15.0, 0.15, 0.25, 0.012)
 _BACKGROUND = _Limits(1.2, 5.0, 0.05, 0.15, 0.0)
 
 
-UNSUITED = "not a matte"
+# With more painted frames the crops that composites take from these cost as much as they gain (``docs/benchmarks.md``).
+_FEW = 2
 
 
-def why_not(data: Dataset, settings: Settings) -> str:
-    """Why a data set is trained on without composites: ``UNSUITED``, a sentence for the user, or "" if it is not."""
+def wanted(data: Dataset, settings: Settings, note: Callable[[str], None]) -> bool:
+    """Whether to train a data set on composites too.
+
+    Args:
+        data: the data set.
+        settings: of the training.
+        note: called with a sentence where the user may expect composites and gets none.
+    """
+    if settings.composites == "Off" or (settings.composites == "Auto" and len(data) > _FEW):
+        return False
     mattes = data.target_encoding.matte
-    if settings.composites == "Off" or not (mattes and all(mattes)):
-        return UNSUITED
-    if data.clean_plate is not None or max(data.residual) >= 0:
-        return UNSUITED
+    if not (mattes and all(mattes)) or max(data.residual) >= 0 or data.clean_plate is not None:
+        if settings.composites == "On":
+            note(
+                "there are no Composites: they are for a Ground Truth of mattes that the Input lacks, on no Clean Plate"
+            )
+        return False
     if 2 * sum(bank.nbytes for bank in _banks(data)) + data.input_bank.nbytes > _SHARE_OF_MEMORY * free_memory():
-        return "memory is short: the matte is trained on the painted frames alone, without Composites"
-    return ""
+        note("memory is short: the matte is trained on the painted frames alone, without Composites")
+        return False
+    return True
 
 
 def _banks(data: Dataset) -> list[Tensor]:

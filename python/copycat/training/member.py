@@ -21,7 +21,7 @@ from copycat.data.devices import choose_device
 from copycat.errors import CopycatError
 from copycat.machine import free_memory
 from copycat.model import cat
-from copycat.training.composites import UNSUITED, Composites, painted, why_not, with_room
+from copycat.training.composites import Composites, painted, wanted, with_room
 from copycat.training.control import StoppedError
 from copycat.training.group import DistributedError, Group
 from copycat.training.step import Learner
@@ -191,13 +191,11 @@ class Member:
             self._current = self._composites = None
             self.learner.leave_stage()  # frees what the last level took
             data, settings = self.data.at_level(level), self.process.task.settings
-            reason = why_not(data, settings)
-            self._current = self._on_device(data if reason else with_room(data))
-            if not reason:
+            composed = wanted(data, settings, self.process.note)
+            self._current = self._on_device(with_room(data) if composed else data)
+            if composed:
                 crop = data.crop(settings.crop_size)
                 self._composites = Composites(self._current, settings.seed, crop, self.process.task.batch)
-            elif reason != UNSUITED:
-                self.process.note(reason)
         return self._current
 
     def _on_device(self, data: Dataset) -> Dataset:
