@@ -133,6 +133,7 @@ VARIANTS = {
     "two scales": replace(BASE, row=Row(32, (1, 1), 1, (1, 1))),
     "four scales, widest 128": replace(BASE, row=Row(32, (1, 1, 1, 1), 1, (1, 1, 1, 1), widest=128)),
     "four scales, widest 64": replace(BASE, row=Row(32, (1, 1, 1, 1), 1, (1, 1, 1, 1), widest=64)),
+    "five scales, widest 64": replace(BASE, row=Row(32, (1,) * 5, 1, (1,) * 5, widest=64)),
     "Medium": _with(model_size="Medium"),
     "Large": _with(model_size="Large"),
     "Medium, Initial Weights Deblur": _with(model_size="Medium", initial_weights="Deblur"),
