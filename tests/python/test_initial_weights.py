@@ -19,17 +19,14 @@ from copycat.sequence.colour import from_srgb, srgb
 from copycat.settings.tables import Settings
 from safetensors import safe_open
 
+from benchmarks.initial_weights import steps
+from benchmarks.initial_weights_page import painted
 from tools import pretrain
 
 _WORKS = ("Deblur", "Upscale", "Human Matting")
 _MEGABYTE = 1_000_000
 _LARGEST = {"Small": 1.3, "Medium": 2.8, "Large": 5.2}  # megabytes of a file
-SHIPPED = [
-    (work, size)
-    for work in _WORKS
-    for size in ROWS
-    if (weights._SHIPPED / f"{work}_{size}.cat".lower().replace(" ", "_")).exists()
-]
+SHIPPED = [(work, size) for work in _WORKS for size in ROWS if weights.path(work, size).exists()]
 
 
 def start(work: str, size: str) -> weights.StartingPoint:
@@ -74,8 +71,7 @@ def test_the_shipped_files_are_small() -> None:
 
 @pytest.mark.parametrize(("work", "size"), SHIPPED)
 def test_a_shipped_file_is_bfloat16_and_listed(work: str, size: str) -> None:
-    name = f"{work}_{size}".lower().replace(" ", "_")
-    path = weights._SHIPPED / f"{name}.cat"
+    path = weights.path(work, size)
     assert path.stat().st_size < _LARGEST[size] * _MEGABYTE
     with safe_open(path, "pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.bfloat16}  # noqa: SIM118
@@ -84,7 +80,7 @@ def test_a_shipped_file_is_bfloat16_and_listed(work: str, size: str) -> None:
     assert header.channels_out == (("A",) if work == "Human Matting" else ("R", "G", "B"))
     # Files of before 2026-11-29 have no sources in their header.
     assert list(header.sources) in ([], list(pretrain.sources(work.lower().replace(" ", "_"))))
-    assert f"`{name}.cat`" in (weights._SHIPPED / "README.md").read_text()
+    assert f"`{path.name}`" in (weights._SHIPPED / "README.md").read_text()
 
 
 def test_every_source_has_a_licence() -> None:
@@ -112,3 +108,14 @@ def test_upscale_is_better_than_bicubic_before_any_training(size: str, factor: i
 
     soft = in_linear_light(shrunk_and_enlarged, sharp)
     assert psnr(applied("Upscale", size, soft), sharp) > psnr(soft, sharp) + 0.4
+
+
+def test_the_portrait_of_the_page_is_painted() -> None:
+    matte = painted(cv2.imread(str(Path(skimage.__file__).parent / "data/astronaut.png")))
+    assert matte[60:160, 190:240].mean() > 0.99  # the face
+    assert matte[:250, 350:].mean() < 0.01  # the rocket
+    assert 0.4 < matte.mean() < 0.7
+
+
+def test_a_budget_without_time_for_a_step_is_one_step() -> None:
+    assert [steps(budget) for budget in (0, 14, 45, 175)] == [1, 1, 115, 596]

@@ -120,8 +120,7 @@ def starting_point(settings: Settings) -> StartingPoint | None:
                 f"{settings.checkpoint_file}: the checkpoint is a {header.model_size} model, but Model Size is {size}"
             )
         return StartingPoint(f"{settings.checkpoint_file}: its weights", header, weights, shipped=False)
-    files = {name: _SHIPPED / f"{work}_{name}.cat".lower().replace(" ", "_") for name in ROWS}
-    there = [name for name, path in files.items() if path.exists()]
+    there = [name for name in ROWS if path(work, name).exists()]
     if not there:
         raise SettingsError(f"Initial Weights {work} are not part of this version; use None or Checkpoint")
     if size not in there:
@@ -129,7 +128,12 @@ def starting_point(settings: Settings) -> StartingPoint | None:
             f"Initial Weights {work} exist for {' and '.join(there)} in this version, not for {size}; "
             "use another Model Size, or None"
         )
-    return StartingPoint(f"Initial Weights {work}", *cat.load(files[size]), shipped=True)
+    return StartingPoint(f"Initial Weights {work}", *cat.load(path(work, size)), shipped=True)
+
+
+def path(work: str, size: str) -> Path:
+    """The file of the weights that the package ships for a work and a Model Size, whether there is one or not."""
+    return _SHIPPED / f"{work}_{size}.cat".lower().replace(" ", "_")
 
 
 def _indices(names: tuple[str, ...], among: tuple[str, ...]) -> tuple[int, ...]:
