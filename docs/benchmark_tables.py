@@ -79,6 +79,13 @@ def real_shots(results: Results) -> str:
         flickers = [number(row.get(f"flicker{suffix}"), ".3f") for suffix in ("_nothing", "")]
         values = [number(row.get(key + suffix), form) for suffix in ("_nothing", "")]
         rows.append([label, *values, outside, *flickers, number(row.get("cpu_seconds"), ".0f")])
+    if moved := results.get("moving_plate"):
+        used.append(moved)
+        for row in moved.rows:
+            values = [number(row.get(key), ".2f") for key in ("inside_nothing", "inside", "outside")]
+            flickers = [number(row.get(f"flicker{suffix}"), ".3f") for suffix in ("_nothing", "")]
+            label = f"paint-out, 640x360, camera {row['shot']}, PSNR inside"
+            rows.append([label, *values, *flickers, number(row.get("cpu_seconds"), ".0f")])
     head = ["work", "doing nothing", "copycat", "outside", "flicker, doing nothing", "flicker", "CPU-seconds"]
     return with_sources(table(head, rows), used)
 

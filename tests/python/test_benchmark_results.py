@@ -22,7 +22,7 @@ from docs.markdown_tables import Results
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = [*ROOT.glob("benchmarks/bench_*.py"), *ROOT.glob("benchmarks/ablations/[a-z]*.py")]
-BENCHMARKS += [ROOT / f"benchmarks/{name}.py" for name in ("shotbench/__main__", "davis", "real_shots")]
+BENCHMARKS += [ROOT / f"benchmarks/{name}.py" for name in ("shotbench/__main__", "davis", "real_shots", "moving_plate")]
 RGB = ("R", "G", "B")
 
 
@@ -138,4 +138,4 @@ def test_pages_use_the_results_and_every_table() -> None:
     results = Results()
     for page in pages:
         assert fill(page, results) == page, "run make docs"
-    assert len(pages[0].splitlines()) <= 250
+    assert len(pages[0].splitlines()) <= 260

@@ -55,6 +55,16 @@ def test_auto_uses_it_where_the_camera_moves_and_says_why(data: Dataset) -> None
     assert "dB nearer to the Ground Truth than the Input is (Auto needs 13 dB)" in note
 
 
+def test_auto_tries_large_frames_reduced(shot: Pair, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("copycat.data.dataset._PROBED_SIDE", 90)
+    reduced = read(shot)
+    assert reduced.notes != data.notes
+    assert reduced.notes[0].startswith("a moving Clean Plate is used: ")
+    assert reduced.clean_plate is not None
+    assert data.clean_plate is not None
+    assert torch.equal(reduced.clean_plate, data.clean_plate)
+
+
 def test_auto_leaves_alone_what_other_frames_do_not_show_and_says_why(tmp_path: Path) -> None:
     other = read(write_shot(tmp_path, same=False))
     assert other.clean_plate is None

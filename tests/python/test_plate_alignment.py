@@ -5,15 +5,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from copycat.data import plate_alignment
+from copycat.data import moving_plate, parallax, plate_alignment
 from copycat.data.plate_alignment import View
 from moving_camera import SIZE, camera, landscape, seen
 
 
-def error(found: np.ndarray | None, first: np.ndarray, second: np.ndarray) -> float:
+def error(
+    found: np.ndarray | None, first: np.ndarray, second: np.ndarray, columns: tuple[int, int] = (0, SIZE[1])
+) -> float:
     """The mean distance in pixels between where a homography maps a view's pixels and where they are."""
     assert found is not None
-    x, y = np.meshgrid(np.arange(0, SIZE[1], 20.0), np.arange(0, SIZE[0], 20.0))
+    x, y = np.meshgrid(np.arange(*columns, 20.0), np.arange(0, SIZE[0], 20.0))
     places = [plate_alignment.mapped(matrix, x, y) for matrix in (found, np.linalg.inv(second) @ first)]
     return float(np.hypot(places[0][0] - places[1][0], places[0][1] - places[1][1]).mean())
 
@@ -95,3 +97,60 @@ def test_opencv_s_threads_are_left_as_they_were() -> None:
     with plate_alignment.one_thread():
         assert cv2.getNumThreads() == 1
     assert cv2.getNumThreads() == before
+
+
+# -- two layers in depth ----------------------------------------------------------------------------------------------
+
+
+MIDDLE = slice(130, 290)
+
+
+def layered(shift: float, grain: int, tilt: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A near landscape in the middle of a far one, its camera, and that of the far one: near things move by more."""
+    far, near = camera(shift, tilt, 1, 0.2 * shift / 10), camera(1.5 * shift, tilt, 1, 0.2 * shift / 10)
+    view = seen(landscape(), far, grain)
+    nearer = seen(landscape(4), near, grain + 50)
+    view[:, MIDDLE] = nearer[:, MIDDLE]
+    return view, near, far
+
+
+def test_both_layers_of_a_shot_with_parallax_are_found() -> None:
+    source, *own = layered(0, 1)
+    shots = [layered(shift, index, 3.3) for index, shift in enumerate((-24.3, 16.7, 30.4), 2)]
+    view, targets = View.of(source), [View.of(shot[0]) for shot in shots]
+    matrices = [plate_alignment.align(view, target) for target in targets]
+    found = parallax.layers(view, targets, matrices)  # type: ignore[arg-type]
+    assert len(found) == 2
+    ranges = (MIDDLE.start, MIDDLE.stop), (0, MIDDLE.start)
+    near, far = (
+        [
+            max(error(one, own[side], shot[1 + side], columns) for one, shot in zip(layer, shots, strict=True))
+            for layer in found
+        ]
+        for side, columns in enumerate(ranges)
+    )
+    # One layer is the near one in all painted frames, and the other the far one.
+    assert min(near[0] + far[1], near[1] + far[0]) < 0.4
+
+
+def test_a_shot_without_parallax_has_one_layer() -> None:
+    views = [View.of(seen(landscape(), camera(shift, 0, 1, 0), shift)) for shift in (0, 12, 25)]
+    matrices = [plate_alignment.align(views[0], target) for target in views[1:]]
+    assert len(parallax.layers(views[0], views[1:], matrices)) == 1  # type: ignore[arg-type]
+
+
+def test_a_plate_with_parallax_shows_the_layer_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    shots = [layered(shift, index)[0] for index, shift in enumerate((0.0, -20.0, -10.0, 11.0, 22.0))]
+    truth = shots[0].copy()
+    shots[0][70:150, 90:170] = 90  # what is to be painted out
+    values = [np.dstack([shot / 32 - 4]).astype(np.float32) for shot in shots]
+    painted = [moving_plate.painted_frame(value) for value in values[1:]]
+
+    def difference() -> float:
+        plate = moving_plate.plate_of(View.of(moving_plate.grey(values[0])), SIZE, painted)
+        behind = (plate.planes[70:150, 90:170, 0].astype(np.float32) + 4) * 32
+        return float(np.abs(behind - truth[70:150, 90:170]).mean())
+
+    two = difference()
+    monkeypatch.setattr(parallax, "layers", lambda _view, _targets, matrices: [list(matrices)])
+    assert two < 0.8 * difference()

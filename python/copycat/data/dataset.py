@@ -20,6 +20,8 @@ from copycat.data.painted_frames import PaintedFrames
 from copycat.sequence.pairs import DatasetError, FramePair
 from copycat.settings.tables import Settings
 
+_PROBED_SIDE = 960  # pixels; Auto tries a moving clean plate on frames reduced to about this
+
 
 @dataclass(kw_only=True)
 class Dataset:
@@ -228,15 +230,34 @@ def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) 
         return "moving" if choice == "Moving" else "still"
     if wrong or not comparable:
         return "none"
-    banks, encodings = (data.input_bank, data.target_bank), (data.input_encoding, data.target_encoding)
-    centres = data.centres, data.centre_offsets
-    if clean_plate.is_shown(*banks, *centres, encodings, data.residual, data.mask_bank):
+    encodings = data.input_encoding, data.target_encoding
+    if clean_plate.is_shown(
+        data.input_bank,
+        data.target_bank,
+        data.centres,
+        data.centre_offsets,
+        encodings,
+        data.residual,
+        data.mask_bank,
+    ):
         data.notes += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
         return "still"
-    gain = moving_plate.gain_of_probes(*banks, data.valid, *centres, encodings, data.residual, data.mask_bank)
+    least = -10 * math.log10(clean_plate.AGREEMENT)
+    few = _selected(data, clean_plate.frames_of(len(pairs), moving_plate.MOST_FRAMES))
+    few = few.at_level(next((level for level in (1, 2) if max(sizes[0]) <= _PROBED_SIDE * level), 4))
+    gain = moving_plate.gain_of_probes(
+        few.input_bank,
+        few.target_bank,
+        few.valid,
+        few.centres,
+        few.centre_offsets,
+        encodings,
+        data.residual,
+        few.mask_bank,
+        least,
+    )
     if gain is None:
         return "none"
-    least = -10 * math.log10(clean_plate.AGREEMENT)
     enough = gain >= least
     data.notes += (
         f"{'a moving' if enough else 'no'} Clean Plate is used: where the pairs differ, the other painted frames, "
@@ -244,6 +265,25 @@ def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) 
         f"Input is (Auto needs {least:.0f} dB)",
     )
     return "moving" if enough else "none"
+
+
+def _selected(data: Dataset, indices: Sequence[int]) -> Dataset:
+    """The data set of some of the pairs, without plates."""
+    spans = [range(*data.centre_offsets[i : i + 2].tolist()) for i in indices]
+    rows = torch.tensor([row for span in spans for row in span], dtype=torch.int64)
+    ends = np.cumsum([0, *map(len, spans)])
+    return replace(
+        data,
+        pairs=tuple(data.pairs[i] for i in indices),
+        input_bank=data.input_bank[list(indices)],
+        target_bank=data.target_bank[list(indices)],
+        mask_bank=None if data.mask_bank is None else data.mask_bank[list(indices)],
+        valid=data.valid[list(indices)],
+        centres=data.centres[rows],
+        centre_offsets=torch.tensor(ends, dtype=torch.int32),
+        clean_plate=None,
+        painted=None,
+    )
 
 
 def _downsized(bank: Tensor, level: int) -> Tensor:

@@ -1,8 +1,9 @@
 """The clean plate of a shot whose camera moves: made anew for each frame, of the painted frames that are aligned to it.
 
 Each painted frame that shows part of the frame is moved onto it (`copycat.data.plate_alignment`); the plate is their
-median and their spread, as in `copycat.data.clean_plate`. For a training each pair has a plate of the other painted
-frames, so the network learns what it meets on frames that nobody painted.
+median and their spread, as in `copycat.data.clean_plate`. With parallax (`copycat.data.parallax`) two layers in depth
+are moved each by itself, and each pixel is taken from the one in which the painted frames agree. For a training each
+pair has a plate of the other painted frames, so the network learns what it meets on frames that nobody painted.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from copycat import ops
-from copycat.data import clean_plate, plate_alignment
+from copycat.data import clean_plate, parallax, plate_alignment
 from copycat.data.plate_alignment import Array, Matrix, View
 
-_MOST_FRAMES = 12  # that a model keeps
+MOST_FRAMES = 12  # that a model keeps
 _MOST_SEEN = 7  # that one plate is made of: those that show most of the frame
+_LEAST_SEEN = 2  # that show a layer in depth
 _PROBES = 3
+_FAR_BELOW = 6.0  # dB
+_GREY_PER_STD = 32
+_LAYER_WINDOW = (9, 9)  # pixels over which the choice of a layer is averaged
+_MOST_OFF = 0.15  # from the frame, in standard deviations: more is what is painted out
 _REDUCED = 1.5  # a painted frame that is so much larger is averaged first
 _GRID = 48  # points to a side at which overlap is counted
 _ROWS = 1 << 20  # values of a frame that are summarised at a time
@@ -60,7 +66,7 @@ class FramePlate:
 
 def grey(values: np.ndarray) -> Array:
     """[H, W, C] normalised values as [H, W] grey values for the alignment, 0 to 255."""
-    result: Array = np.clip(values.mean(axis=-1, dtype=np.float32) * 32 + 128, 0, 255).astype(np.float32)
+    result: Array = np.clip(values.mean(axis=-1, dtype=np.float32) * _GREY_PER_STD + 128, 0, 255).astype(np.float32)
     return result
 
 
@@ -85,17 +91,49 @@ def plate_of(view: View, size: tuple[int, int], painted: Sequence[PaintedFrame])
     placed.sort(key=lambda one: -one[0])
     placed = placed[:_MOST_SEEN]
     depth = painted[0].picture.shape[2]
-    planes = np.empty((*size, clean_plate.channels(depth)), np.float16)
     if not placed:
-        nothing = clean_plate.summary(np.full((1, 1, 1, depth), np.nan, np.float32), gaps=True)
-        planes[:] = nothing
+        planes = np.empty((*size, clean_plate.channels(depth)), np.float16)
+        planes[:] = clean_plate.summary(np.full((1, 1, 1, depth), np.nan, np.float32), gaps=True)
         return FramePlate(planes, 0)
-    moved = [_moved(frame, matrix, size) for _, frame, matrix in placed]
-    step = max(1, _ROWS // (len(moved) * size[1] * depth))
-    for y in range(0, size[0], step):
+    frames = [frame for _, frame, _ in placed]
+    found = parallax.layers(view, [frame.view for frame in frames], [matrix for *_, matrix in placed])
+    plates = [
+        _merged(
+            [_moved(frame, matrix, size) for frame, matrix in zip(frames, layer, strict=True) if matrix is not None]
+        )
+        for layer in found
+        if sum(one is not None for one in layer) >= min(_LEAST_SEEN, len(frames))
+    ]
+    return FramePlate(plates[0] if len(plates) == 1 else _nearest(plates, view), len(placed))
+
+
+def _merged(moved: Sequence[NDArray[np.float16]]) -> NDArray[np.float16]:
+    """[H, W, C + 1]: the median and the spread of painted frames that were moved onto the frame."""
+    height, width, depth = moved[0].shape
+    planes = np.empty((height, width, clean_plate.channels(depth)), np.float16)
+    step = max(1, _ROWS // (len(moved) * width * depth))
+    for y in range(0, height, step):
         values = np.stack([one[y : y + step] for one in moved]).astype(np.float32)
         planes[y : y + step] = clean_plate.summary(values, gaps=True)
-    return FramePlate(planes, len(placed))
+    return planes
+
+
+def _nearest(plates: Sequence[NDArray[np.float16]], view: View) -> NDArray[np.float16]:
+    """Picks each pixel's layer: where painted frames agree with each other and, if it is not painted out, the frame."""
+    costs = []
+    for planes in plates:
+        seen = plate_alignment.reduced(grey(planes[..., :-1].astype(np.float32)), view.factor)
+        apart = plate_alignment.reduced(np.exp(planes[..., -1].astype(np.float32)), view.factor)
+        off = cv2.blur(np.abs(seen - view.grey) / _GREY_PER_STD, _LAYER_WINDOW)
+        costs.append(cv2.blur(apart, _LAYER_WINDOW) + np.minimum(off, _MOST_OFF))
+    chosen = np.argmin(np.stack(costs), axis=0).astype(np.uint8)
+    if view.factor > 1:
+        chosen = np.kron(chosen, np.ones((view.factor, view.factor), np.uint8))
+    chosen = chosen[: plates[0].shape[0], : plates[0].shape[1], None]
+    result = plates[0]
+    for layer, planes in enumerate(plates[1:], 1):
+        result = np.where(chosen == layer, planes, result)
+    return result
 
 
 def of_pairs(
@@ -123,7 +161,7 @@ def of_pairs(
         The painted frames that a model keeps.
     """
     pairs = _Pairs(inputs, targets, valid, encodings, residual, mask)
-    chosen = clean_plate.frames_of(len(targets), _MOST_FRAMES)
+    chosen = clean_plate.frames_of(len(targets), MOST_FRAMES)
     with plate_alignment.one_thread(), ThreadPoolExecutor(torch.get_num_threads(), "copycat-plate") as pool:
         try:
             painted = dict(zip(chosen, pool.map(pairs.painted, chosen), strict=True))
@@ -149,12 +187,14 @@ def gain_of_probes(
     encodings: tuple[ops.Encoding, ops.Encoding],
     residual: Sequence[int],
     mask: Tensor | None,
+    least: float,
 ) -> float | None:
     """How much nearer to the Ground Truth than the Input the plates of a few pairs lie, where these differ.
 
     Args:
         centres: [M, 2] x, y of pixels at which the pairs differ, sorted by frame; centre_offsets: [N + 1].
         inputs, targets, valid, encodings, residual, mask: as for `of_pairs`.
+        least: what is asked for; far below it the first pair decides.
 
     Returns:
         Factor between the squared differences, in dB; None if the pairs do not differ.
@@ -164,9 +204,11 @@ def gain_of_probes(
         return None
     pairs = _Pairs(inputs, targets, valid, encodings, residual, mask)
     probes = [differing[i] for i in clean_plate.frames_of(len(differing), _PROBES)]
+    probes = [*probes[1:], *probes[:1]]  # the middle of the shot has the most in common with the others
     edit = error = 0.0
+    gain = None
     with plate_alignment.one_thread():
-        painted = {i: pairs.painted(i) for i in clean_plate.frames_of(len(targets), _MOST_FRAMES)}
+        painted = {i: pairs.painted(i) for i in clean_plate.frames_of(len(targets), MOST_FRAMES)}
         for index in probes:
             others = [frame for other, frame in painted.items() if other != index]
             x, y = centres[centre_offsets[index] : centre_offsets[index + 1]].long().numpy().T
@@ -176,7 +218,10 @@ def gain_of_probes(
             edit += float(np.square(source - truth).sum())
             shown = plate.planes[y, x].astype(np.float32)[:, :-1] if plate.sources else source
             error += float(np.square(shown - truth).sum())
-    return 10 * math.log10(edit / max(error, 1e-9 * edit)) if edit > 0 else None
+            gain = 10 * math.log10(edit / max(error, 1e-9 * edit)) if edit > 0 else None
+            if gain is not None and gain < least - _FAR_BELOW:
+                break
+    return gain
 
 
 @dataclass(frozen=True, eq=False)

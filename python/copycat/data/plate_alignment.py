@@ -21,6 +21,17 @@ Array = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 """3x3 homography."""
 
+# Generators of changes in units of half the longer side: any homography; and pan, tilt, zoom and roll alone.
+ANY_CHANGE = np.eye(9)[:8].reshape(8, 3, 3)
+STEADY_CHANGE = np.array(
+    [
+        [[0, 0, 1], [0, 0, 0], [0, 0, 0]],
+        [[0, 0, 0], [0, 0, 1], [0, 0, 0]],
+        [[1, 0, 0], [0, 1, 0], [0, 0, 0]],
+        [[0, -1, 0], [1, 0, 0], [0, 0, 0]],
+    ],
+    np.float64,
+)
 DESCRIPTOR = 128  # values of a SIFT descriptor
 _COMPARED_SIDE = 2048  # pictures with longer sides are compared at a lower resolution
 _SEARCHED_SIDE = 1280  # and searched for features at a still lower one
@@ -28,7 +39,7 @@ _FEATURES = 2000
 _FEATURE_CELLS = (6, 9)  # features are spread over so many rows and columns
 _CONTRAST = 0.015
 _RATIO = 0.8  # Lowe's: of the distances to the nearest and the second nearest descriptor
-_INLIER = 3.0  # pixels of the searched resolution
+_INLIER = 1.5  # pixels of the searched resolution
 _LEAST_MATCHES = 12
 _LEAST_SHARE = 0.2  # of the matches that must agree
 _LEAST_CORRELATION = 0.6
@@ -178,17 +189,29 @@ def align(source: View, target: View) -> Matrix | None:
     if found is None or inliers.sum() < max(_LEAST_MATCHES, _LEAST_SHARE * len(pairs)):
         return None
     matrix = found.astype(np.float64)
-    if not _is_view(matrix, source.grey.shape[:2]):
+    if not is_view(matrix, source.grey.shape[:2]):
         return None
     fitted, correlation = fit(source, target, matrix)
-    if correlation < _LEAST_CORRELATION or not _is_view(fitted, source.grey.shape[:2]):
+    if correlation < _LEAST_CORRELATION or not is_view(fitted, source.grey.shape[:2]):
         return None
     whole: Matrix = np.linalg.inv(reduction(target.factor)) @ fitted @ reduction(source.factor)
     return whole / float(whole[2, 2])
 
 
-def fit(source: View, target: View, matrix: Matrix) -> tuple[Matrix, float]:
+def fit(
+    source: View,
+    target: View,
+    matrix: Matrix,
+    points: Array | None = None,
+    changes: NDArray[np.float64] = ANY_CHANGE,
+) -> tuple[Matrix, float]:
     """Refines a homography between pixels of the grey values that is right to about a pixel.
+
+    Args:
+        source, target: the frames.
+        matrix: where to begin.
+        points: [M, 2] whole x, y of the source's pixels to compare; None for its fit points.
+        changes: 3x3 generators of the changes that may be made to the homography.
 
     Returns:
         The homography, and the correlation of the grey values where both frames show the same.
@@ -196,7 +219,7 @@ def fit(source: View, target: View, matrix: Matrix) -> tuple[Matrix, float]:
     height, width = source.grey.shape
     centre, reach = np.array([width, height]) / 2, max(width, height) / 2
     unit = np.array([[reach, 0, centre[0]], [0, reach, centre[1]], [0, 0, 1]])  # from -1..1 to pixels
-    points = source.fit_points
+    points = source.fit_points if points is None else points
     x, y = ((points - centre) / reach).T.astype(np.float64)
     column, row = points.T.astype(int)
     h = matrix @ unit
@@ -207,27 +230,30 @@ def fit(source: View, target: View, matrix: Matrix) -> tuple[Matrix, float]:
             blur, smoothed = sigma, target.smoothed(sigma)
         w = h[2, 0] * x + h[2, 1] * y + 1
         u, v = (h[0, 0] * x + h[0, 1] * y + h[0, 2]) / w, (h[1, 0] * x + h[1, 1] * y + h[1, 2]) / w
-        inside = _inside(target, u, v) & (w > 0)
-        if np.count_nonzero(inside) < _LEAST_MATCHES:
+        both = inside(target, u, v) & (w > 0)
+        if np.count_nonzero(both) < _LEAST_MATCHES:
             return matrix, 0.0
-        xi, yi, ui, vi, wi = (part[inside] for part in (x, y, u, v, w))
+        xi, yi, ui, vi, wi = (part[both] for part in (x, y, u, v, w))
         there, across, down = sampled(smoothed, ui, vi).T.astype(np.float64)
-        here = source.smooth[sigma][row[inside], column[inside], 0].astype(np.float64)
+        here = source.smooth[sigma][row[both], column[both], 0].astype(np.float64)
         error = there - gain * here - offset
         spread = 1.4826 * float(np.median(np.abs(error - np.median(error)))) + 1e-3
         weight = np.square(np.clip(1 - np.square(error / (_TUKEY * spread)), 0, None))
         a, b = across / wi, down / wi
         c = -(a * ui + b * vi)
-        jacobian = np.stack([a * xi, a * yi, a, b * xi, b * yi, b, c * xi, c * yi, -here, -np.ones_like(here)], axis=1)
+        slopes = np.stack([a * xi, a * yi, a, b * xi, b * yi, b, c * xi, c * yi, c], axis=1)
+        moved = h @ changes
+        basis = (moved - moved[:, 2:, 2:] * h).reshape(len(changes), 9)
+        jacobian = np.concatenate([slopes @ basis.T, -np.stack([here, np.ones_like(here)], axis=1)], axis=1)
         weighted = jacobian * weight[:, None]
         normal = weighted.T @ jacobian
-        normal[np.diag_indices(10)] *= 1 + 1e-6
+        normal[np.diag_indices(len(normal))] *= 1 + 1e-6
         try:
             step = np.linalg.solve(normal, -weighted.T @ error)
         except np.linalg.LinAlgError:
             return matrix, 0.0
-        h = h + np.append(step[:8], 0).reshape(3, 3)
-        gain, offset = gain + step[8], offset + step[9]
+        h = h + (step[:-2] @ basis).reshape(3, 3)
+        gain, offset = gain + step[-2], offset + step[-1]
         correlation = _correlation(here, there, weight)
     fitted = h @ np.linalg.inv(unit)
     return fitted / fitted[2, 2], correlation
@@ -269,13 +295,14 @@ def sampled(picture: Array, x: NDArray[np.float64], y: NDArray[np.float64]) -> A
     return np.asarray(values, np.float32).reshape(-1, picture.shape[2])[:count]
 
 
-def _inside(target: View, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+def inside(target: View, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points [M] of a frame's grey values lie in it, among pixels that count."""
     height, width = target.grey.shape
-    inside: NDArray[np.bool_] = (u >= 2) & (v >= 2) & (u <= width - 3) & (v <= height - 3)
+    within: NDArray[np.bool_] = (u >= 2) & (v >= 2) & (u <= width - 3) & (v <= height - 3)
     if target.shown is not None:
-        column, row = (np.where(inside, part, 0).round().astype(int) for part in (u, v))
-        inside &= target.shown[row, column]
-    return inside
+        column, row = (np.where(within, part, 0).round().astype(int) for part in (u, v))
+        within &= target.shown[row, column]
+    return within
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
@@ -289,7 +316,7 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64], weight: NDArray
     return float((a * b * weight).sum() / spread * share) if spread > 0 else 0.0
 
 
-def _is_view(matrix: Matrix, size: tuple[int, int]) -> bool:
+def is_view(matrix: Matrix, size: tuple[int, int]) -> bool:
     """Whether a camera can have seen it: nothing is mirrored or folded, and the zoom has bounds."""
     height, width = size
     x, y = (np.array(side, np.float64) for side in ((0, width - 1, width - 1, 0), (0, 0, height - 1, height - 1)))
