@@ -55,7 +55,7 @@ def load(path, device, half_precision):
     from copycat.inference.model import load
     return Timed(load(path))
 
-server.serve(int(sys.argv[-1]), load)
+server.serve_descriptor(int(sys.argv[-1]), load)
 """
 
 

@@ -255,19 +255,34 @@ Json render(const Json& command) {
   return answer;
 }
 
-// Renders at the same time, each on a thread of its own.
+Json obey(const std::string& line);
+
+// Renders at the same time, each on a thread of its own. "meanwhile" are commands for the interface thread,
+// carried out while the renders are on their way; each answer gets the seconds that it took.
 Json render_together(const Json& command) {
   const auto& commands = command["renders"].items();
   std::vector<Json> answers(commands.size());
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < commands.size(); ++i)
     threads.emplace_back([&, i] { answers[i] = render(commands[i]); });
+  if (command.has("meanwhile")) std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  Json list = Json::array(), meanwhile = Json::array();
+  for (const Json& one : command["meanwhile"].items()) {
+    const auto started = std::chrono::steady_clock::now();
+    Json done = obey(one.dump());
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
+    meanwhile.append(done.set("seconds", took.count()));
+  }
   for (auto& thread : threads) thread.join();
-  Json list = Json::array();
   for (Json& answer : answers) list.append(std::move(answer));
   Json answer = Json::object();
-  answer.set("answers", std::move(list));
+  answer.set("answers", std::move(list)).set("meanwhile", std::move(meanwhile));
   return answer;
+}
+
+Json touch(const Json& command) {
+  std::ofstream(command["path"].text()) << "now";
+  return Json::object();
 }
 
 Json abort_settings(const Json& command) {
@@ -354,8 +369,6 @@ Json cycles(const Json& command) {
   return status_answer(worst);
 }
 
-Json obey(const std::string& line);
-
 // Forks, as some hosts do. The child carries out "commands" and exits; it gets two minutes.
 Json fork_and_obey(const Json& command) {
   int ends[2];
@@ -407,6 +420,7 @@ const std::map<std::string, Command> kCommands = {{"load", load},
                                                   {"clip", clip},
                                                   {"render", render},
                                                   {"render_together", render_together},
+                                                  {"touch", touch},
                                                   {"abort", abort_settings},
                                                   {"ask", ask},
                                                   {"misuse", misuse},

@@ -16,7 +16,7 @@ from copycat.worker import protocol
 
 
 class StandInModel:
-    """``1 - x`` of its channels; slow on request, and cancellable like the real one."""
+    """``1 - x`` of its channels; slow or held on request, and cancellable like the real one."""
 
     def __init__(self, channels: str) -> None:
         self.channels_in = self.channels_out = tuple(channels)
@@ -31,6 +31,9 @@ class StandInModel:
         out: Any = None,
         **_: Any,
     ) -> Any:
+        if held := os.environ.get("COPYCAT_STAND_IN_HELD"):
+            while not Path(held).exists() and not (cancel and cancel()):
+                time.sleep(0.01)
         deadline = time.monotonic() + float(os.environ.get("COPYCAT_STAND_IN_SECONDS", "0"))
         while time.monotonic() < deadline and not (cancel and cancel()):
             time.sleep(0.01)

@@ -54,6 +54,32 @@ def test_a_status_that_takes_long_comes_later(tmp_path: Path, python: dict[str, 
             time.sleep(0.05)
 
 
+def test_status_and_buttons_are_answered_while_sixteen_renders_are_held(tmp_path: Path, python: dict[str, str]) -> None:
+    held = tmp_path / "held"
+    with ofx_host.Host(tmp_path, {**python, "COPYCAT_STAND_IN_HELD": str(held)}) as host:
+        source = ready(host)
+        held.touch()
+        host.render(source)  # the worker has started
+        held.unlink()
+        assert host.create("CopyCat", "General", instance="copycat", dataDirectory=str(tmp_path / "runs")) == 0
+        (tmp_path / "runs").mkdir()
+        (tmp_path / "runs" / "r.summary").write_text('{"step": 1, "loss": 1}\n')
+        host.messages()
+        host.clip("Source", {float(time): source for time in range(16)})
+        renders = [{"time": time, "output": host.output(source)} for time in range(16)]
+        status = {"do": "change", "instance": "copycat", "param": "epochs", "value": 5}
+        button = {"do": "change", "instance": "copycat", "param": "stopTraining"}
+        release = {"do": "touch", "path": str(held)}
+        answer = host.do("render_together", renders=renders, meanwhile=[status, button, {"do": "messages"}, release])
+        shown = [message["text"] for message in answer["meanwhile"][2]["messages"] if message["text"]]
+        assert shown[0].startswith("r: killed, step 1"), shown  # and not "busy"
+        assert shown[-1] == "run r is not being trained"
+        assert {render["status"] for render in answer["answers"]} == {0}
+        for render in renders:
+            raw = np.fromfile(render["output"]["to"], source.dtype).reshape(source.shape)
+            np.testing.assert_array_equal(raw, inverted(source))
+
+
 @pytest.mark.parametrize(
     ("button", "request_kind"),
     [
