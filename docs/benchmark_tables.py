@@ -241,11 +241,6 @@ def _plugin(rows: list[dict[str, Value]]) -> str:
     return f"{render['beyond ms']:.1f} ms beyond the network; pairs at {pairs['median GB/s']:.2f} GB/s"
 
 
-def _status(rows: list[dict[str, Value]]) -> str:
-    (row,) = rows
-    return f"{row['median ms']:.0f} ms, at worst {row['worst ms']:.0f} ms (load of the machine {row['load']:.0f})"
-
-
 # Result: what it asks, and its numbers in one line.
 _SPEED: dict[str, tuple[str, Callable[[list[dict[str, Value]]], str]]] = {
     "bench_training-cpu": ("a training step on the CPU, against a plain eager loop", _training),
@@ -261,7 +256,6 @@ _SPEED: dict[str, tuple[str, Callable[[list[dict[str, Value]]], str]]] = {
     "bench_inference-cuda": ("a frame on a GPU, whole", _inference),
     "bench_memory": ("freed memory that stays with the process", _memory),
     "bench_plugin": ("the way through plugin and worker, UHD", _plugin),
-    "bench_status": ("a host's status while 16 renders are queued", _status),
 }
 
 
