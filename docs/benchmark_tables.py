@@ -241,6 +241,14 @@ def _plugin(rows: list[dict[str, Value]]) -> str:
     return f"{render['beyond ms']:.1f} ms beyond the network; pairs at {pairs['median GB/s']:.2f} GB/s"
 
 
+def _shot_view(rows: list[dict[str, Value]]) -> str:
+    row = rows[0]
+    return (
+        f"{row['seconds']:.2f} s, beside a training {row['seconds_training']:.2f} s; the training loses "
+        f"{row['cost']:.1%} of its speed"
+    )
+
+
 # Result: what it asks, and its numbers in one line.
 _SPEED: dict[str, tuple[str, Callable[[list[dict[str, Value]]], str]]] = {
     "bench_training-cpu": ("a training step on the CPU, against a plain eager loop", _training),
@@ -255,6 +263,7 @@ _SPEED: dict[str, tuple[str, Callable[[list[dict[str, Value]]], str]]] = {
     "bench_inference-cpu": ("a frame on the CPU, whole", _inference),
     "bench_inference-cuda": ("a frame on a GPU, whole", _inference),
     "bench_memory": ("freed memory that stays with the process", _memory),
+    "bench_shot_view": ("an HD frame in Shot view, from asking to the picture", _shot_view),
     "bench_plugin": ("the way through plugin and worker, UHD", _plugin),
 }
 

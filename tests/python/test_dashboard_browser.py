@@ -93,7 +93,7 @@ def open_page(browser: Browser, directory: Path) -> Iterator[Open]:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         page.goto(f"{address}&{options}")
-        expect(page.locator(".runs .ag-root")).to_be_visible()
+        expect(page.locator(".runs .ag-root")).to_be_attached()
         return page
 
     yield open_page

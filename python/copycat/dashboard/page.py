@@ -269,7 +269,7 @@ class Page:
 
     async def _start(self, pairs: Sequence[tuple[str, str]], settings: Settings) -> None:
         run = await asyncio.to_thread(start_training, self._trainings, self._watch.directory, pairs, settings)
-        ui.notify(f"{run.name} is starting; its steps show here as soon as the data set is read.")
+        ui.notify(f"{run.name} is starting; its steps show here as soon as the data set is read.", close_button="Close")
         await asyncio.to_thread(self._watch.scan)
         await self._show()
 

@@ -21,7 +21,7 @@ from copycat.runs.launch import last_words, output_tail
 from copycat.sequence import ImageSequence, parse_frames
 from copycat.shot_view.shot import Shot
 
-NICENESS = 10  # a training on this machine comes first; on an idle one it costs nothing
+NICENESS = 5  # a training on this machine comes first; on an idle one it costs nothing
 _LINE = re.compile(rb"^\[Frame:(\d+)/(\d+)\] (-?\d+)", re.MULTILINE)
 
 

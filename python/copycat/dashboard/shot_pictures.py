@@ -78,7 +78,9 @@ def pictures(directory: Path, process: ShotProcess, weights: Weights) -> Callabl
         facts, data = made
         if model:
             weights.used(run, facts)
-        shown = {key: facts[key] for key in ("width", "height", "matte", "step", "seconds")} | {"version": stamp}
+        shown = {key: facts[key] for key in ("width", "height", "matte", "step", "seconds", "cpu_seconds")} | {
+            "version": stamp
+        }
         # Named identity, or the server would compress it once more.
         headers = {"copycat-picture": json.dumps(shown), "cache-control": "no-store", "content-encoding": "identity"}
         return Response(data, media_type="image/png", headers=headers)

@@ -101,7 +101,7 @@ class TrainingPanel:
         if row := self._row:
             run = row.run
             if await self._attempt(lambda: asyncio.to_thread(act, run)):
-                ui.notify(confirmation.format(run.name))
+                ui.notify(confirmation.format(run.name), close_button="Close")
 
     async def _create_inference(self) -> None:
         if row := self._row:

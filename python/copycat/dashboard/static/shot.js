@@ -15,7 +15,7 @@ const LANES = [["Painted", "painted"], ["Rendered", "rendered"], ["Doubtful", "d
 
 export default {
   template: `
-    <div class="viewer shot" :data-frame="frame" :data-shown="shown" :data-step="shownStep" :data-version="shownVersion">
+    <div class="shot" :data-frame="frame" :data-shown="shown" :data-step="shownStep" :data-version="shownVersion">
       <div class="tools shot-tools">
         <div class="segments" role="group" aria-label="View">
           <button v-for="(kind, i) in kinds" :key="kind" class="tab" :class="{on: left.kind === kind}" :disabled="!has(kind)"
@@ -53,14 +53,14 @@ export default {
           <span class="count small">x{{ 2 ** gainStops }}</span>
         </template>
         <span class="spacer"></span>
-        <label class="tool-label">Exposure</label>
-        <input type="range" min="-6" max="6" step="0.1" v-model.number="exposure" aria-label="Shot exposure" class="short" @dblclick="exposure = 0" />
-        <span class="count small">{{ exposure.toFixed(1) }}</span>
-        <label class="tool-label">Gamma</label>
+        <span class="slider"><label class="tool-label">Exposure</label>
+        <input type="range" min="-6" max="6" step="0.1" v-model.number="exposure" aria-label="Stops" class="short" @dblclick="exposure = 0" />
+        <span class="count small">{{ exposure.toFixed(1) }}</span></span>
+        <span class="slider"><label class="tool-label">Gamma</label>
         <input type="range" min="0.2" max="4" step="0.05" v-model.number="gamma" aria-label="Shot gamma" class="short" @dblclick="gamma = 1" />
-        <span class="count small">{{ gamma.toFixed(2) }}</span>
+        <span class="count small">{{ gamma.toFixed(2) }}</span></span>
       </div>
-      <div class="stage" ref="stage" tabindex="0" aria-label="Frame" @wheel.prevent="wheel" @pointerdown="down"
+      <div class="shot-stage" ref="stage" tabindex="0" aria-label="Frame" @wheel.prevent="wheel" @pointerdown="down"
         @pointermove="move" @pointerup="up" @pointercancel="up" @dblclick="fit">
         <canvas ref="canvas" :style="{filter: filter}"></canvas>
         <div v-if="run && frames.length" class="chip" :style="{borderColor: colour}">
@@ -114,7 +114,9 @@ export default {
       if (!this.run) return "No run yet. Start a training: its shot shows here.";
       if (this.problem && !this.frames.length) return this.problem;
       if (this.failed) return this.failed;
-      return "";
+      if (this.layout !== "Single" || !this.frames.length || this.playing || !this.missing(this.left)) return "";
+      if (this.left.kind === "Rendered") return `Frame ${this.frame} is not rendered yet.`;
+      return `Frame ${this.frame} is not painted. Paint this Frame lays a copy of the plate where its Ground Truth belongs.`;
     },
     counted() {
       const parts = [[this.painted.length, "painted"], [this.unpainted.length, "to paint"], [this.rendered.length, "rendered"],
@@ -233,7 +235,10 @@ export default {
       if (this.matte && side.kind !== "Input" && this.background !== "Grey") own.push(["input", this.address("Input", frame)]);
       return own;
     },
-    missing(side) { return side.kind === "Truth" && !this.isPainted(this.frame) && !this.isUnpainted(this.frame); },
+    missing(side) {
+      const there = { Truth: [this.painted, this.unpainted], Rendered: [this.rendered, this.outdated] }[side.kind];
+      return Boolean(there) && !there.some((frames) => frames.includes(this.frame));
+    },
     sides() { return this.layout === "Single" ? [this.left] : [this.left, this.right]; },
     look() {
       if (!this.open || !this.run || !this.frames.length) return;
@@ -376,7 +381,6 @@ export default {
       this.shown = first ? `${this.left.kind}@${this.frame}` : "";
       this.shownStep = first?.facts.step ?? -1;
       this.shownVersion = first?.facts.version ?? "";
-      if (this.missing(this.left) && this.layout === "Single") this.failed = `Frame ${this.frame} is not painted. Paint this Frame lays a copy of the plate where its Ground Truth belongs.`;
       if (!any) return;
       this.size = { width: any.facts.width, height: any.facts.height };
       const { scale, x, y } = this.placed(canvas);
