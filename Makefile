@@ -9,8 +9,11 @@ CPP := $(shell find cpp ofx tests/cpp tests/ofx -name '*.h' -o -name '*.cpp' -o 
 
 .PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test setup-docs lint cpp-test compilers python-test format docs clean
 
-demo: setup-demo
-	$(BIN)/python -m examples.demo
+STEP = @$(PYTHON) examples/steps.py
+demo:
+	$(STEP) 1/6 "installing torch and the compiler's tools" --seconds 60 -- $(MAKE) -s $(VENV)/tools
+	$(STEP) 2/6 "compiling copycat" --seconds 120 --ninja build -- $(MAKE) -s setup-demo
+	@$(BIN)/python -m examples.demo
 
 test: setup-test lint cpp-test python-test
 

@@ -10,6 +10,8 @@ trains on these five and repairs the whole clip; the other frames are compared w
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,11 +27,13 @@ from copycat.training.pictures import write_png
 
 from benchmarks import record
 from benchmarks.tasks import decode, degrade
+from examples.steps import Step, run
 
 SIZE = (960, 540)
 FIRST = 1001
 PAINTED = (1001, 1034, 1067, 1099, 1132)
 CHANNELS = ("R", "G", "B")
+STEPS = 6  # the first two set up (Makefile)
 
 
 def main() -> None:
@@ -41,23 +45,26 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     shutil.rmtree(options.out, ignore_errors=True)
-    frames = write_sequences(options.out)
-    say(f"{len(frames)} frames of the clip written as EXR", began)
+    with Step(f"3/{STEPS}", "writing the film's frames as EXR", 15):
+        frames = write_sequences(options.out)
     copycat(
+        Step(f"4/{STEPS}", f"training on {len(PAINTED)} painted frames", options.minutes * 60 + 5),
         *("train", options.out / "plate/plate.%04d.exr", options.out / "clean/clean.%04d.exr"),
         *("--frames", ",".join(map(str, PAINTED)), "--data-directory", options.out / "runs", "--run-name", "demo"),
         *("--model-size", "Small", "--crop-size", "128", "--minutes", options.minutes),
     )
     model = max((options.out / "runs").glob("demo_*.cat"), key=lambda path: path.stat().st_mtime)
-    say("trained on 5 frames", began)
     copycat(
-        "infer", model, options.out / "plate/plate.%04d.exr", options.out / "result/result.%04d.exr", "--half-precision"
+        Step(f"5/{STEPS}", f"repairing all {len(frames)} frames", 30),
+        *("infer", model, options.out / "plate/plate.%04d.exr", options.out / "result/result.%04d.exr"),
+        "--half-precision",
     )
-    say("applied to the whole clip", began)
-    figures = report(options.out, model, [frame for frame in frames if frame not in PAINTED])
+    with Step(f"6/{STEPS}", "comparing with the truth", 10):
+        unseen = [frame for frame in frames if frame not in PAINTED]
+        figures, picture = compare(options.out, unseen)
+    report(options.out, model, figures, picture)
     figures |= {"minutes": options.minutes, "wall_seconds": time.monotonic() - began}
     record.write("demo", [figures], options.json or options.out / "demo.json")
-    say("done", began)
 
 
 def write_sequences(out: Path) -> list[int]:
@@ -73,23 +80,29 @@ def write_sequences(out: Path) -> list[int]:
     return frames
 
 
-def report(out: Path, model: Path, unseen: Sequence[int]) -> dict[str, float]:
-    """Prints and returns the PSNR of the unseen frames before and after, and draws the side-by-side picture."""
+def compare(out: Path, unseen: Sequence[int]) -> tuple[dict[str, float], Path]:
+    """The PSNR in dB of the unseen frames before and after, on average and at worst; draws them side by side."""
     before, after = [], []
     for frame in unseen:
         truth = shown(out / f"truth/truth.{frame:04d}.exr")
         before.append(psnr(shown(out / f"plate/plate.{frame:04d}.exr"), truth))
         after.append(psnr(shown(out / f"result/result.{frame:04d}.exr"), truth))
-    print(f"\n{len(unseen)} held-out frames, as displayed (sRGB):")
-    print(f"  before  {np.mean(before):6.2f} dB PSNR (worst {min(before):.2f})")
-    print(f"  after   {np.mean(after):6.2f} dB PSNR (worst {min(after):.2f})")
     frame = unseen[len(unseen) // 3]
     names = (f"plate/plate.{frame:04d}.exr", f"result/result.{frame:04d}.exr", f"truth/truth.{frame:04d}.exr")
-    write_png(out / "side_by_side.png", np.concatenate([shown(out / name) for name in names], axis=1))
+    picture = out / "side_by_side.png"
+    write_png(picture, np.concatenate([shown(out / name) for name in names], axis=1))
+    figures = {"frames": len(unseen), "before": float(np.mean(before)), "after": float(np.mean(after))}
+    return figures | {"worst_before": min(before), "worst_after": min(after)}, picture
+
+
+def report(out: Path, model: Path, figures: dict[str, float], picture: Path) -> None:
+    """Prints the numbers and where the files are."""
+    print(f"\n{figures['frames']:.0f} held-out frames, as displayed (sRGB):")
+    for moment in ("before", "after"):
+        print(f"  {moment:6}  {figures[moment]:6.2f} dB PSNR (worst {figures['worst_' + moment]:.2f})")
     sheets = sorted((out / "runs").glob("demo_*.png"), key=lambda path: int(path.stem.split("_")[1]))
     print(f"\nmodel          {model}\ncontact sheet  {sheets[-1]}")
-    print(f"side by side   {out / 'side_by_side.png'}  (plate | result | truth, frame {frame})\n")
-    return {"frames": len(unseen), "before": float(np.mean(before)), "after": float(np.mean(after))}
+    print(f"side by side   {picture}  (plate | result | truth)\n")
 
 
 def shown(path: Path) -> np.ndarray:
@@ -102,16 +115,25 @@ def psnr(result: np.ndarray, truth: np.ndarray) -> float:
     return float(-10 * np.log10(max(np.mean((result - truth) ** 2), 1e-10)))
 
 
-def copycat(*words: object) -> None:
-    """Prints a command line and runs it."""
+def copycat(step: Step, *words: object) -> None:
+    """Prints a command line and runs it under a numbered line, with the time left that the command says."""
     command = [str(word) for word in words]
-    print(f"\n$ copycat {' '.join(command)}", flush=True)
-    subprocess.run([sys.executable, "-m", "copycat", *command], check=True)
+    print(f"      copycat {shlex.join(command)}", flush=True)
+    with step:
+        began = time.monotonic()
 
+        def watch(line: str) -> None:
+            if said := re.search(r"(\d+):(\d\d):(\d\d) left", line):
+                hours, minutes, seconds = map(int, said.groups())
+                step.left(hours * 3600 + minutes * 60 + seconds)
+            elif frames := re.match(r"\[Frame:(\d+)/(\d+)\]", line):
+                done, count = map(int, frames.groups())
+                step.left((time.monotonic() - began) * (count - done) / done)
 
-def say(sentence: str, began: float) -> None:
-    """Prints a sentence with the seconds since the start."""
-    print(f"[{time.monotonic() - began:4.0f} s] {sentence}", flush=True)
+        try:
+            run([sys.executable, "-m", "copycat", *command], watch)
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"\n{error.output}")
 
 
 if __name__ == "__main__":

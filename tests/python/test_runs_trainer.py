@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from copycat import runs
+from copycat import runs, system_files
 from copycat.runs import (
     Display,
     Request,
@@ -28,7 +28,6 @@ from copycat.runs import (
     launch,
     read_info,
     trainer_lives,
-    trainer_lock,
 )
 from copycat.runs.requests import read_answer, withdraw_request
 
@@ -66,7 +65,7 @@ def without_kernel_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(descriptor: int, kind: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(trainer_lock.fcntl, "flock", flock)
+    monkeypatch.setattr(system_files.fcntl, "flock", flock)
 
 
 def test_a_run_whose_trainer_loads_for_long_lives_without_kernel_locks(

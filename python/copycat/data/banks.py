@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from copycat import system_files
 from copycat.data.alignment import moved, moved_weights, picture_shift
 from copycat.data.frames import (
     SMALLEST_FRAME,
@@ -290,7 +290,7 @@ def allocate(shape: tuple[int, ...], dtype: np.dtype[Any], on_disk: bool, direct
     size = math.prod(shape) * dtype.itemsize
     try:
         with tempfile.TemporaryFile(dir=directory) as stream:
-            os.posix_fallocate(stream.fileno(), 0, size)
+            system_files.reserve(stream.fileno(), size)
             return np.memmap(stream, dtype, "r+", shape=shape)
     except OSError as error:
         raise DatasetError(

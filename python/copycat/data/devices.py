@@ -8,7 +8,10 @@ from copycat import ops
 
 _LEAST_CAPABILITY = (7, 5)
 # Messages of allocations that bypass torch's GPU allocator: on the CPU, of pinned memory, in CUDA's libraries.
-_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+_OUT_OF_MEMORY = (
+    *("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED"),
+    "MPS backend out of memory",
+)
 
 
 def choose_device(use_gpu: bool, gpu_index: str = "Auto") -> tuple[torch.device, str]:
@@ -48,15 +51,32 @@ def choose_device(use_gpu: bool, gpu_index: str = "Auto") -> tuple[torch.device,
     return torch.device("cpu"), warning or "no GPU of this machine is suitable; using the CPU"
 
 
+def metal_is_here() -> bool:
+    """Whether torch finds Apple's GPU. It only trains, and only where :mod:`copycat.training.metal` says so."""
+    return bool(torch.backends.mps.is_available())
+
+
+def free_cache(device: torch.device) -> None:
+    """Gives the memory that torch keeps of a GPU back to it."""
+    if device.type == "mps":
+        torch.mps.empty_cache()
+    elif device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def device_name(device: torch.device) -> str:
     """The name to show: the GPU's, or ``CPU``."""
+    if device.type == "mps":
+        return "Apple GPU"
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 if the device computes in it, else float32."""
+    """bfloat16 if the device computes in it, else float32; float32 on Apple's GPU, where bfloat16 is untried."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
+    if device.type == "mps":
+        return torch.float32
     return torch.bfloat16 if ops.cpu_has_bfloat16() else torch.float32
 
 

@@ -87,6 +87,7 @@ def render(
         CancelledError: ``cancel`` returned True.
     """
     device = next(network.parameters()).device
+    host = device if ops.runs_on(device) else torch.device("cpu")  # of the kernels
     _, height, width = image.shape
     placement = placement or Placement()
     bad = BadPixels.find(image, encodings[0])
@@ -111,9 +112,9 @@ def render(
     for (y0, x0, y1, x1), (top, left, bottom, right) in boxes:
         if cancel and cancel():
             raise CancelledError("the render was cancelled")
-        tile = source[None, :, top:bottom, left:right].to(device)
+        tile = source[None, :, top:bottom, left:right].to(host)
         behind = None if plate is None else plate[..., top:bottom, left:right]
-        output = network(ops.normalize(tile, encodings[0]), behind)
+        output = network(ops.normalize(tile, encodings[0]).to(device), behind).to(host)
         inner = output[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
         result[:, y0:y1, x0:x1] = ops.denormalize(inner, encodings[1])[0]
     if bad:

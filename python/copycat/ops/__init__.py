@@ -2,7 +2,8 @@
 
 Each operator is registered with torch (``torch.ops.copycat``), so that torch.compile and CUDA graphs can hold it; the
 functions of the network carry gradients and fall back to torch's own operators. The device of the output picks the
-kernel, CUDA kernels run on torch's current stream, and CPU kernels use ``torch.get_num_threads()`` threads.
+kernel, CUDA kernels run on torch's current stream, and CPU kernels use ``torch.get_num_threads()`` threads. Other
+devices (Apple's Metal) have no kernels: the inside of a block falls back to torch, all else is called on the host.
 
 Banks are ``[N, H, W, C]`` in float32, float16, bfloat16 or uint8 (where 255 stands for 1), at any strides. A CUDA
 kernel reads a bank in device memory or in pinned host memory. A wrong argument is a ValueError that names it and its
@@ -13,7 +14,7 @@ from copycat.ops.convolution import conv3x3, conv3x3_is_fast
 from copycat.ops.crops import CropRule, check_crop, crop_positions, sample_crops
 from copycat.ops.encoding import Encoding
 from copycat.ops.gated_block import gate, residual_norm, residual_sum
-from copycat.ops.native import LANES, MOST_CHANNELS, build_info, cpu_has_bfloat16, cuda_available, is_recording
+from copycat.ops.native import LANES, MOST_CHANNELS, build_info, cpu_has_bfloat16, cuda_available, is_recording, runs_on
 from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, statistics
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "normalize",
     "residual_norm",
     "residual_sum",
+    "runs_on",
     "sample_crops",
     "statistics",
 ]

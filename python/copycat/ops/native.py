@@ -24,6 +24,7 @@ __all__ = [
     "launch_options",
     "pixels",
     "register",
+    "runs_on",
 ]
 
 LANES, MOST_CHANNELS = core.LANES, core.MOST_CHANNELS
@@ -40,6 +41,11 @@ def build_info() -> dict[str, Any]:
 def cuda_available() -> bool:
     """Whether the kernels were compiled for CUDA, and both they and torch find a device and its driver."""
     return torch.cuda.is_available() and core.cuda_device_count() > 0
+
+
+def runs_on(device: torch.device) -> bool:
+    """Whether the kernels take tensors of the device; those of others are computed on the host."""
+    return device.type in ("cpu", "cuda")
 
 
 def cpu_has_bfloat16() -> bool:

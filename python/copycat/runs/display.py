@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from copycat import system_files
 from copycat.runs.files import DISPLAY_FILE
 from copycat.runs.writing import read_json, write_json
 
@@ -92,8 +92,8 @@ def _locked(directory: Path) -> Iterator[None]:
     """Holds a lock on the directory itself, which needs no lock file."""
     descriptor = -1
     with contextlib.suppress(OSError):  # on file systems that cannot lock directories the last writer wins
-        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = os.open(directory, os.O_RDONLY | system_files.ALWAYS)
+        system_files.lock(descriptor)
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from copycat import system_files
 from copycat.runs.display import Display
 from copycat.runs.files import Run, new_run
 from copycat.runs.finding import find_run
@@ -67,6 +68,7 @@ class Trainings:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # on Windows
                 **inheritance,
             )
         except OSError as error:
@@ -178,7 +180,7 @@ def claim_new_run(directory: Path, now: datetime | None = None) -> Run:
         while True:
             run = new_run(directory, now)
             with contextlib.suppress(FileExistsError):
-                os.close(os.open(run.provenance, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+                os.close(os.open(run.provenance, os.O_CREAT | os.O_EXCL | os.O_WRONLY | system_files.ALWAYS, 0o666))
                 return run
     except OSError as error:
         raise RunError(f"{directory}: the Data Directory cannot be written: {error.strerror}") from None
@@ -202,7 +204,7 @@ def _clear_away(run: Run, before: str | None) -> None:
 def output_tail(output: IO[bytes]) -> bytes:
     """The end of a process's output; does not move the file position that both share."""
     size = os.fstat(output.fileno()).st_size
-    return os.pread(output.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+    return system_files.read_at(output.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
 
 
 def last_words(output: IO[bytes]) -> str:

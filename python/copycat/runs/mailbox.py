@@ -7,7 +7,6 @@ a file system without locks two changes within the same millisecond may lose one
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from copycat import system_files
 from copycat.runs.writing import RunError, open_regular
 
 Message = dict[str, Any]
@@ -74,17 +74,11 @@ def _change(path: Path, change: Callable[[list[Message]], list[Message]], create
 
 
 def _lock(descriptor: int, deadline: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_TRY_SECONDS)
-        except OSError:  # a file system without locks
-            return True
-        else:
-            return True
+    while system_files.try_lock(descriptor) is False:  # None: a file system without locks
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_TRY_SECONDS)
+    return True
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
@@ -95,13 +89,13 @@ def _is_file(descriptor: int, path: Path) -> bool:
 
 
 def _rewrite(descriptor: int, path: Path, change: Callable[[list[Message]], list[Message]]) -> None:
-    before = os.pread(descriptor, _LIMIT, 0)
+    before = system_files.read_at(descriptor, _LIMIT, 0)
     messages = change(_parse(before))
     after = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
-    if not after:
+    if not after and system_files.REMOVES_OPEN_FILES:
         os.unlink(path)
     elif after != before:
-        os.pwrite(descriptor, after, 0)
+        system_files.write_at(descriptor, after, 0)
         os.ftruncate(descriptor, len(after))
 
 

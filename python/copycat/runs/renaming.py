@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from copycat import system_files
 from copycat.runs.display import Display
 from copycat.runs.files import Run, check_name
 from copycat.runs.requests import Request, read_answer, send_request, withdraw_request
@@ -30,6 +30,8 @@ def rename(run: Run, name: str, timeout: float = 15.0) -> Run:
         return run
     if not run.exists():
         raise RunError(f"{run.directory}: there is no run {run.name!r}")
+    if not system_files.REMOVES_OPEN_FILES:
+        raise RunError(f"run {run.name} cannot be renamed: Windows renames no open files")
     if any(path != renamed.file(".lock") for path in renamed.files()) or trainer_lives(renamed):
         raise RunError(_exists(renamed))
     if trainer_lives(run) and _trainer_renames(run, renamed, timeout):
@@ -127,13 +129,12 @@ def _reserve(renamed: Run) -> int:
         raise RunError(_exists(renamed))
     try:
         path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | system_files.ALWAYS, 0o666)
     except FileExistsError:
         raise RunError(_exists(renamed)) from None
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
-    with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    system_files.try_lock(descriptor)
     return descriptor
 
 

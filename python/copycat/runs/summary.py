@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from copycat import system_files
 from copycat.runs.files import Run
 from copycat.runs.writing import RunError, open_regular, write_whole
 
@@ -179,7 +180,7 @@ class SummaryReader:
         status = os.fstat(descriptor)
         if status.st_ino != self._inode or status.st_size < self._offset:
             return True
-        return os.pread(descriptor, len(self._tail), self._offset - len(self._tail)) != self._tail
+        return system_files.read_at(descriptor, len(self._tail), self._offset - len(self._tail)) != self._tail
 
 
 def parse_lines(lines: Iterable[bytes]) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ renew its time (:func:`keep_starting`, :func:`beat_while_loading`): to import to
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -23,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from copycat import system_files
 from copycat.runs.files import Run, modified
 from copycat.runs.writing import RunError, open_regular, read_json
 
@@ -74,7 +74,7 @@ class TrainerLock:
 
     def _beat(self, **more: bool) -> None:
         text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time(), **more})
-        os.pwrite(self._descriptor, text.ljust(256).encode(), 0)
+        system_files.write_at(self._descriptor, text.ljust(256).encode(), 0)
 
     def _beat_on(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
@@ -91,13 +91,19 @@ class TrainerLock:
     def inheritance(self) -> dict[str, Any]:
         """Arguments of ``subprocess.Popen`` with which the process inherits the lock; add to the ``env`` as needed.
 
-        After the start, :meth:`hand_over` leaves the lock to the process: it ends with it, however that dies.
+        After the start, :meth:`hand_over` leaves the lock to the process: it ends with it, however that dies. On
+        Windows, where a lock is not inherited, it is given back instead, and the process takes it when it is up.
         """
         self._beat(starting=True)
+        if not system_files.INHERITS_LOCKS:
+            self.hand_over()
+            return {"env": dict(os.environ)}
         return {"pass_fds": (self._descriptor,), "env": os.environ | {INHERITED: str(self._descriptor)}}
 
     def hand_over(self) -> None:
-        """Leaves the lock to the process that inherited it."""
+        """Leaves the lock to the process that inherited it; once."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         self._thread.join()
         os.close(self._descriptor)
@@ -109,10 +115,14 @@ class TrainerLock:
         self._stop.set()
         self._thread.join()
         path = run.file(".lock")
-        if _is_file(self._descriptor, path):
+        ours = _is_file(self._descriptor, path)
+        if not system_files.REMOVES_OPEN_FILES:
+            os.close(self._descriptor)
+        if ours:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        os.close(self._descriptor)
+        if system_files.REMOVES_OPEN_FILES:
+            os.close(self._descriptor)
 
 
 def keep_starting(run: Run) -> bool:
@@ -121,7 +131,7 @@ def keep_starting(run: Run) -> bool:
     if read_json(path).get("starting") is not True:
         return False
     with contextlib.suppress(OSError):
-        os.utime(path, follow_symlinks=False)
+        os.utime(path, follow_symlinks=os.utime not in os.supports_follow_symlinks)  # Windows follows
     return True
 
 
@@ -143,7 +153,7 @@ def _inherited(path: Path) -> int | None:
     """The descriptor that this process inherited, if it is that of ``path``."""
     with contextlib.suppress(ValueError, OSError):
         descriptor = int(os.environ.pop(INHERITED, ""))
-        if descriptor > 2 and _is_file(descriptor, path) and _kernel_lock(descriptor, fcntl.LOCK_EX) is not False:
+        if descriptor > 2 and _is_file(descriptor, path) and system_files.try_lock(descriptor) is not False:
             os.set_inheritable(descriptor, False)
             return descriptor
     return None
@@ -157,7 +167,7 @@ def _take(run: Run, path: Path) -> tuple[int, bool]:
     """
     for _ in range(_TRIES):
         descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
-        locked = _kernel_lock(descriptor, fcntl.LOCK_EX)
+        locked = system_files.try_lock(descriptor)
         if locked is not False and _is_file(descriptor, path):
             holder = read_json(path)
             foreign = bool(holder) and holder.get("host") != socket.gethostname()
@@ -168,17 +178,6 @@ def _take(run: Run, path: Path) -> tuple[int, bool]:
         os.close(descriptor)
         time.sleep(_TRY_SECONDS)
     raise RunError(_refusal(run, path))
-
-
-def _kernel_lock(descriptor: int, kind: int) -> bool | None:
-    """Takes the kernel's lock; False if it is held, None on a file system without locks."""
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _beats(path: Path, holder: Mapping[str, Any], locked: bool | None) -> bool:
@@ -210,7 +209,7 @@ def trainer_lives(run: Run) -> bool:
         descriptor = open_regular(path)
     except OSError:
         return False
-    locked = _kernel_lock(descriptor, fcntl.LOCK_SH)
+    locked = system_files.try_lock(descriptor, shared=True)
     os.close(descriptor)
     return locked is False or _beats(path, read_json(path), locked)
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from copycat import system_files
 from copycat.errors import CopycatError
 
 _LEFTOVER_SECONDS = 3600.0
@@ -53,7 +54,7 @@ def _write_whole(path: Path, data: bytes) -> None:
     descriptor = _open_nameless(path.parent)
     named = descriptor is None
     if descriptor is None:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | system_files.ALWAYS, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
@@ -62,7 +63,7 @@ def _write_whole(path: Path, data: bytes) -> None:
             if not named:
                 # With a directory descriptor Python calls linkat and follows the link in /proc; else it would not.
                 os.link(f"/proc/self/fd/{stream.fileno()}", temporary, src_dir_fd=stream.fileno(), follow_symlinks=True)
-        os.replace(temporary, path)
+        system_files.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -76,7 +77,7 @@ def _open_nameless(directory: Path) -> int | None:
     if flag is None or not os.path.isdir("/proc/self/fd"):
         return None
     try:
-        return os.open(directory, flag | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        return os.open(directory, flag | os.O_WRONLY | system_files.ALWAYS, 0o666)
     except OSError as error:
         if error.errno in _NO_USE_IN_TRYING_AGAIN:
             raise
@@ -116,8 +117,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
         status = None
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise _irregular(path, status)
-    more = os.O_NOFOLLOW if writes else 0
-    descriptor = os.open(path, flags | more | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    more = system_files.NO_LINK if writes else 0
+    descriptor = os.open(path, flags | more | system_files.NO_WAIT | system_files.ALWAYS, 0o666)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
@@ -145,7 +146,7 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 def _sync_directory(directory: Path) -> None:
     with contextlib.suppress(OSError):  # some network file systems refuse to sync a directory
-        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(directory, os.O_RDONLY | system_files.ALWAYS)
         try:
             os.fsync(descriptor)
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from copycat import system_files
 from copycat.sequence.colour import to_integers
 from copycat.sequence.error import SequenceError
 from copycat.sequence.info import FrameInfo, Window, intersect, library_name, opened, pending_error, read_info, reason
@@ -150,53 +150,74 @@ def _replacing(path: Path) -> Iterator[tuple[Path, int]]:
     """
     with _system_errors(path):
         _prepare(path)
-        with _temporary_in(path.parent, path.suffix) as (temporary, descriptor):
+        with _temporary_in(path.parent, path.suffix) as hidden:
             try:
-                yield temporary, descriptor
+                yield hidden.path, hidden.descriptor
             except SequenceError:
                 # The image libraries do not say why the system took no more bytes; the system itself does.
-                with open(temporary, "ab") as file:
+                with open(hidden.path, "ab") as file:
                     file.write(bytes(1 << 20))
                 raise
-            os.fsync(descriptor)
-            os.replace(temporary, path)
+            os.fsync(hidden.descriptor)
+            if not system_files.REMOVES_OPEN_FILES:
+                hidden.close()
+            system_files.replace(hidden.path, path)
         with suppress(OSError):  # not every file system can sync a directory
             _sync(path.parent)
 
 
+class _Hidden:
+    """A hidden file that this process holds open, and locked where files can be locked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | system_files.ALWAYS, 0o666)
+
+    def close(self) -> None:
+        """Closes it, once."""
+        if self.descriptor >= 0:
+            descriptor, self.descriptor = self.descriptor, -1
+            os.close(descriptor)
+
+
 @contextmanager
-def _temporary_in(folder: Path, suffix: str) -> Iterator[tuple[Path, int]]:
+def _temporary_in(folder: Path, suffix: str) -> Iterator[_Hidden]:
     """Makes a hidden file and locks it; removes it in the end unless it was renamed."""
     while True:
-        temporary = folder / f".copycat-{secrets.token_hex(8)}{suffix}"
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        hidden = _Hidden(folder / f".copycat-{secrets.token_hex(8)}{suffix}")
         try:
             with suppress(OSError):  # where files cannot be locked, nobody takes this one for a leftover
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink == 0:
+                system_files.lock(hidden.descriptor)
+            if os.fstat(hidden.descriptor).st_nlink == 0:
                 continue  # another process took it for a leftover before it was locked
             try:
-                yield temporary, descriptor
+                yield hidden
             finally:
+                if not system_files.REMOVES_OPEN_FILES:
+                    hidden.close()
                 with suppress(OSError):
-                    temporary.unlink()
+                    hidden.path.unlink()
             return
         finally:
-            os.close(descriptor)
+            hidden.close()
 
 
 def remove_leftovers(folder: Path) -> None:
     """Removes the hidden files of killed writers: those that nobody locks any more."""
+    flags = system_files.NO_LINK | system_files.NO_WAIT | system_files.ALWAYS
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if _TEMPORARY.fullmatch(entry.name):
                 with suppress(OSError):
-                    descriptor = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                    descriptor = os.open(entry.path, os.O_RDWR | flags)
                     try:
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        os.unlink(entry.path)
+                        left = system_files.try_lock(descriptor)
+                        if left and system_files.REMOVES_OPEN_FILES:
+                            os.unlink(entry.path)
                     finally:
                         os.close(descriptor)
+                    if left and not system_files.REMOVES_OPEN_FILES:
+                        os.unlink(entry.path)
 
 
 def _sync(path: Path) -> None:

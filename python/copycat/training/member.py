@@ -17,10 +17,11 @@ from torch import Tensor
 from copycat import ops
 from copycat.data import clean_plate
 from copycat.data.dataset import Dataset, load_dataset
-from copycat.data.devices import choose_device
+from copycat.data.devices import choose_device, metal_is_here
 from copycat.errors import CopycatError
 from copycat.machine import free_memory
 from copycat.model import cat
+from copycat.training import metal
 from copycat.training.composites import Composites, painted, wanted, with_room
 from copycat.training.control import StoppedError
 from copycat.training.group import DistributedError, Group
@@ -54,6 +55,8 @@ class Process:
         if group and index == "Auto":
             index = str(group.local_rank)
         self.device, self.warning = choose_device(task.settings.use_gpu_if_available, index)
+        if self.device.type == "cpu" and task.settings.use_gpu_if_available and not group and metal_is_here():
+            self.device, self.warning = metal.choose(task.settings.model_size)
         if group and group.local_size > 1 and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, torch.get_num_threads() // group.local_size))
 

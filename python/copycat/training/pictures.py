@@ -58,6 +58,7 @@ def contact_sheet(network: Network, dataset: Dataset, crop: int, step: int, seed
     if dataset.clean_plate is not None:
         plate = clean_plate.of_crops(dataset.clean_plate, rule, step=step, batch=ROWS).to(device)
     output = network(source.to(device), plate)
+    output = output if ops.runs_on(device) else output.cpu()
     columns = (
         displayed(ops.denormalize(source, dataset.input_encoding), dataset.linear, dataset.input_channels, view),
         displayed(ops.denormalize(target, dataset.target_encoding), dataset.linear, dataset.target_channels, view),

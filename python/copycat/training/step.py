@@ -12,7 +12,7 @@ from torch import Tensor
 from copycat import ops
 from copycat.data import clean_plate
 from copycat.data.dataset import Dataset
-from copycat.data.devices import is_out_of_memory, training_dtype
+from copycat.data.devices import free_cache, is_out_of_memory, training_dtype
 from copycat.data.encodings import loss_scale, matte_limits
 from copycat.data.painted_frames import PaintedFrames
 from copycat.errors import CopycatError
@@ -174,8 +174,7 @@ class Learner:
                     ) from error
             # Outside of the except block, so that the failed step's tensors are free.
             self.micro_batch = -(-self.micro_batch // 2)
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
+            free_cache(self._device)
             warn(f"memory is short: {self.micro_batch} crops go through the network at a time")
         if self._on_gradients:
             # Outside of the recording, so that a rank whose recording failed can step among others that replay.
@@ -214,7 +213,7 @@ class Learner:
         recorded = self._captured is not None and self._captured.recorded
         if self._captured:
             self._captured.forget()
-        torch.cuda.empty_cache()  # does nothing without a GPU
+        free_cache(self._device)
         return recorded
 
     def _stage_of(self, data: Dataset) -> _Stage:
@@ -222,15 +221,16 @@ class Learner:
         stage = self._stage
         if stage is None or stage.data is not data or stage.micro_batch != self.micro_batch:
             from_host = self._crops_come_from_host(data)
-            rule = self._rule(data, self._device)
-            sampler = self._sampler(data, self._rule(data, _CPU) if from_host else rule, from_host)
+            sampler = self._sampler(data, self._rule(data, _CPU if from_host else self._device), from_host)
             self._stage = stage = _Stage(data, self.micro_batch, sampler, from_host)
             if self._captured:
                 self._captured.begin(partial(self._work, stage))
         return stage
 
     def _crops_come_from_host(self, data: Dataset) -> bool:
-        """Whether the banks lie where only the host can read them: on disk, or in memory that is not pinned."""
+        """Whether only the host has kernels, or the banks lie where only it can read: on disk, or not pinned."""
+        if not ops.runs_on(self._device):
+            return True
         return self._device.type == "cuda" and not (data.input_bank.is_cuda or data.input_bank.is_pinned())
 
     def _gather_on_host(self, stage: _Stage, step: int) -> None:
@@ -247,7 +247,7 @@ class Learner:
             for buffer, tensor in zip(stage.buffers[index], crops, strict=True):
                 if buffer is not None and tensor is not None:
                     pinned = tensor.pin_memory() if self._device.type == "cuda" and not tensor.is_cuda else tensor
-                    buffer.copy_(pinned, non_blocking=True)
+                    buffer.copy_(pinned, non_blocking=self._device.type == "cuda")
 
     def _micro_batches(self, stage: _Stage) -> Iterator[tuple[int, int]]:
         """The first crop of each micro-batch, and the number of its crops."""
