@@ -17,9 +17,11 @@ from copycat.inference.export import ExportError, export
 from copycat.inference.model import Model, load
 from copycat.model import cat
 from copycat.model.network import ROWS
+from copycat.runs import find_run, stop
 from copycat.sequence import read_frame, write_frame
 from copycat.sequence.pairs import DatasetError, Pair, find_frames
 from copycat.settings.tables import Settings
+from copycat.training.report import Report
 from copycat.training.start import resume, train
 from moving_camera import write_shot
 
@@ -322,14 +324,22 @@ def test_a_training_finds_behind_what_it_removes_what_is_there(shot: Pair, tmp_p
     assert held_out(told, shot) < 0.1 * held_out(untold, shot)
 
 
-def test_a_resumed_training_ends_with_the_same_model(shot: Pair, tmp_path: Path, one_thread: None) -> None:
-    whole = trained(shot, tmp_path / "whole", 24)
-    trained(shot, tmp_path / "parts", 12)
-    parts = resume(tmp_path / "parts", epochs=24).checkpoint
-    headers = [cat.read_header(path) for path in (whole, parts)]
-    assert {header.plate for header in headers} == {"moving"}
-    painted = [cat.load_painted(path, header) for path, header in zip((whole, parts), headers, strict=True)]
-    for mine, theirs in zip(painted[0].frames, painted[1].frames, strict=True):  # type: ignore[union-attr]
+def test_a_stopped_and_resumed_training_is_the_same_to_the_bit(shot: Pair, tmp_path: Path, one_thread: None) -> None:
+    def stop_early(report: Report) -> None:
+        if report.step:
+            stop(find_run(tmp_path / "parts"))
+
+    whole = trained(shot, tmp_path / "whole", 30)
+    stopped = trained(shot, tmp_path / "parts", 30, progress=stop_early)
+    parts = resume(tmp_path / "parts").checkpoint
+    assert cat.read_header(stopped).step < cat.read_header(parts).step == 30
+    (header, weights), (_, same) = (cat.load(path) for path in (whole, parts))
+    assert header.plate == "moving"
+    assert all(torch.equal(weight, same[name]) for name, weight in weights.items())
+    kept, resumed = (cat.load_painted(path, header) for path in (whole, parts))
+    assert kept is not None
+    assert resumed is not None
+    for mine, theirs in zip(kept.frames, resumed.frames, strict=True):
         np.testing.assert_array_equal(mine.picture, theirs.picture)
 
 
