@@ -99,14 +99,14 @@ def main() -> None:
 
 def files(picture: Picture, out: Path) -> list[Path]:
     """The files that are made of a picture."""
-    made: list[Path] = []
+    paths: list[Path] = []
     if picture.use == "backdrop":
-        made.append(out / "backdrops" / f"{picture.name}.jpg")
+        paths.append(out / "backdrops" / f"{picture.name}.jpg")
     if picture.use in ("photo", "both"):
-        made += [out / "photos" / f"{picture.name}.jpg", out / "masks" / f"{picture.name}.png"]
+        paths += [out / "photos" / f"{picture.name}.jpg", out / "masks" / f"{picture.name}.png"]
     if picture.use in ("cut-out", "both"):
-        made.append(out / "cut-outs" / f"{picture.name}.png")
-    return made
+        paths.append(out / "cut-outs" / f"{picture.name}.png")
+    return paths
 
 
 def make(picture: Picture, folder: Path, out: Path, labels: dict[str, Label]) -> None:

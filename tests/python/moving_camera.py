@@ -34,7 +34,7 @@ def camera(pan: float, tilt: float, zoom: float, roll: float, keystone: float = 
     return back @ matrix @ middle
 
 
-def seen(picture: np.ndarray, matrix: np.ndarray, grain: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+def view_of(picture: np.ndarray, matrix: np.ndarray, grain: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """A view of a picture, with grain."""
     view = cv2.warpPerspective(picture, matrix, size[::-1], flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP)
     return (view + np.random.default_rng(grain).normal(0, 1.3, size)).astype(np.float32)
@@ -48,7 +48,7 @@ def write_shot(folder: Path, frames: int = 5, size: tuple[int, int] = (128, 176)
     for frame in range(frames):
         random = np.random.default_rng(frame)
         matrix = camera(14 * frame - 28 + random.uniform(-3, 3), random.uniform(-6, 6), 1 + 0.01 * frame, frame - 2.0)
-        ground = np.dstack([seen(landscape(3 * (0 if same else frame) + i), matrix, frame, size) for i in range(3)])
+        ground = np.dstack([view_of(landscape(3 * (0 if same else frame) + i), matrix, frame, size) for i in range(3)])
         truth = (ground / 255).clip(0, 1)
         plate = truth.copy()
         left = 20 + 22 * frame

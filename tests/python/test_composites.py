@@ -44,7 +44,7 @@ def load(folder: Path, extension: str = "exr", **knobs: Any) -> Dataset:
     return load_dataset(find_frames([Pair(*write_discs(folder, extension=extension))]), settings)
 
 
-def made(data: Dataset, step: int = 0, seed: int = 0) -> Composites:
+def with_composites(data: Dataset, step: int = 0, seed: int = 0) -> Composites:
     both = Composites(with_room(data), seed, (32, 32), len(data))
     both.renew(step)
     return both
@@ -53,7 +53,7 @@ def made(data: Dataset, step: int = 0, seed: int = 0) -> Composites:
 @pytest.mark.parametrize("extension", ["exr", "png"])
 def test_a_composite_is_the_moved_subject_over_the_moved_background(tmp_path: Path, extension: str) -> None:
     data = load(tmp_path, extension)
-    both = made(data)
+    both = with_composites(data)
     scale = 255 if data.input_bank.dtype == torch.uint8 else 1
     for index in (2, 3):
         matte = both.data.target_bank[index].float().numpy() / scale
@@ -72,7 +72,7 @@ def test_a_composite_is_the_moved_subject_over_the_moved_background(tmp_path: Pa
 
 def test_the_painted_pairs_stay_as_they_are(tmp_path: Path) -> None:
     data = load(tmp_path)
-    both = made(data)
+    both = with_composites(data)
     assert len(both.data.input_bank) == 4
     back = painted(both.data)
     for name in ("input_bank", "target_bank", "valid", "centres", "centre_offsets"):
@@ -80,7 +80,7 @@ def test_the_painted_pairs_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_the_centres_go_with_the_subject(tmp_path: Path) -> None:
-    both = made(load(tmp_path))
+    both = with_composites(load(tmp_path))
     offsets = both.data.centre_offsets.tolist()
     for index in (2, 3):
         x, y = both.data.centres[offsets[index] : offsets[index + 1]].unbind(1)
@@ -91,13 +91,13 @@ def test_the_centres_go_with_the_subject(tmp_path: Path) -> None:
 
 def test_they_depend_on_seed_and_step_alone_and_are_made_anew(tmp_path: Path) -> None:
     data = load(tmp_path)
-    first = made(data)
+    first = with_composites(data)
     assert first.interval == round(SIZE[0] * SIZE[1] / (32 * 32 * 0.5))
-    later, again = made(data, first.interval), made(data)
+    later, again = with_composites(data, first.interval), with_composites(data)
     again.renew(first.interval - 1)  # the same ones still serve
     assert torch.equal(first.data.input_bank, again.data.input_bank)
     assert not torch.equal(first.data.input_bank, later.data.input_bank)
-    assert not torch.equal(first.data.input_bank, made(data, seed=1).data.input_bank)
+    assert not torch.equal(first.data.input_bank, with_composites(data, seed=1).data.input_bank)
     first.renew(first.interval)
     assert torch.equal(first.data.input_bank, later.data.input_bank)
     assert torch.equal(first.data.target_bank, later.data.target_bank)
@@ -109,7 +109,7 @@ def test_excluded_pixels_reach_no_pixel_that_counts(tmp_path: Path) -> None:
     mask[:, 20:30, 25:60] = 0  # part of both discs and of the background
     plates = data.input_bank.clone()
     plates[(mask == 0)[..., 0]] = 1000
-    both = made(replace(data, input_bank=plates, mask_bank=mask))
+    both = with_composites(replace(data, input_bank=plates, mask_bank=mask))
     assert both.data.mask_bank is not None
     for step in range(0, 5 * both.interval, both.interval):
         both.renew(step)
@@ -122,7 +122,7 @@ def test_excluded_pixels_reach_no_pixel_that_counts(tmp_path: Path) -> None:
 def test_a_matte_that_fills_the_frame_moves_with_its_background(tmp_path: Path) -> None:
     data = load(tmp_path)
     turned = replace(data, target_bank=1 - data.target_bank)
-    both = made(turned)
+    both = with_composites(turned)
     plate, matte = both.data.input_bank[2].float(), both.data.target_bank[2].float()
     assert torch.allclose(matte * torch.tensor(BLUE) + (1 - matte) * torch.tensor(RED), plate, atol=0.06)
 
@@ -202,6 +202,6 @@ def test_a_subject_is_found_before_a_background_that_it_was_never_painted_on(tra
             composites=choice,
         )
         infer(result.checkpoint or "", paths[0], tmp_path / f"{choice}.%04d.exr", frames="1003-1004")
-        made = [read_frame(tmp_path / f"{choice}.{frame}.exr", ["A"]).pixels for frame in (1003, 1004)]
-        errors[choice] = np.mean([np.abs(a - disc(x)).mean() for a, x in zip(made, (68, 76), strict=True)])
+        with_composites = [read_frame(tmp_path / f"{choice}.{frame}.exr", ["A"]).pixels for frame in (1003, 1004)]
+        errors[choice] = np.mean([np.abs(a - disc(x)).mean() for a, x in zip(with_composites, (68, 76), strict=True)])
     assert errors["Auto"] < errors["Off"] / 2

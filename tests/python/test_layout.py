@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import re
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -62,3 +64,17 @@ def test_a_long_file_says_why_in_its_first_comment() -> None:
         if len(lines) > LINES and not any("Over 400 lines:" in line for line in lines[:30]):
             silent.append(f"{path.relative_to(ROOT)}: {len(lines)}")
     assert not silent, "split these, or say in the first comment 'Over 400 lines: <reason>'"
+
+
+# Words that say nothing are no names.
+EMPTY_WORDS = {"known", "told", "seen", "made", "those", "rest", "place", "wanted", "begun"}
+
+
+def test_no_name_in_the_package_is_an_empty_word() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string}"
+        for path in PACKAGE.rglob("*.py")
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
+        if token.type == tokenize.NAME and token.string.strip("_") in EMPTY_WORDS
+    ]
+    assert found == []

@@ -112,10 +112,10 @@ def test_a_pair_s_plate_is_made_of_the_other_painted_frames(tmp_path: Path) -> N
     truth = pixels(pair, "clean", 2)
     truth[100:120, 60:110] = 0.9  # what no other frame shows
     write_frame(tmp_path / "clean.0002.exr", truth, RGB)
-    made = read(pair, clean_plate="Moving")
-    assert made.clean_plate is not None
-    values = made.clean_plate[2, ..., :3].float().movedim(-1, 0)[None]
-    plate = ops.denormalize(values, made.target_encoding)[0].movedim(0, -1).numpy()
+    loaded = read(pair, clean_plate="Moving")
+    assert loaded.clean_plate is not None
+    values = loaded.clean_plate[2, ..., :3].float().movedim(-1, 0)[None]
+    plate = ops.denormalize(values, loaded.target_encoding)[0].movedim(0, -1).numpy()
     np.testing.assert_allclose(plate[102:118, 62:108], pixels(pair, "plate", 2)[102:118, 62:108], atol=0.1)
 
 
@@ -129,11 +129,11 @@ def test_pixels_of_weight_0_are_in_no_plate(tmp_path: Path) -> None:
         write_frame(tmp_path / f"clean.{frame:04d}.exr", truth, RGB)
         write_frame(tmp_path / f"mask.{frame:04d}.exr", mask, ("A",))
     write_frame(tmp_path / "mask.0002.exr", np.ones((128, 176, 1), np.float32), ("A",))
-    made = read(replace(pair, mask=str(tmp_path / "mask.%04d.exr")), clean_plate="Moving")
-    assert made.clean_plate is not None
-    plate = ops.denormalize(made.clean_plate[2, ..., :3].float().movedim(-1, 0)[None], made.target_encoding)[0]
+    loaded = read(replace(pair, mask=str(tmp_path / "mask.%04d.exr")), clean_plate="Moving")
+    assert loaded.clean_plate is not None
+    plate = ops.denormalize(loaded.clean_plate[2, ..., :3].float().movedim(-1, 0)[None], loaded.target_encoding)[0]
     truth = pixels(pair, "clean", 2)
-    shown = made.clean_plate[2, ..., 3].float() < 0  # elsewhere the spread is that of a pixel that no frame shows
+    shown = loaded.clean_plate[2, ..., 3].float() < 0  # elsewhere the spread is that of a pixel that no frame shows
     assert shown[80:].all()
     difference = (plate.movedim(0, -1).numpy() - truth)[shown.numpy()]
     assert np.abs(difference).mean() < 0.02
@@ -153,10 +153,10 @@ def test_what_no_frame_shows_is_unknown() -> None:
     random = np.random.default_rng(0)
     painted = moving_plate.painted_frame(random.normal(0, 1, (64, 64, 3)).astype(np.float32))
     view = View.of(random.random((48, 48), np.float32) * 255)
-    made = moving_plate.plate_of(view, (48, 48), [painted])
-    assert made.sources == 0
-    assert (made.planes[..., :3] == 0).all()
-    np.testing.assert_allclose(made.planes[..., 3], np.log(1.03), atol=1e-3)
+    loaded = moving_plate.plate_of(view, (48, 48), [painted])
+    assert loaded.sources == 0
+    assert (loaded.planes[..., :3] == 0).all()
+    np.testing.assert_allclose(loaded.planes[..., 3], np.log(1.03), atol=1e-3)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -318,10 +318,12 @@ def trained(shot: Pair, folder: Path, epochs: int, **knobs: object) -> Path:
 
 
 def test_a_training_finds_behind_what_it_removes_what_is_there(shot: Pair, tmp_path: Path, one_thread: None) -> None:
-    told, untold = (load(trained(shot, tmp_path / plate, 120, clean_plate=plate), "cpu") for plate in ("Auto", "Off"))
-    assert told.header.plate == "moving"
-    assert untold.header.plate == "none"
-    assert held_out(told, shot) < 0.1 * held_out(untold, shot)
+    with_plate, without_plate = (
+        load(trained(shot, tmp_path / plate, 120, clean_plate=plate), "cpu") for plate in ("Auto", "Off")
+    )
+    assert with_plate.header.plate == "moving"
+    assert without_plate.header.plate == "none"
+    assert held_out(with_plate, shot) < 0.1 * held_out(without_plate, shot)
 
 
 def test_a_stopped_and_resumed_training_is_the_same_to_the_bit(shot: Pair, tmp_path: Path, one_thread: None) -> None:

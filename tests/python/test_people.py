@@ -43,10 +43,10 @@ def test_a_cut_out_is_the_person_without_the_background(tmp_path: Path) -> None:
     picture = people.Picture("a", "cut-out", "CC0", "scratch", "a.png", 0, 0.0, "own")
     people.make(picture, tmp_path / "in", tmp_path / "out", {})
     assert people.files(picture, tmp_path / "out") == [tmp_path / "out/cut-outs/a.png"]
-    made = cv2.imread(str(tmp_path / "out/cut-outs/a.png"), cv2.IMREAD_UNCHANGED)
-    assert made.shape == (30, 15, 4)
-    assert (made[..., 3] == 255).all()
-    assert np.abs(made[..., :3].astype(int) - (10, 20, 220)).max() < 3
+    written = cv2.imread(str(tmp_path / "out/cut-outs/a.png"), cv2.IMREAD_UNCHANGED)
+    assert written.shape == (30, 15, 4)
+    assert (written[..., 3] == 255).all()
+    assert np.abs(written[..., :3].astype(int) - (10, 20, 220)).max() < 3
 
 
 def test_a_turned_backdrop_loses_its_black_corners(tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_a_turned_backdrop_loses_its_black_corners(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "in/open-images/a.png"), cv2.warpAffine(upright, matrix, (400, 300)))
     picture = people.Picture("a", "backdrop", "CC BY 2.0", "open-images", "a.png", 0, -20.0, "")
     people.make(picture, tmp_path / "in", tmp_path / "out", {})
-    made = cv2.imread(str(tmp_path / "out/backdrops/a.jpg"))
-    assert made.shape[0] * made.shape[1] > 0.35 * 300 * 400
-    assert (made.max(2) < 25).mean() < 0.01
+    written = cv2.imread(str(tmp_path / "out/backdrops/a.jpg"))
+    assert written.shape[0] * written.shape[1] > 0.35 * 300 * 400
+    assert (written.max(2) < 25).mean() < 0.01
 
 
 def test_specks_of_a_label_are_dropped() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from copycat.data import moving_plate, parallax, plate_alignment
 from copycat.data.plate_alignment import View
-from moving_camera import SIZE, camera, landscape, seen
+from moving_camera import SIZE, camera, landscape, view_of
 
 
 def error(
@@ -32,20 +32,20 @@ def error(
 )
 def test_pan_zoom_and_roll_are_found_to_a_tenth_of_a_pixel(motion: tuple[float, ...]) -> None:
     picture, first, second = landscape(), camera(0.3, 0.7, 1.0, 0.5), camera(*motion)
-    found = plate_alignment.align(View.of(seen(picture, first, 1)), View.of(seen(picture, second, 2)))
+    found = plate_alignment.align(View.of(view_of(picture, first, 1)), View.of(view_of(picture, second, 2)))
     assert error(found, first, second) < 0.1
 
 
 def test_what_is_on_one_frame_only_does_not_pull() -> None:
     picture, first, second = landscape(), camera(0, 0, 1, 0), camera(17.4, -6.2, 1.03, 1)
-    source = seen(picture, first, 1)
-    source[60:190, 120:240] = seen(landscape(9), first, 3)[60:190, 120:240]  # a fifth of the frame
-    assert error(plate_alignment.align(View.of(source), View.of(seen(picture, second, 2))), first, second) < 0.1
+    source = view_of(picture, first, 1)
+    source[60:190, 120:240] = view_of(landscape(9), first, 3)[60:190, 120:240]  # a fifth of the frame
+    assert error(plate_alignment.align(View.of(source), View.of(view_of(picture, second, 2))), first, second) < 0.1
 
 
 def test_another_exposure_does_not_pull() -> None:
     picture, first, second = landscape(), camera(0, 0, 1, 0), camera(9.4, -6.2, 1, 1)
-    found = plate_alignment.align(View.of(seen(picture, first, 1) * 0.8 + 12), View.of(seen(picture, second, 2)))
+    found = plate_alignment.align(View.of(view_of(picture, first, 1) * 0.8 + 12), View.of(view_of(picture, second, 2)))
     assert error(found, first, second) < 0.1
 
 
@@ -53,10 +53,10 @@ def test_pixels_that_do_not_count_are_not_looked_at() -> None:
     picture, first, second = landscape(), camera(0, 0, 1, 0), camera(12.6, 3.3, 1, 0)
     views = []
     for index, matrix in enumerate((first, second)):
-        grey, shown = seen(picture, matrix, index), np.ones(SIZE, bool)
+        grey, shown = view_of(picture, matrix, index), np.ones(SIZE, bool)
         # Three quarters of both frames are a picture that stands still, and do not count.
         shown[:, : SIZE[1] * 3 // 4] = False
-        grey[~shown] = seen(landscape(7), first, 5)[~shown]
+        grey[~shown] = view_of(landscape(7), first, 5)[~shown]
         views.append(View.of(grey, shown))
     assert error(plate_alignment.align(*views), first, second) < 0.3
 
@@ -64,7 +64,7 @@ def test_pixels_that_do_not_count_are_not_looked_at() -> None:
 def test_a_large_frame_is_compared_at_a_lower_resolution() -> None:
     large = landscape(size=(2200, 3920))
     first, second = (np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]]) for x, y in ((3, 5), (71.5, 20.25)))
-    views = [View.of(seen(large, matrix, 4, (2160, 3840))) for matrix in (first, second)]
+    views = [View.of(view_of(large, matrix, 4, (2160, 3840))) for matrix in (first, second)]
     assert views[0].factor == 2
     assert views[0].grey.shape == (1080, 1920)
     assert error(plate_alignment.align(*views), first, second) < 0.1
@@ -72,14 +72,14 @@ def test_a_large_frame_is_compared_at_a_lower_resolution() -> None:
 
 def test_a_proxy_is_aligned_with_a_whole_frame() -> None:
     picture, first, second = landscape(), camera(0, 0, 1, 0), camera(7.3, 2.2, 1, 0)
-    half = plate_alignment.reduced(seen(picture, first, 1), 2)
-    found = plate_alignment.align(View.of(half), View.of(seen(picture, second, 2)))
+    half = plate_alignment.reduced(view_of(picture, first, 1), 2)
+    found = plate_alignment.align(View.of(half), View.of(view_of(picture, second, 2)))
     assert found is not None
     assert error(found @ plate_alignment.reduction(2), first, second) < 0.2
 
 
 def test_the_same_frames_give_the_same_homography() -> None:
-    pictures = [seen(landscape(), camera(x, 0, 1, 0), x) for x in (0, 9)]
+    pictures = [view_of(landscape(), camera(x, 0, 1, 0), x) for x in (0, 9)]
     first, second = (plate_alignment.align(*map(View.of, pictures)) for _ in range(2))
     assert first is not None
     np.testing.assert_array_equal(first, second)
@@ -87,7 +87,7 @@ def test_the_same_frames_give_the_same_homography() -> None:
 
 @pytest.mark.parametrize("grey", [np.full(SIZE, 128, np.float32), landscape(5, SIZE), landscape(5, (16, 16))])
 def test_frames_with_nothing_in_common_are_not_aligned(grey: np.ndarray) -> None:
-    target = View.of(seen(landscape(), camera(0, 0, 1, 0), 1))
+    target = View.of(view_of(landscape(), camera(0, 0, 1, 0), 1))
     assert plate_alignment.align(View.of(grey), target) is None
     assert plate_alignment.align(target, View.of(grey)) is None
 

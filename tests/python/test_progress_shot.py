@@ -236,19 +236,19 @@ def test_a_process_that_dies_is_a_sentence_and_is_started_again(
             patch.setattr(sys, "executable", str(broken))
             with pytest.raises(ViewError, match="the process that makes pictures ended: no memory"):
                 await process.picture(job)
-        made = await process.picture(job)
+        answer = await process.picture(job)
         patience = shot_process.IDLE_SECONDS
-        process.rest()
+        process.end_if_idle()
         assert process._child is not None
         monkeypatch.setattr(shot_process, "IDLE_SECONDS", -1.0)
-        process.rest()
+        process.end_if_idle()
         assert process._child is None
         assert patience >= 30
-        return made
+        return answer
 
-    made = asyncio.run(look())
-    assert made is not None
-    assert made[0]["width"] == 64
+    answer = asyncio.run(look())
+    assert answer is not None
+    assert answer[0]["width"] == 64
 
 
 # -- renders ----------------------------------------------------------------------------------------------------------

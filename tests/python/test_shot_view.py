@@ -112,25 +112,25 @@ def test_a_matte_is_grey_and_a_problem_is_a_sentence(pictures: Pictures, tmp_pat
 
 def test_a_file_that_was_saved_anew_shows_anew(pictures: Pictures, tmp_path: Path) -> None:
     path = tmp_path / "a.1.exr"
-    seen = []
+    levels = []
     for value in (0.1, 0.9):
         write_frame(path, np.full((16, 16, 3), value, np.float32), RGB)
         _, data = pictures.answer(pictures.send("picture", path=str(path), channels="rgb"))
-        seen.append(int(decoded(data, tmp_path)[0, 0, 0]))
-    assert seen == [89, 243]
+        levels.append(int(decoded(data, tmp_path)[0, 0, 0]))
+    assert levels == [89, 243]
 
 
 def test_the_last_picture_asked_for_comes_first_and_dropped_ones_never() -> None:
-    begun, go_on = threading.Semaphore(0), threading.Semaphore(0)
-    made: list[int] = []
+    has_started, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    finished: list[int] = []
     answers: queue.Queue[tuple[int, str]] = queue.Queue()
 
     def make(job: dict[str, Any], dropped: Callable[[], bool]) -> Picture:
-        begun.release()
+        has_started.release()
         assert go_on.acquire(timeout=30)
         if dropped():
             raise CancelledError
-        made.append(job["id"])
+        finished.append(job["id"])
         return Picture(b"", 1, 1, False)
 
     def reply(message: dict[str, Any], payload: bytes = b"") -> None:
@@ -138,7 +138,7 @@ def test_the_last_picture_asked_for_comes_first_and_dropped_ones_never() -> None
 
     maker = Maker("test", make, reply)
     maker.add({"id": 1})
-    assert begun.acquire(timeout=30)
+    assert has_started.acquire(timeout=30)
     for identifier in (2, 3, 4):
         maker.add({"id": identifier})
     maker.drop(3)  # waits
@@ -147,7 +147,7 @@ def test_the_last_picture_asked_for_comes_first_and_dropped_ones_never() -> None
     for _ in range(3):
         go_on.release()
     assert [answers.get(timeout=30) for _ in range(3)] == [(1, ""), (4, "made"), (2, "made")]
-    assert made == [4, 2]
+    assert finished == [4, 2]
 
 
 def test_messages_and_pictures_in_memory(tmp_path: Path) -> None:

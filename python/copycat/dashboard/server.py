@@ -117,7 +117,7 @@ def _pictures(directory: Path) -> Callable[..., Response]:
 async def _keep_resting(shots: ShotProcess) -> None:
     """Ends the process that makes pictures when nobody looks."""
     while True:
-        shots.rest()
+        shots.end_if_idle()
         await asyncio.sleep(_REST_SECONDS)
 
 

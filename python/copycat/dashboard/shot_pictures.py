@@ -70,12 +70,12 @@ def pictures(directory: Path, process: ShotProcess, weights: Weights) -> Callabl
             channels = shot.input_channels if kind == "input" else shot.ground_truth_channels
             job = {"path": str(path), "channels": channels, "view": shot.view, "width": SMALL if small else 0}
             more = {"do": "result", "model": str(model)} if model else {"do": "picture"}
-            made = await process.picture({**job, **more}, viewer)
+            answer = await process.picture({**job, **more}, viewer)
         except CopycatError as error:
             return PlainTextResponse(str(error), 422)
-        if made is None:
+        if answer is None:
             return Response(status_code=204)
-        facts, data = made
+        facts, data = answer
         if model:
             weights.used(run, facts)
         shown = {key: facts[key] for key in ("width", "height", "matte", "step", "seconds", "cpu_seconds")} | {

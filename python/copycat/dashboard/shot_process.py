@@ -88,7 +88,7 @@ class ShotProcess:
             raise ViewError(str(facts["problem"]))
         return None
 
-    def rest(self) -> None:
+    def end_if_idle(self) -> None:
         """Ends the process when nobody has looked for a while."""
         child = self._child
         if child and not child.owed and time.monotonic() - self._last_use > IDLE_SECONDS:

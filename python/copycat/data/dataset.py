@@ -195,12 +195,12 @@ def _make_plates(
     data.clean_plate = torch.from_numpy(allocate(shape, dtype, on_disk, directory))
     encodings = data.input_encoding, data.target_encoding
 
-    def made() -> None:
+    def report_end() -> None:
         if progress:
             progress(count, count)  # may stop the training
 
     banks = data.input_bank, data.target_bank, data.valid
-    frames = moving_plate.of_pairs(*banks, encodings, data.residual, data.mask_bank, data.clean_plate, made)
+    frames = moving_plate.of_pairs(*banks, encodings, data.residual, data.mask_bank, data.clean_plate, report_end)
     data.painted = PaintedFrames(frames, data.target_encoding)
 
 

@@ -283,8 +283,8 @@ def _moved(frame: PaintedFrame, matrix: Matrix, size: tuple[int, int]) -> NDArra
     for top in range(0, size[0], step):
         rows = np.arange(top, min(top + step, size[0]), dtype=np.float64)
         u, v = plate_alignment.mapped(matrix, *np.meshgrid(np.arange(size[1], dtype=np.float64), rows))
-        seen = cv2.remap(picture, u, v, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
-        part = seen.reshape(*u.shape, picture.shape[2])
+        warped = cv2.remap(picture, u, v, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+        part = warped.reshape(*u.shape, picture.shape[2])
         outside = (u < -0.5) | (v < -0.5) | (u > width - 0.5) | (v > height - 0.5)
         if shown is not None:
             near = cv2.remap(shown.astype(np.float32), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -132,7 +132,7 @@ class Composites:
         pixels = data.input_bank.shape[1] * data.input_bank.shape[2]
         crops = batch / (2 * self._count)  # of a composite in a step
         self.interval = max(1, round(_REPEATS * pixels / (crop[0] * crop[1] * crops)))
-        self._made: int | None = None
+        self._round: int | None = None
         self._backgrounds = torch.empty_like(data.input_bank[: self._count])
         self._subjects: list[_Subject] = []
         for index, window in enumerate(self._windows):
@@ -146,14 +146,14 @@ class Composites:
 
     def renew(self, step: int) -> None:
         """Makes the composites of the step that comes after ``step`` steps, unless they are there."""
-        made = step // self.interval
-        if made == self._made:
+        number = step // self.interval
+        if number == self._round:
             return
         if self.data.input_bank.is_pinned():
             torch.cuda.synchronize()  # earlier steps may still read the banks
         for index in range(self._count):
-            self._make(index, np.random.default_rng((self._seed, self.data.level, made, index)))
-        self._made = made
+            self._make(index, np.random.default_rng((self._seed, self.data.level, number, index)))
+        self._round = number
 
     def _make(self, index: int, random: np.random.Generator) -> None:
         data, window, subject = self.data, self._windows[index], self._subjects[index]
@@ -172,7 +172,7 @@ class Composites:
             subject_alone, mattes, matte = (sampled(part, grid, "zeros") for part in (subject_alone, mattes, matte))
             matte = matte.clamp(0, 1)
             # Half of them before their own background, half before any of the same place in the frame.
-            others = [i for i, place in enumerate(self._windows) if place == window]
+            others = [i for i, other_window in enumerate(self._windows) if other_window == window]
             other = others[random.integers(len(others))] if random.random() < 0.5 else index
             behind = Move.draw(random, _BACKGROUND, window.middle, window, picture.shape[1])
             ground = behind.grid(window, picture.device)
