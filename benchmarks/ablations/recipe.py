@@ -27,7 +27,7 @@ from copycat.sequence.pairs import Pair, find_frames
 from copycat.settings.tables import Settings
 from copycat.training import losses, optimiser, schedule
 from copycat.training import weights as parameters
-from copycat.training.composites import Composites, wanted, with_room
+from copycat.training.composites import Composites, are_used, with_room
 from copycat.training.step import Learner
 from torch import Tensor
 
@@ -236,7 +236,7 @@ def fit(
             if data.level != level or not step:
                 data = full.at_level(level)
                 composites = None
-                if wanted(data, settings, print):
+                if are_used(data, settings, print):
                     composites = Composites(with_room(data), seed, data.crop(settings.crop_size), batch)
                     data = composites.data
             if composites:

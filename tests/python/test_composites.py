@@ -17,7 +17,7 @@ from copycat.sequence import read_frame, write_frame
 from copycat.sequence.pairs import Pair, find_frames
 from copycat.settings.tables import Settings
 from copycat.training import composites
-from copycat.training.composites import Composites, Move, filled, painted, wanted, with_room
+from copycat.training.composites import Composites, Move, are_used, filled, painted, with_room
 
 SIZE = 64, 96
 RED, BLUE = (0.8, 0.1, 0.1), (0.1, 0.1, 0.8)
@@ -156,7 +156,7 @@ def test_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     def has(some: Dataset, settings: Settings) -> bool:
         said.clear()
-        return wanted(some, settings, said.append)
+        return are_used(some, settings, said.append)
 
     assert has(data, auto)
     assert not has(data, Settings(composites="Off"))

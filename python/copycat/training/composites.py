@@ -47,11 +47,12 @@ _SUBJECT = _Limits(1.4, 15.0, 0.15, 0.25, 0.012)
 _BACKGROUND = _Limits(1.2, 5.0, 0.05, 0.15, 0.0)
 
 
-# With more painted frames the crops that composites take from these cost as much as they gain (``docs/benchmarks.md``).
+# With more painted frames, the crops that composites take from these cost as much as they gain
+# (``docs/explanation/benchmarks.md``).
 _FEW = 2
 
 
-def wanted(data: Dataset, settings: Settings, note: Callable[[str], None]) -> bool:
+def are_used(data: Dataset, settings: Settings, note: Callable[[str], None]) -> bool:
     """Whether to train a data set on composites too.
 
     Args:

@@ -22,7 +22,7 @@ from copycat.errors import CopycatError
 from copycat.machine import free_memory
 from copycat.model import cat
 from copycat.training import metal
-from copycat.training.composites import Composites, painted, wanted, with_room
+from copycat.training.composites import Composites, are_used, painted, with_room
 from copycat.training.control import StoppedError
 from copycat.training.group import DistributedError, Group
 from copycat.training.step import Learner
@@ -194,7 +194,7 @@ class Member:
             self._current = self._composites = None
             self.learner.leave_stage()  # frees what the last level took
             data, settings = self.data.at_level(level), self.process.task.settings
-            composed = wanted(data, settings, self.process.note)
+            composed = are_used(data, settings, self.process.note)
             self._current = self._on_device(with_room(data) if composed else data)
             if composed:
                 crop = data.crop(settings.crop_size)
