@@ -108,8 +108,8 @@ MIDDLE = slice(130, 290)
 def layered(shift: float, grain: int, tilt: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A near landscape in the middle of a far one, its camera, and that of the far one: near things move by more."""
     far, near = camera(shift, tilt, 1, 0.2 * shift / 10), camera(1.5 * shift, tilt, 1, 0.2 * shift / 10)
-    view = seen(landscape(), far, grain)
-    nearer = seen(landscape(4), near, grain + 50)
+    view = view_of(landscape(), far, grain)
+    nearer = view_of(landscape(4), near, grain + 50)
     view[:, MIDDLE] = nearer[:, MIDDLE]
     return view, near, far
 
@@ -134,7 +134,7 @@ def test_both_layers_of_a_shot_with_parallax_are_found() -> None:
 
 
 def test_a_shot_without_parallax_has_one_layer() -> None:
-    views = [View.of(seen(landscape(), camera(shift, 0, 1, 0), shift)) for shift in (0, 12, 25)]
+    views = [View.of(view_of(landscape(), camera(shift, 0, 1, 0), shift)) for shift in (0, 12, 25)]
     matrices = [plate_alignment.align(views[0], target) for target in views[1:]]
     assert len(parallax.layers(views[0], views[1:], matrices)) == 1  # type: ignore[arg-type]
 
