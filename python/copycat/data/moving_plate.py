@@ -122,9 +122,9 @@ def _nearest(plates: Sequence[NDArray[np.float16]], view: View) -> NDArray[np.fl
     """Picks each pixel's layer: where painted frames agree with each other and, if it is not painted out, the frame."""
     costs = []
     for planes in plates:
-        seen = plate_alignment.reduced(grey(planes[..., :-1].astype(np.float32)), view.factor)
+        layer_grey = plate_alignment.reduced(grey(planes[..., :-1].astype(np.float32)), view.factor)
         apart = plate_alignment.reduced(np.exp(planes[..., -1].astype(np.float32)), view.factor)
-        off = cv2.blur(np.abs(seen - view.grey) / _GREY_PER_STD, _LAYER_WINDOW)
+        off = cv2.blur(np.abs(layer_grey - view.grey) / _GREY_PER_STD, _LAYER_WINDOW)
         costs.append(cv2.blur(apart, _LAYER_WINDOW) + np.minimum(off, _MOST_OFF))
     chosen = np.argmin(np.stack(costs), axis=0).astype(np.uint8)
     if view.factor > 1:
