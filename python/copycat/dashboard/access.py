@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_HOST = re.compile(r"[^\[\]/@?#\s]*(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?")
+_HOST = re.compile(r"(?P<name>[^\[\]/@?#\s:]*|\[[0-9a-fA-F:.]+\])(:\d+)?")
 _HEADERS = {"x-frame-options": "DENY", "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
 
 
@@ -26,15 +26,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def served_names(host: str) -> list[str]:
-    """The host names of requests that are answered, as Starlette's TrustedHostMiddleware takes them.
+def served_names(host: str) -> frozenset[str]:
+    """The host names of requests that are answered; none where every name is.
 
     A page of the loopback address answers to no other name, so that a foreign web page cannot reach it through a domain
     of its own (DNS rebinding). A page of another address answers to any name: a machine cannot list its own names.
     """
     if not is_loopback(host):
-        return ["*"]
-    return ["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host]
+        return frozenset()
+    return frozenset(("localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host))
 
 
 class Access:
@@ -43,12 +43,13 @@ class Access:
     Every browser needs the token, also on this machine: its other users could start trainings as this one. The token
     comes once in the address; a cookie keeps it from then on. The cookie's name holds the port, since the servers of a
     machine share their cookies. It is Lax and not Strict, or a link on another site would open a page that asks for
-    the token again. A request from a page of another origin is refused in any case.
+    the token again. A request from a page of another origin, or under a foreign name, is refused in any case.
     """
 
-    def __init__(self, app: ASGIApp, port: int, token: str, ticket: str = "") -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, token: str, ticket: str = "") -> None:
         """``ticket`` stands for the token once: other users can read the command line that opens the browser."""
         self._app = app
+        self._names = served_names(host)
         self._token = token
         self._tickets = {ticket} - {""}
         self._cookie = f"copycat_{port}"
@@ -68,12 +69,15 @@ class Access:
             await refusal(scope, receive, send)
 
     def _refusal(self, connection: HTTPConnection) -> Response | None:
-        host = connection.headers.get("host", "")
+        host = connection.headers.get("host", "").lower()
         origin = connection.headers.get("origin")
-        if not _HOST.fullmatch(host):
+        parts = _HOST.fullmatch(host)
+        if not parts:
             raise ValueError(f"Host {host!r}")
         _ = urlsplit(f"//{host}").port  # raises ValueError where it is malformed
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if self._names and parts["name"] not in self._names:
+            return PlainTextResponse("This page is not served under that name.", 400)
+        if origin is not None and urlsplit(origin).netloc.lower() != host:
             return PlainTextResponse("Requests from pages of another origin are refused.", 403)
         candidate = connection.query_params.get("token", "")
         if self._is_token(candidate) or candidate in self._tickets:

@@ -15,10 +15,9 @@ from fastapi import Path as PathPart
 from fastapi import Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from nicegui import app, background_tasks, ui
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from copycat.dashboard import shot_pictures
-from copycat.dashboard.access import Access, is_loopback, served_names
+from copycat.dashboard.access import Access, is_loopback
 from copycat.dashboard.faults import Faults
 from copycat.dashboard.page import Page
 from copycat.dashboard.renders import Renders
@@ -58,8 +57,7 @@ def serve(
     app.add_api_route("/pictures/{name}/{kind}/{step}", _pictures(directory), include_in_schema=False)
     frames = shot_pictures.pictures(directory, shots, Weights())
     app.add_api_route(shot_pictures.ADDRESS, frames, include_in_schema=False)
-    app.add_middleware(Access, port=port, token=token, ticket=ticket if browser else "")
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=served_names(host), www_redirect=False)
+    app.add_middleware(Access, host=host, port=port, token=token, ticket=ticket if browser else "")
     app.on_exception(faults.add)
 
     @ui.page("/", title=f"{directory.name} - copycat", dark=True)
