@@ -178,7 +178,7 @@ class Walk:
             ("phone_light", PHONE, "light"),
         ):
             page = self._open(size, f"view=shot&theme={theme}")
-            page.wait_for_function("document.querySelector('.shot')?.dataset.shown")
+            page.wait_for_function("document.querySelector('.shot')?.dataset.shown")  # its frames have come
             page.get_by_label("Frame number").fill(str(LOOKED_AT))
             page.keyboard.press("Enter")
             page.wait_for_function(f"document.querySelector('.shot').dataset.shown === 'Result@{LOOKED_AT}'")
@@ -204,6 +204,8 @@ class Walk:
 
     def _view(self, name: str) -> None:
         self._page.locator(".views").get_by_role("button", name=name).click()
+        if name == "Shot":
+            self._page.wait_for_function("document.querySelector('.shot').dataset.frame !== '0'")
 
     def _look(self, view: str, frame: int) -> None:
         self._page.get_by_label("Frame number").fill(str(frame))

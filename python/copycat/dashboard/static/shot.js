@@ -81,7 +81,8 @@ export default {
         <button class="tab" @click="play" :title="(playing ? 'Stop' : 'Play') + ' (Space)'" :aria-label="playing ? 'Stop' : 'Play'"><i class="material-icons">{{ playing ? 'stop' : 'play_arrow' }}</i></button>
         <button class="tab" @click="go(1)" title="Next frame (Right)" aria-label="Next frame"><i class="material-icons">chevron_right</i></button>
         <button class="tab" @click="near('painted', 1)" title="Next painted frame (])" aria-label="Next painted frame"><i class="material-icons">skip_next</i></button>
-        <input class="frame-number" type="number" :value="frame" aria-label="Frame number" @change="jumpTo(+$event.target.value)" />
+        <input class="frame-number" type="number" :value="typed ?? frame" aria-label="Frame number"
+          @input="typed = $event.target.value" @change="jumpTo(+$event.target.value)" @blur="typed = null" />
         <span class="count summary">{{ counted }}</span>
         <span class="spacer"></span>
         <select v-if="shots > 1" :value="index" aria-label="Shot" @change="$emit('shot', +$event.target.value)">
@@ -106,6 +107,7 @@ export default {
     kinds: KINDS, backgrounds: BACKGROUNDS, frame: 0, layout: "Single",
     left: { kind: "Result", run: "", step: "" }, right: { kind: "Input", run: "", step: "" },
     background: "Grey", gainStops: 3, exposure: 0, gamma: 1, line: 0.5, playing: false, scrubbing: false,
+    typed: null, // a frame number that is being typed: what comes from the server meanwhile must not undo it
     shown: "", shownStep: -1, shownVersion: "", shownFacts: null, rightFacts: null, reading: "", busy: "", failed: "", matte: false,
   }),
   computed: {
@@ -192,6 +194,7 @@ export default {
       if (!this.frames.length) return;
       this.frame = this.frames.reduce((best, one) => (Math.abs(one - frame) < Math.abs(best - frame) ? one : best), this.frames[0]);
       this.failed = "";
+      this.typed = null;
     },
     near(lane, by) {
       const marked = lane === "painted" ? [...this.painted, ...this.unpainted].sort((a, b) => a - b) : (this.doubtful ?? []);
