@@ -7,7 +7,7 @@ COMPILERS ?= g++-11 g++-12 clang++-14 clang++-16
 BIN := $(VENV)/bin
 CPP := $(shell find cpp ofx tests/cpp tests/ofx -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test setup-docs lint cpp-test compilers python-test format docs clean
+.PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test setup-docs lint cpp-test compilers python-test wheel format docs clean
 
 STEP = @$(PYTHON) examples/steps.py
 demo:
@@ -91,6 +91,17 @@ format:
 	$(BIN)/ruff check --fix -q .
 	$(BIN)/ruff format -q .
 	$(BIN)/clang-format -i $(CPP)
+
+# A release in dist/: wheels for Linux with glibc 2.28 or newer, the sdist, SHA-256 sums. WHEELS="--python 3.11" builds one
+# of them, WHEELS=--all fails where a Python is missing.
+wheel: build/wheel-venv/tools
+	build/wheel-venv/bin/python -m release.wheels $(WHEELS)
+
+build/wheel-venv/tools: release/requirements.txt
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/pip install -q --upgrade pip
+	build/wheel-venv/bin/pip install -q -r release/requirements.txt
+	touch $@
 
 # The reference from the code, the tables from benchmarks/results, and the site in build/site; fails on a broken link.
 docs: setup-docs

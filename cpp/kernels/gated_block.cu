@@ -324,11 +324,7 @@ int64_t whole_pixel_blocks(int64_t pixels, int channels) {
 }
 
 void need_width(int channels) {
-  if (channels > kWidestBlockOnGpu) {
-    throw std::runtime_error("blocks of " + std::to_string(channels) +
-                             " channels are too wide for the GPU: " + std::to_string(kWidestBlockOnGpu) +
-                             " are the most");
-  }
+  if (channels > kWidestBlockOnGpu) raise_too_wide(channels);
 }
 
 template <typename T, int kRuns>

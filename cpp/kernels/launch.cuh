@@ -3,10 +3,8 @@
 
 #include <cuda_runtime.h>
 
-#include <stdexcept>
-#include <string>
-
 #include "launch_cuda.h"
+#include "raise.h"
 
 namespace copycat {
 
@@ -14,8 +12,7 @@ inline constexpr int kThreads = 256;
 inline constexpr int kWarp = 32;
 
 inline void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  throw std::runtime_error(std::string("CUDA failed in ") + what + ": " + cudaGetErrorString(status));
+  if (status != cudaSuccess) raise_cuda_error(what, cudaGetErrorString(status));
 }
 
 // Makes a device current for a scope.
@@ -41,9 +38,7 @@ template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads, int device,
             uintptr_t stream, const Arguments&... arguments) {
   if (blocks == 0) return;  // an empty batch
-  if (blocks < 0 || blocks > INT32_MAX) {
-    throw std::runtime_error(std::string(name) + " would need " + std::to_string(blocks) + " blocks");
-  }
+  if (blocks < 0 || blocks > INT32_MAX) raise_too_many_blocks(name, blocks);
   const CurrentDevice current(device);
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(blocks));

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "python/copycat"
 LINES = 400
 SOURCES = ("*.py", "*.pyi", "*.cpp", "*.h", "*.cu", "*.cuh", "*.inc", "*.js", "*.css", "*.sh", "*.yaml")
-FOLDERS = ("benchmarks", "cpp", "docs", "examples", "hosts", "ofx", "python", "tests", "tools")
+FOLDERS = ("benchmarks", "cpp", "docs", "examples", "hosts", "ofx", "python", "release", "tests", "tools")
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 
 

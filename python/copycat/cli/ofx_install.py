@@ -185,7 +185,7 @@ def _binary(bundle: Path) -> Diagnosis:
         return Diagnosis(
             "error",
             f"{binaries[0]} needs {needs}, and this machine has {'.'.join(map(str, here))}: "
-            "install a bundle that was built for glibc 2.28 (see docs/guides/hosts.md)",
+            "install a wheel of copycat, whose bundle needs glibc 2.28 (see docs/guides/hosts.md)",
         )
     if tried.stdout.strip() != str(_PLUGINS):
         words = tried.stderr.strip().splitlines() or [f"it holds {tried.stdout.strip() or 'no'} plugins"]

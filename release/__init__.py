@@ -1,0 +1,1 @@
+"""Makes releases: wheels, the sdist, their sums, and the release notes."""
