@@ -179,7 +179,7 @@ def _pairs(input: str | None, ground_truth: str | None, pair: list[str] | None, 
 def infer(
     model: Annotated[str, typer.Argument(help=_MODEL_HELP)],
     plate: Annotated[str, typer.Argument(help="Sequence to render: plate.%04d.exr, a directory, a file.")],
-    output: Annotated[str, typer.Argument(help="Pattern to write: out.%04d.exr.")],
+    output: Annotated[str, typer.Argument(help="Pattern to write: out.%04d.exr; or out.mov for ProRes.")],
     frames: Annotated[str, typer.Option("--frames", help="Frames to render, as in 1001-1100x5,1200.")] = "all",
     input_channels: Annotated[
         str,
@@ -197,7 +197,11 @@ def infer(
     passthrough: Annotated[bool, typer.Option("--passthrough", help="Also write the plate's other channels.")] = False,
     compression: Annotated[
         str,
-        typer.Option("--compression", help="Compression of the output, as in zip, dwaa:45; by default the plate's."),
+        typer.Option(
+            "--compression",
+            help="Compression of the output, as in zip, dwaa:45; by default the plate's; of a .mov proxy, lt, "
+            "standard, hq (default), 4444 or 4444xq.",
+        ),
     ] = "",
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out frames whose output exists and can be read whole.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from copycat.errors import CopycatError
 from copycat.inference.model import InferenceError, Model, model_for
-from copycat.inference.outputs import check_outputs, is_newer, is_whole
+from copycat.inference.outputs import check_outputs, check_overwriting, is_newer, is_whole
 from copycat.sequence import (
     Frame,
     ImageSequence,
@@ -24,6 +24,8 @@ from copycat.sequence import (
     read_info,
     resolve_channels,
 )
+from copycat.sequence.movie import EXTENSIONS
+from copycat.sequence.movie_writing import MovieWriter
 from copycat.settings.callbacks import Callbacks, with_callbacks
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import InferenceSettings
@@ -115,13 +117,15 @@ def infer(
     Args:
         model: a .cat, a run, or a Model.
         plate: sequence to read.
-        output: pattern to write. The files keep the plate's windows and metadata.
+        output: pattern to write, whose files keep the plate's windows and metadata; or a .mov, which becomes ProRes
+            with the plate's rate and frame numbers.
         frames: a range, a number or numbers; by default all frames of the plate.
         settings: device, precision, tiles, callbacks; fields given by keyword take precedence.
         input_channels: channels of the plate to use, as in ``right.R,right.G,right.B``; by default those of the model.
         output_channels: names of the result's channels, as in ``matte.A``; by default those of the model.
         passthrough: also write the plate's other channels.
-        compression: of the output, as OpenImageIO names it; by default the plate's.
+        compression: of the output, as OpenImageIO names it, by default the plate's; of a .mov its profile
+            (proxy, lt, standard, hq, 4444 or 4444xq).
         skip_existing: leave out frames whose output exists and can be read to its last pixel.
         skip_current: leave out frames whose output, besides that, is newer than the model and the plate's frame.
         keep_going: render the other frames if one is missing or cannot be read, and raise at the end.
@@ -145,19 +149,31 @@ def infer(
     if not model:
         raise InferenceError("there is no model: name a .cat, a run or a Data Directory")
     model = model_for(model, settings, warn)
-    source, target = ImageSequence.parse(plate), ImageSequence.parse(output)
+    source = ImageSequence.parse(plate)
+    to_movie = Path(output).suffix.lower() in EXTENSIONS
     there = source.frames()
     numbers = requested_frames(source, frames)
     missing = {frame: f"{source.path(frame)} is missing" for frame in numbers if frame not in there}
-    if missing and (len(missing) == len(numbers) or not keep_going):
+    if missing and (len(missing) == len(numbers) or not keep_going or to_movie):
         raise _missing_frame(source, next(iter(missing)))
-    if target.single and len(numbers) > 1:
+    if to_movie and (skip_existing or skip_current or passthrough):
+        raise SequenceError(f"{output}: skipping frames and passing channels through are for image sequences only")
+    target = None if to_movie else ImageSequence.parse(output)
+    if target and target.single and len(numbers) > 1:
         raise SequenceError(f"{output}: is a single file, but {len(numbers)} frames are to be rendered; add %04d")
     present = [frame for frame in numbers if frame not in missing]
     channels_in = _channels_in(model, source, present, input_channels)
     channels_out = _channels_out(model, output_channels)
-    outputs = {frame: target.path(frame) for frame in present}
-    check_outputs(outputs.values(), (model.path, *map(source.path, there)), channels_out, compression)
+    outputs = {frame: target.path(frame) if target else Path(output) for frame in present}
+    inputs = (model.path, *map(source.path, there))
+    movie = None
+    if to_movie:
+        check_overwriting([Path(output)], inputs)
+        movie = MovieWriter(Path(output), present, channels_out, compression)
+        if read_info(source.path(present[0])).linear and len(channels_out) > 1:
+            (warn or _ignore)(f"{output}: scene-linear values go through the sRGB curve")
+    else:
+        check_outputs(outputs.values(), inputs, channels_out, compression)
     skipped = {
         frame
         for frame, path in outputs.items()
@@ -173,19 +189,19 @@ def infer(
         settings=settings,
         passthrough=passthrough,
         compression=compression,
-        keep_going=keep_going and len(numbers) > 1,
+        keep_going=keep_going and len(numbers) > 1 and not movie,
         calls=calls,
         progress=progress or _ignore,
         warn=warn or _ignore,
     )
     calls.call("before_render", model=str(model.path), first=numbers[0], last=numbers[-1], frame=numbers[0])
     try:
-        failed = missing | _render_frames(job)
+        failed = missing | _render_frames(job, movie or Writer())
     except Exception as error:
         with contextlib.suppress(CopycatError):
             calls.call("render_progress", model=str(model.path), error=str(error), progress=None)
         raise
-    written = [path for frame, path in job.outputs.items() if frame not in failed]
+    written = list(dict.fromkeys(path for frame, path in job.outputs.items() if frame not in failed))
     if skipped:
         reason = "exists" if skip_existing else "is newer than the model"
         job.warn(f"{len(skipped)} of {len(numbers)} frames were skipped: their output {reason}")
@@ -200,11 +216,11 @@ def infer(
     return written
 
 
-def _render_frames(job: _Job) -> dict[int, str]:
+def _render_frames(job: _Job, into: Writer | MovieWriter) -> dict[int, str]:
     """Renders all frames of a job; returns the bad ones with what is wrong with each."""
     failed: dict[int, str] = {}
     model, count = str(job.model.path), len(job.outputs)
-    with Writer() as writer:
+    with into as writer:
         for done, (number, frame) in enumerate(_read(job), 1):
             job.calls.call("before_frame_render", model=model, frame=number)
             try:

@@ -47,6 +47,7 @@ class Movie:
         rate: frames per second.
         first: number of the first frame.
         times: presentation time of each frame, in the stream's units, rising.
+        drop_frame: whether its timecode is drop-frame.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Movie:
     rate: Fraction
     first: int
     times: tuple[int, ...]
+    drop_frame: bool = False
 
     @property
     def dtype(self) -> str:
@@ -229,13 +231,12 @@ class _Decoder:
             rate=rate,
             first=self._first_frame(rate),
             times=self._times,
+            drop_frame=(match := self._timecode()) is not None and match[4] != ":",
         )
 
     def _first_frame(self, rate: Fraction) -> int:
         """The number of the first frame: its timecode in frames, or 1."""
-        holders = (self._stream, self._container, *self._container.streams)
-        found = (_TIMECODE.fullmatch(holder.metadata.get("timecode", "")) for holder in holders)
-        match = next(filter(None, found), None)
+        match = self._timecode()
         if match is None:
             return 1
         hours, minutes, seconds, frames = (int(match[i]) for i in (1, 2, 3, 5))
@@ -245,6 +246,11 @@ class _Decoder:
             total = hours * 60 + minutes
             number -= round(base / 15) * (total - total // 10)
         return number
+
+    def _timecode(self) -> re.Match[str] | None:
+        holders = (self._stream, self._container, *self._container.streams)
+        found = (_TIMECODE.fullmatch(holder.metadata.get("timecode", "")) for holder in holders)
+        return next(filter(None, found), None)
 
     def _at(self, index: int) -> Any:
         """The decoded picture of the frame with this index; call with the lock held."""

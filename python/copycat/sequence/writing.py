@@ -98,7 +98,7 @@ def write_whole_frame(
         room=room,
     )
     parts = layout.parts()
-    with _replacing(path) as (temporary, descriptor):
+    with replacing(path) as (temporary, descriptor):
         with _reachable(temporary, descriptor, layout.format) as name:
             _write(target, name, parts, pixels, region, like, path)
         try:
@@ -142,7 +142,7 @@ def _system_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[tuple[Path, int]]:
+def replacing(path: Path) -> Iterator[tuple[Path, int]]:
     """Makes a hidden file beside ``path`` that replaces it in the end, or is removed if something fails.
 
     Yields:
