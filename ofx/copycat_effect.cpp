@@ -94,11 +94,19 @@ class CopyCatEffect final : public Effect {
     const Parameters& parameters = instance.parameters;
     const std::string& name = edit.parameter;
     const OfxTime time = edit.time;
-    if (name == "preset") parameters.apply_preset(parameters.text("preset", time));
+    if (name == "preset") parameters.apply_preset(parameters.text("preset", time));  // and shows the status
     if (name == "addTrainingFrame") {
       parameters.set_text("trainingFrames", with_frame(parameters.text("trainingFrames", time), time), time);
     } else if (name == "startTraining") {
       show_status(instance, start_training(instance, edit), time);
+    } else if (name == "updateTrainingFrames") {
+      show_status(instance, update_training_frames(instance, edit), time);
+    } else if (name == "changePlan") {
+      show_status(instance, ask(instance, "plan", time), time);
+    } else if (name == "saveCheckpoint") {
+      show_status(instance, ask(instance, "checkpoint", time), time);
+    } else if (name == "updatePictures") {
+      show_status(instance, ask(instance, "pictures", time), time);
     } else if (name == "stopTraining") {
       show_status(instance, ask(instance, "stop", time), time);
     } else if (name == "finishTraining") {

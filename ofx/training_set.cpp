@@ -141,7 +141,8 @@ void check_frames(const std::vector<OfxTime>& frames, OfxTime time) {
         "with \"copycat train\"");
 }
 
-Json fetch_and_train(Instance& instance, const Clips& clips, const Json& run, const Edit& edit) {
+Json fetch_and_finish(Instance& instance, const Clips& clips, const Json& run, const Edit& edit,
+                      const char* finish) {
   const std::vector<OfxTime> frames = frames_to_fetch(instance, clips, edit.time);
   check_frames(frames, edit.time);
   ask_about_many(instance, frames.size());
@@ -156,25 +157,24 @@ Json fetch_and_train(Instance& instance, const Clips& clips, const Json& run, co
     if (hand_over_pair(instance, clips, run, {edit.parameter, frames[i], edit.scale}, aborted)) learns = true;
   }
   if (!learns) throw std::runtime_error("Ground Truth is black at every training frame: is it connected?");
-  hand_over_preview(instance, run, edit, aborted);
-  Json train = Json::object();
-  train.set("do", "train").set("run", run).set("settings", instance.parameters.settings(edit.time));
-  return worker()->ask(std::move(train), nullptr, aborted,
+  if (std::string(finish) == "train") hand_over_preview(instance, run, edit, aborted);
+  Json request = Json::object();
+  request.set("do", finish).set("run", run).set("settings", instance.parameters.settings(edit.time));
+  return worker()->ask(std::move(request), nullptr, aborted,
                        [&](double written) { done = kShareOfFetching + (1 - kShareOfFetching) * written; });
 }
 
-}  // namespace
-
-Json start_training(Instance& instance, const Edit& edit) {
+// Has the worker begin with a run, hands the pairs over, and has the worker finish.
+Json hand_over_all(Instance& instance, const Edit& edit, const char* begin_with, const char* finish) {
   const Clips clips{input_clip(instance), "GroundTruth"};
   check_clips(instance, clips);
   instance.parameters.check_paths(edit.time);
   Json begin = Json::object();
-  begin.set("do", "begin_run").set("settings", instance.parameters.settings(edit.time));
+  begin.set("do", begin_with).set("settings", instance.parameters.settings(edit.time));
   const Json run = ask_behind_bar(instance.effect, std::move(begin))["run"];
   const int count = worker()->count();
   try {
-    return fetch_and_train(instance, clips, run, edit);
+    return fetch_and_finish(instance, clips, run, edit, finish);
   } catch (...) {
     // A death between two requests goes unnoticed, and the next worker does not know the run.
     const bool has_died = worker()->count() != count;
@@ -187,6 +187,16 @@ Json start_training(Instance& instance, const Edit& edit) {
     if (has_died) throw WorkerError("the copycat worker has died while it received the training frames");
     throw;
   }
+}
+
+}  // namespace
+
+Json start_training(Instance& instance, const Edit& edit) {
+  return hand_over_all(instance, edit, "begin_run", "train");
+}
+
+Json update_training_frames(Instance& instance, const Edit& edit) {
+  return hand_over_all(instance, edit, "begin_update", "update");
 }
 
 }  // namespace copycat

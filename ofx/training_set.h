@@ -10,4 +10,8 @@ namespace copycat {
 // the thread and within the action of the button.
 Json start_training(Instance& instance, const Edit& edit);
 
+// Fetches the pairs and gives them to the active run, whose trainer takes in what is new, changed or gone. As
+// start_training, but that the run and its frames stay as they are when something goes wrong.
+Json update_training_frames(Instance& instance, const Edit& edit);
+
 }  // namespace copycat

@@ -14,13 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
 from conftest import FRAMES, TINY, Outcome, Shot, environment, losses, start_copycat, summary, write_shot
 from copycat.model import cat
-from copycat.runs import find_run, read_info
+from copycat.runs import find_run, read_info, stop
 from copycat.training import checkpoint
 from copycat.training.group import DistributedError, Group, Rendezvous, _interface, _store, find_rendezvous
 from hypothesis import given
@@ -576,3 +577,33 @@ def test_a_signal_is_obeyed_while_a_rank_is_stopped(shot: Shot, tmp_path: Path) 
     info = read_info(find_run(run))
     assert (info.state, info.steps) == ("stopped", checkpoint.load(find_run(run).resume_state).position.step)
     assert len(losses(find_run(run))) == info.steps
+
+
+def test_a_group_takes_in_frames_together(shot: Shot, tmp_path: Path) -> None:
+    """A frame is painted, later all but one go: too few crops for two processes, so that the data set stays."""
+    directory = tmp_path / "runs"
+    processes = start([options(shot, directory, "--epochs", 100_000, "--image-interval", 100_000)] * 2)
+
+    def lines() -> list[dict[str, Any]]:
+        return summary(find_run(directory)) if list(directory.glob("*.summary")) else []
+
+    try:
+        wait_for(lambda: any("loss" in line for line in lines()))
+        write_shot(shot.folder, (1005,))
+        wait_for(lambda: any("frames" in line for line in lines()))
+        for frame in (1001, 1002, 1003, 1005):
+            (shot.folder / f"clean.{frame}.exr").unlink()
+        wait_for(lambda: any("warning" in line for line in lines()))
+        made = lines()[-1]["step"]
+        wait_for(lambda: any(line.get("loss") and line["step"] > made + 5 for line in lines()))
+        assert stop(find_run(directory))
+        ended = outcomes(processes)
+    finally:
+        for process in processes:
+            process.kill()
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    difference = {"added": ["clean.1005.exr"], "changed": [], "removed": [], "pairs": 5}
+    assert [line["frames"] for line in lines() if "frames" in line] == [difference]
+    assert [line["run"]["batch"] for line in lines() if "run" in line] == [4, 5]
+    (warning,) = [line["warning"] for line in lines() if "warning" in line]
+    assert warning == "a step of 1 crops is too small for 2 processes; the training goes on with the frames that it has"

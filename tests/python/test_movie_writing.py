@@ -132,7 +132,7 @@ def test_a_part_of_an_image_sequence_keeps_its_numbers(tmp_path: Path) -> None:
         ("out.mp4", {}, "a movie is written as ProRes in a .mov, not .mp4"),
         ("out.mov", {"frames": "1-3x2"}, "a movie holds consecutive frames"),
         ("out.mov", {"compression": "zip"}, "one of proxy, lt, standard, hq, 4444, 4444xq, not 'zip'"),
-        ("out.mov", {"skip_existing": True}, "skipping frames and passing channels through are for image sequences only"),
+        ("out.mov", {"skip_existing": True}, "skipping frames and passing channels through are for image"),
         ("out.mov", {"frames": "1-9"}, "frame 4 of the plate is missing"),
     ],
 )

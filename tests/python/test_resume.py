@@ -555,12 +555,15 @@ def test_what_cannot_change_in_a_resume(train: Train, tmp_path: Path, knobs: dic
         resume(tmp_path / "runs", **knobs)
 
 
-def test_changed_frames_are_noticed(train: Train, shot: Shot, tmp_path: Path) -> None:
+def test_frames_that_changed_meanwhile_are_noticed(train: Train, shot: Shot, tmp_path: Path) -> None:
     train(epochs=2)
-    write_shot(shot.folder, effect=lambda image: image * 0.1)
-    warnings: list[str] = []
-    resume(tmp_path / "runs", epochs=4, progress=lambda report: warnings.append(report.message))
-    assert "warning: the training frames have changed since the run was started" in warnings
+    write_shot(shot.folder, (1001,), effect=lambda image: image * 0.1)
+    messages: list[str] = []
+    result = resume(tmp_path / "runs", epochs=4, progress=lambda report: messages.append(report.message))
+    assert "clean.1001.exr has changed: training on 4 pairs" in messages
+    changes = [record for record in summary(result.run) if "frames" in record]
+    expected = {"added": [], "changed": ["clean.1001.exr"], "removed": [], "pairs": 4}
+    assert changes == [{"step": 2, "frames": expected}]
 
 
 def test_a_damaged_resume_state_loses_nothing(train: Train, tmp_path: Path) -> None:

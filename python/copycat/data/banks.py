@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,11 +35,13 @@ from copycat.data.frames import (
     read_headers,
     read_pair,
 )
+from copycat.errors import CopycatError
 from copycat.machine import free_memory, usable_cores
 from copycat.sequence import FrameInfo, format_frames
 from copycat.sequence.pairs import DatasetError, FramePair
 from copycat.settings.tables import Settings
 
+_T = TypeVar("_T")
 _READERS = max(2, min(8, usable_cores()))
 
 Bank = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -58,7 +61,9 @@ class FrameBanks:
         input_channels, target_channels: full names.
         input_linear, target_linear: whether the first frames are scene-linear.
         data_hash: SHA-256 over the frames as read.
+        fingerprints: of each pair's pixels and mask weights, hexadecimal.
         warnings: sentences for the user.
+        channels, headers, notes: what the reading of other pairs into the same banks starts from.
     """
 
     input: Bank
@@ -71,7 +76,11 @@ class FrameBanks:
     input_linear: bool
     target_linear: bool
     data_hash: str
+    fingerprints: tuple[str, ...]
     warnings: tuple[str, ...]
+    channels: PairChannels
+    headers: tuple[PairHeaders, ...]
+    notes: tuple[_PairNotes, ...]
 
 
 def read_banks(
@@ -81,6 +90,9 @@ def read_banks(
     directory: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     observe: PairObserver | None = None,
+    before: FrameBanks | None = None,
+    kept: Mapping[int, int] = MappingProxyType({}),
+    failures: dict[int, CopycatError] | None = None,
 ) -> FrameBanks:
     """Reads all pairs.
 
@@ -90,21 +102,52 @@ def read_banks(
         directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
         progress: called with the number of pairs read and of all pairs.
         observe: called with each pair, from several threads.
+        before: banks of the same channels from which pairs are taken over.
+        kept: the pairs that are taken over: their index, and their index in ``before``.
+        failures: where the error of a pair is left, by its index; None raises the first. The banks are then useless.
 
     Raises:
         DatasetError: sizes or channels do not fit, there are pixels that are not finite, or masks exclude everything.
         sequence.SequenceError: a file cannot be read or lacks a channel.
     """
+
+    def attempt(work: Callable[[int], _T]) -> Callable[[int], _T | None]:
+        def call(index: int) -> _T | None:
+            try:
+                return work(index)
+            except CopycatError as error:
+                if failures is None:
+                    raise
+                failures[index] = error
+                return None
+
+        return call
+
+    def header_of(index: int) -> PairHeaders:
+        if before and index in kept:
+            return before.headers[kept[index]]
+        header = read_headers(pairs[index])
+        if before:
+            check_headers(pairs[index], header, before.channels)
+        return header
+
     with ThreadPoolExecutor(_READERS, "copycat-read") as pool:
         try:
-            headers = list(pool.map(read_headers, pairs))
-            channels = choose_channels(settings, headers[0])
-            for pair, header in zip(pairs, headers, strict=True):
-                check_headers(pair, header, channels)
+            found = list(pool.map(attempt(header_of), range(len(pairs))))
+            headers = [header for header in found if header is not None]
+            if len(headers) < len(pairs):
+                raise DatasetError("some of the frame pairs cannot be read")
+            channels = before.channels if before else choose_channels(settings, headers[0])
+            if not before:
+                for pair, header in zip(pairs, headers, strict=True):
+                    check_headers(pair, header, channels)
             reader = _Reader(pairs, headers, channels, settings, directory, observe)
-            for done, _ in enumerate(pool.map(reader.read, range(len(pairs))), 1):
+            if before:
+                kept = reader.take_over(before, kept)
+            unread = [index for index in range(len(pairs)) if index not in kept]
+            for done, _ in enumerate(pool.map(attempt(reader.read), unread), 1):
                 if progress:
-                    progress(done, len(pairs))
+                    progress(done, len(unread))
         except BaseException:
             pool.shutdown(cancel_futures=True)  # frames that no thread has started are dropped
             raise
@@ -116,6 +159,7 @@ class _PairNotes:
     """What the reading of a pair leaves for the summary of all."""
 
     digest: bytes = b""
+    fingerprint: str = ""
     bad: list[BadPixels] = field(default_factory=list)
     clamped: list[str] = field(default_factory=list)
     moved: str = ""
@@ -158,6 +202,18 @@ class _Reader:
         self._valid = np.zeros((len(pairs), 4), np.int32)
         self._notes = [_PairNotes() for _ in pairs]
 
+    def take_over(self, before: FrameBanks, kept: Mapping[int, int]) -> Mapping[int, int]:
+        """Copies pairs from other banks; returns those that were copied: none, if values would be rounded again."""
+        if any(bank.dtype != getattr(before, name).dtype for name, bank in self._banks.items() if name != "mask"):
+            return {}
+        for index, old in kept.items():
+            height, width = self._headers[index].input.height, self._headers[index].input.width
+            for name, bank in self._banks.items():
+                source = getattr(before, name)
+                bank[index, :height, :width] = 1 if source is None else source[old, :height, :width]
+            self._valid[index], self._notes[index] = before.valid[old], before.notes[old]
+        return kept
+
     def read(self, index: int) -> None:
         """Reads a pair into the banks; raises DatasetError for pixels that are not finite, unless they are masked."""
         pair, header, notes = self._pairs[index], self._headers[index], self._notes[index]
@@ -175,6 +231,10 @@ class _Reader:
             valid, notes.moved = _align(pair, pixels, valid)
         self._valid[index] = valid
         x0, y0, x1, y1 = valid
+        notes.fingerprint = hashlib.sha256(notes.digest).hexdigest()
+        if pixels.weights is not None:
+            weights = np.ascontiguousarray(pixels.weights, np.float32)
+            notes.fingerprint = hashlib.sha256(notes.digest + weights.tobytes()).hexdigest()
         if "mask" in views:
             views["mask"][...] = 1 if pixels.weights is None else pixels.weights
         if self._observe:
@@ -203,6 +263,10 @@ class _Reader:
             input_linear=self._headers[0].input.linear,
             target_linear=self._headers[0].target.linear,
             data_hash=hashlib.sha256(b"".join(notes.digest for notes in self._notes)).hexdigest(),
+            fingerprints=tuple(notes.fingerprint for notes in self._notes),
+            channels=self._channels,
+            headers=tuple(self._headers),
+            notes=tuple(self._notes),
             warnings=(*self._bad_pixels(), *self._clamped_masks(), *filter(None, (n.moved for n in self._notes))),
         )
 

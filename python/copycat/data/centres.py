@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ def difference_centres(
     encodings: tuple[ops.Encoding, ops.Encoding],
     seed: int,
     mask: np.ndarray | None = None,
+    before: tuple[np.ndarray, np.ndarray] | None = None,
+    kept: Collection[int] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws pixels in proportion to the difference that remains after the best affine colour fit of a pair.
 
@@ -32,12 +35,18 @@ def difference_centres(
         encodings: of inputs and targets.
         seed: of the random numbers.
         mask: [N, H, W, 1] weights; pixels of weight 0 are neither fitted nor drawn.
+        before: centres and offsets of an earlier call with the same encodings and seed.
+        kept: frames that are as they were then, at the same index.
 
     Returns:
         [M, 2] int32 x, y sorted by frame, and [N + 1] int32 offsets. A frame without a difference has no centres.
     """
     found, offsets = [], [0]
     for index, (x0, y0, x1, y1) in enumerate(valid):
+        if before and index in kept:
+            found.append(before[0][before[1][index] : before[1][index + 1]])
+            offsets.append(offsets[-1] + len(found[-1]))
+            continue
         stride = max(1, math.isqrt(int((x1 - x0) * (y1 - y0)) // _SAMPLES))
         window = (index, slice(y0, y1, stride), slice(x0, x1, stride))
         source = encode(as_float(inputs[window]), encodings[0])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from copycat import ops
 from copycat.data import clean_plate, moving_plate
-from copycat.data.banks import PairObserver, allocate, lies_on_disk, read_banks
+from copycat.data.banks import FrameBanks, PairObserver, allocate, lies_on_disk, read_banks
 from copycat.data.centres import difference_centres
+from copycat.data.clean_plate import Kind
 from copycat.data.encodings import choose_encoding, mattes
 from copycat.data.painted_frames import PaintedFrames
+from copycat.errors import CopycatError
 from copycat.sequence.pairs import DatasetError, FramePair
 from copycat.settings.tables import Settings
 
@@ -43,6 +46,7 @@ class Dataset:
         data_hash: SHA-256 over the frames as read.
         warnings: sentences for the user.
         notes: sentences that need no action.
+        banks: the frames as they were read; None for a data set that was not read from files.
     """
 
     pairs: tuple[FramePair, ...]
@@ -64,9 +68,15 @@ class Dataset:
     painted: PaintedFrames | None = None
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    banks: FrameBanks | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def plate(self) -> Kind:
+        """The clean plate that it has."""
+        return "none" if self.clean_plate is None else "still" if self.painted is None else "moving"
 
     def at_level(self, level: int) -> Dataset:
         """The data set downsized from level 1 to ``level`` by area averages.
@@ -93,6 +103,24 @@ class Dataset:
             centres=centres,
             centre_offsets=offsets,
             level=level,
+        )
+
+    def part(self, frames: Sequence[int]) -> Dataset:
+        """A data set of some of the frames, at the same level; the clean plate of all stays."""
+        chosen = torch.tensor(frames, dtype=torch.int64)
+        starts, ends = self.centre_offsets[chosen].tolist(), self.centre_offsets[chosen + 1].tolist()
+        counts = torch.tensor([0, *(end - start for start, end in zip(starts, ends, strict=True))])
+        return replace(
+            self,
+            pairs=tuple(self.pairs[frame] for frame in frames),
+            input_bank=self.input_bank[chosen],
+            target_bank=self.target_bank[chosen],
+            mask_bank=None if self.mask_bank is None else self.mask_bank[chosen],
+            clean_plate=self.clean_plate if self.painted is None else self.clean_plate[chosen],  # type: ignore[index]
+            valid=self.valid[chosen],
+            centres=torch.cat([self.centres[start:end] for start, end in zip(starts, ends, strict=True)]),
+            centre_offsets=counts.cumsum(0).to(self.centre_offsets.dtype),
+            banks=None,
         )
 
     def crop(self, side: int) -> tuple[int, int]:
@@ -125,9 +153,12 @@ def load_dataset(
     *,
     directory: Path | None = None,
     encodings: tuple[ops.Encoding, ops.Encoding] | None = None,
-    plate: clean_plate.Kind | None = None,
+    plate: Kind | None = None,
     progress: Callable[[int, int], None] | None = None,
     observe: PairObserver | None = None,
+    before: Dataset | None = None,
+    kept: Mapping[int, int] = MappingProxyType({}),
+    failures: dict[int, CopycatError] | None = None,
 ) -> Dataset:
     """Reads frame pairs into banks, and derives encodings, difference centres and the clean plate from them.
 
@@ -139,12 +170,35 @@ def load_dataset(
         plate: the clean plate of a model to continue; None lets the settings and the data decide.
         progress: called with the number of pairs read and of all pairs.
         observe: called with each pair as it is read, from several threads.
+        before: a data set of the same encodings, at level 1, from which pairs are taken over.
+        kept, failures: as for `data.banks.read_banks`.
 
     Raises:
         DatasetError: sizes or channels do not fit, pixels are not finite, or masks exclude everything.
         sequence.SequenceError: a file cannot be read or lacks a channel.
     """
-    banks = read_banks(pairs, settings, directory=directory, progress=progress, observe=observe)
+    banks = read_banks(
+        pairs,
+        settings,
+        directory=directory,
+        progress=progress,
+        observe=observe,
+        before=before.banks if before else None,
+        kept=kept,
+        failures=failures,
+    )
+    if failures:
+        raise DatasetError("some of the frame pairs cannot be read")
+    if (
+        before
+        and before.banks
+        and (banks.input.dtype, banks.target.dtype)
+        != (
+            before.banks.input.dtype,
+            before.banks.target.dtype,
+        )
+    ):
+        kept = {}  # values in another type are rounded otherwise, and their centres with them
     input_bank, target_bank, valid = (torch.from_numpy(array) for array in (banks.input, banks.target, banks.valid))
     names = banks.input_channels, banks.target_channels
     residual = tuple(names[0].index(name) if name in names[0] else -1 for name in names[1])
@@ -157,7 +211,16 @@ def load_dataset(
         matte = mattes(target_bank, valid, target_encoding, settings.matte, mask)
         target_encoding = replace(target_encoding, matte=matte)
         encodings = (source_encoding, target_encoding)
-    centres, offsets = difference_centres(banks.input, banks.target, banks.valid, encodings, settings.seed, banks.mask)
+    centres, offsets = difference_centres(
+        banks.input,
+        banks.target,
+        banks.valid,
+        encodings,
+        settings.seed,
+        banks.mask,
+        before=(before.centres.numpy(), before.centre_offsets.numpy()) if before else None,
+        kept=[index for index, old in kept.items() if index == old],
+    )
     data = Dataset(
         pairs=tuple(pairs),
         input_bank=input_bank,
@@ -175,9 +238,12 @@ def load_dataset(
         level=1,
         data_hash=banks.data_hash,
         warnings=banks.warnings,
+        banks=banks,
     )
     if plate is None:
         plate = _choose_plate(data, banks.sizes, settings.clean_plate)
+    elif before and plate != "none":
+        _check_sizes(data, banks.sizes)
     if plate == "still":
         data.clean_plate = clean_plate.of_frames(data.target_bank, data.valid, data.target_encoding, data.mask_bank)
     elif plate == "moving":
@@ -204,14 +270,8 @@ def _make_plates(
     data.painted = PaintedFrames(frames, data.target_encoding)
 
 
-def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) -> clean_plate.Kind:
-    """The clean plate that the knob asks for; raises DatasetError if that cannot be made.
-
-    Auto leaves a note that says what it decided, and why.
-    """
-    if choice == "Off":
-        return "none"
-    pairs = data.pairs
+def _unfit_for_plate(pairs: Sequence[FramePair], sizes: Sequence[tuple[int, int]]) -> str:
+    """Why these pairs can have no clean plate; empty if they can."""
     wrong = ""
     if len(pairs) < clean_plate.LEAST_FRAMES:
         wrong = f"{pairs[0].ground_truth}: a Clean Plate needs {clean_plate.LEAST_FRAMES} painted frames or more"
@@ -221,6 +281,24 @@ def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) 
                 f"{pair.input}: for a Clean Plate all frames must be of one size; this one is {width}x{height}, "
                 f"{pairs[0].input.name} is {sizes[0][0]}x{sizes[0][1]}"
             )
+    return wrong
+
+
+def _check_sizes(data: Dataset, sizes: Sequence[tuple[int, int]]) -> None:
+    """Raises DatasetError if the pairs can no longer have the clean plate that their model has."""
+    if wrong := _unfit_for_plate(data.pairs, sizes):
+        raise DatasetError(wrong)
+
+
+def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) -> Kind:
+    """The clean plate that the knob asks for; raises DatasetError if that cannot be made.
+
+    Auto leaves a note that says what it decided, and why.
+    """
+    if choice == "Off":
+        return "none"
+    pairs = data.pairs
+    wrong = _unfit_for_plate(pairs, sizes)
     comparable = min(data.residual) >= 0
     if choice == "Moving" and not comparable:
         wrong = f"{pairs[0].ground_truth}: a moving Clean Plate needs Ground Truth channels that the Input has too"

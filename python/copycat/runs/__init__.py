@@ -32,6 +32,8 @@ Lines of a ``.summary``, each a JSON object:
 * a step ``{"step": 12, "loss": 0.031, "parts": {"l1": .., "l2": ..}, "level": 4, "lr": 1e-3, "time": 3.2}``, time in
   seconds of training so far; ``"rate"`` (steps per second) and ``"memory"`` (peak bytes on the GPU) now and then.
 * a validation ``{"step": 1000, "psnr": 38.2}``.
+* a change of the data set ``{"step": 512, "frames": {"added": [..], "changed": [..], "removed": [..], "pairs": 5}}``:
+  the names of the Ground Truth files, and the number of pairs from the next step on.
 * a warning ``{"step": 1000, "warning": "..."}``; those before the first step are in the header's ``warnings``,
   and what needs no action in its ``notes``.
 * the end ``{"end": "finished" | "stopped" | "interrupted" | "terminated" | "failed", "reason": "...", "step": n}``.
@@ -50,7 +52,7 @@ from copycat.runs.display import PALETTE, Display
 from copycat.runs.files import DISPLAY_FILE, Run, check_name, new_run
 from copycat.runs.finding import find_run, find_runs, model_file
 from copycat.runs.history import COLUMNS, RunHistory, RunInfo, StepColumns, glance, read_info
-from copycat.runs.provenance import read_provenance, remapped, write_provenance
+from copycat.runs.provenance import frames_today, read_provenance, remapped, stored_frames, write_provenance
 from copycat.runs.renaming import delete, move_files, rename
 from copycat.runs.requests import Request, answer_request, finish, send_request, stop, take_request
 from copycat.runs.summary import SummaryReader, SummaryWriter
@@ -80,6 +82,7 @@ __all__ = [
     "find_run",
     "find_runs",
     "finish",
+    "frames_today",
     "glance",
     "model_file",
     "move_files",
@@ -93,6 +96,7 @@ __all__ = [
     "rename",
     "send_request",
     "stop",
+    "stored_frames",
     "take_request",
     "trainer_lives",
     "write_json",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,36 @@ def write_provenance(run: Run, value: Mapping[str, Any]) -> None:
         RunError: the file cannot be written.
     """
 
-    def stored(text: str) -> str:
-        path = Path(text)
-        return str(path.relative_to(run.directory)) if path.is_relative_to(run.directory) else text
-
-    write_json(run.provenance, _with_paths(value, stored))
+    write_json(run.provenance, _stored(run, value))
 
 
 def read_provenance(run: Run) -> dict[str, Any]:
     """What :func:`write_provenance` wrote, with the paths of today; empty when the file is missing or damaged."""
-    value = read_json(run.provenance)
+    return _today(run, read_json(run.provenance))
+
+
+def stored_frames(run: Run, frames: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Frames as ``<run>.json`` stores them, for another file of the run: paths that outlive a move."""
+    stored: list[dict[str, Any]] = _stored(run, {"frames": list(frames)})["frames"]
+    return stored
+
+
+def frames_today(run: Run, frames: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The inverse of :func:`stored_frames`, with the paths of today."""
+    value = {"settings": read_json(run.provenance).get("settings"), "frames": list(frames)}
+    today: list[dict[str, Any]] = _today(run, value)["frames"]
+    return today
+
+
+def _stored(run: Run, value: Mapping[str, Any]) -> dict[str, Any]:
+    def stored(text: str) -> str:
+        path = Path(text)
+        return str(path.relative_to(run.directory)) if path.is_relative_to(run.directory) else text
+
+    return _with_paths(value, stored)
+
+
+def _today(run: Run, value: Mapping[str, Any]) -> dict[str, Any]:
     settings = value.get("settings")
     former = str(settings.get("dataDirectory") or "") if isinstance(settings, Mapping) else ""
     return _with_paths(value, lambda text: str(_found(run, text, former)))

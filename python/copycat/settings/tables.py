@@ -150,6 +150,12 @@ class Settings(Table):
         "NaN and infinite pixels in the training frames: an error that stops the training, or masked out of the loss.",
         choices=("Error", "Mask"),
     )
+    watch_training_frames: bool = knob(
+        True,
+        "Watch Training Frames",
+        "Frames that are painted, changed or removed while the training runs are taken in within seconds, if Training "
+        "Frames covers them.",
+    )
     verify_inputs: bool = knob(
         False,
         "Verify Inputs",
@@ -496,6 +502,39 @@ _COPYCAT_EXTRAS = (
         "CopyCat",
         "Continues the active run where it stopped.",
         on=HOSTED,
+    ),
+    _extra(
+        "updateTrainingFrames",
+        "Update Training Frames",
+        "button",
+        "CopyCat",
+        "Hands Training Frames over to the active run once more: pairs that are new, changed or gone are taken in "
+        "while it trains, or by the next Resume.",
+        on=OFX,
+    ),
+    _extra(
+        "changePlan",
+        "Change Plan",
+        "button",
+        "CopyCat",
+        "Has the active run follow the Time Limit, or without one the Epochs, as they are set now.",
+        on=OFX,
+    ),
+    _extra(
+        "saveCheckpoint",
+        "Save Checkpoint",
+        "button",
+        "CopyCat",
+        "Has the active run write a checkpoint now.",
+        on=OFX,
+    ),
+    _extra(
+        "updatePictures",
+        "Update Pictures",
+        "button",
+        "CopyCat",
+        "Has the active run write a contact sheet and a preview now.",
+        on=OFX,
     ),
     _extra(
         "createInference",

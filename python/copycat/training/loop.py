@@ -18,8 +18,10 @@ from copycat.settings.callbacks import CallbackError
 from copycat.settings.knob import SettingsError
 from copycat.training.checkpoint import ResumeState
 from copycat.training.control import REASONS, Control, StoppedError
+from copycat.training.frame_watch import FrameWatch
 from copycat.training.group import DistributedError, Group
 from copycat.training.journal import Journal
+from copycat.training.living_data import Difference, LivingData
 from copycat.training.member import Process
 from copycat.training.outputs import Outputs
 from copycat.training.pending_losses import PendingLosses
@@ -63,11 +65,14 @@ def lead(
     """
     standing = _standing(task, origin, replanned)
     journal = Journal(summary, task.progress, standing, control)
+    watch = FrameWatch(task.shots if task.settings.watch_training_frames else (), task.settings, control.run.directory)
+    watch.note(task.frames)
+    living = LivingData(task, control, journal, watch)
     process = Process(task, group, journal.warn, journal.note)
     trainer: Trainer | None = None
     try:
         try:
-            trainer = Trainer(task, control, standing, journal, _prepare(process, origin, control, journal))
+            trainer = Trainer(task, control, standing, journal, _prepare(process, origin, control, journal), living)
             if isinstance(origin, ResumeState):
                 standing.clock = Clock(origin.position.elapsed)  # the reading counts in the first session only
             when_prepared()
@@ -92,6 +97,8 @@ def lead(
         if failure is error:
             raise
         raise failure from error
+    finally:
+        watch.stop()
     with contextlib.suppress(DistributedError):  # everything is written; a process lost now has failed alone
         process.end(control.run.name, ended, standing.step, REASONS.get(ended, ""))
     journal.write_end(ended, REASONS.get(ended, ""))
@@ -141,7 +148,15 @@ class _Timer:
 class Trainer:
     """Decides step by step: level, rate, when to look, when to write, when to end. For one thread alone."""
 
-    def __init__(self, task: Task, control: Control, standing: Standing, journal: Journal, prepared: Prepared) -> None:
+    def __init__(
+        self,
+        task: Task,
+        control: Control,
+        standing: Standing,
+        journal: Journal,
+        prepared: Prepared,
+        living: LivingData,
+    ) -> None:
         """Takes over a prepared training; no step is made yet."""
         self._task = task
         self._control = control
@@ -149,6 +164,7 @@ class Trainer:
         self._journal = journal
         self._prepared = prepared
         self._member = prepared.member
+        self._living = living
         self._outputs = Outputs(task.settings, prepared, standing, control, journal)
         self._pending = PendingLosses()
         self._saved_step = standing.step
@@ -165,6 +181,8 @@ class Trainer:
         if control.take_finish():
             now.schedule = now.schedule.finishing(now.step, now.clock.elapsed)
         self._journal.write_header(self._facts())
+        if difference := self._living.begin(self._prepared, now.step):
+            self._record(difference)
         self._call("before_render", last=now.total_steps, loss=None)
         finished = now.finished
         if finished and now.step == 0:
@@ -230,6 +248,17 @@ class Trainer:
         if control.take_finish():
             now.schedule = now.schedule.finishing(now.step, now.clock.elapsed)
             self._journal.write_header(self._facts())
+        if not control.stop and (difference := self._living.look(now.step)):
+            self._record(difference)
+
+    def _record(self, difference: Difference) -> None:
+        """Writes down that the data set has changed: first the resume state, so that no step is made without it."""
+        self._outputs.change_data(self._member.data)
+        self._save_resume_state()
+        self._living.store()
+        self._journal.write({"step": self._standing.step, "frames": difference.to_json()})
+        self._journal.write_header(self._facts())
+        self._journal.report(difference.sentence)
 
     def _take(self, action: str) -> bool:
         """Whether an output was requested since the last call."""
@@ -250,7 +279,7 @@ class Trainer:
             knobs.setdefault("minutes", 0)  # a time limit would decide
         settings = self._settings.replace(**knobs)
         if request.action == "plan":
-            plan = planned(settings, len(self._task.frames))
+            plan = planned(settings, len(self._member.data))
             if plan.progress(now.step, now.clock.elapsed) >= 1:
                 where = f"step {now.step}, {now.clock.elapsed:.0f} seconds"
                 raise SettingsError(f"the training is past the end of that plan ({where}); ask it to finish instead")
@@ -314,8 +343,8 @@ class Trainer:
         """What the header of the ``.summary`` says besides the plan."""
         process, header = self._member.process, self._prepared.header
         return {
-            "pairs": len(self._task.frames),
-            "batch": self._task.batch,
+            "pairs": len(self._member.data),
+            "batch": self._member.learner.batch,
             "processes": process.group.rendezvous.size if process.group else 1,
             "channels": f"{_short(header.channels_in)} -> {_short(header.channels_out)}",
             "modelSize": self._task.settings.model_size,

@@ -6,7 +6,7 @@ In a group, rank 0 calls the methods below and each call is passed on as an orde
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from copycat.data.devices import choose_device, metal_is_here
 from copycat.errors import CopycatError
 from copycat.machine import free_memory
 from copycat.model import cat
+from copycat.sequence.pairs import DatasetError
 from copycat.training import metal
 from copycat.training.composites import Composites, are_used, painted, with_room
 from copycat.training.control import StoppedError
+from copycat.training.frame_records import from_records
 from copycat.training.group import DistributedError, Group
 from copycat.training.step import Learner
 from copycat.training.task import Task
@@ -152,13 +154,18 @@ class Member:
         process: device, group, orders.
         data: the data set at level 1.
         learner: the network and its optimiser.
+        recent: indices of frames that were painted a short while ago, whose crops come more often.
+        recent_until: the step after which they come as often as others.
     """
 
     def __init__(self, process: Process, data: Dataset, learner: Learner) -> None:
         self.process = process
         self.data = data
         self.learner = learner
+        self.recent: tuple[int, ...] = ()
+        self.recent_until = 0
         self._current: Dataset | None = None
+        self._current_recent: Dataset | None = None
         self._composites: Composites | None = None
 
     def share(self) -> None:
@@ -169,10 +176,12 @@ class Member:
     def learn(self, level: int, step: int, rate: float) -> Tensor:
         """Makes the step that comes after ``step`` steps, at a level; returns `Learner.learn`'s losses."""
         self.process.order("learn", level=level, step=step, rate=rate)
+        if self.recent and step >= self.recent_until:
+            self.recent, self._current_recent = (), None
         data = self._trained_on(level)
         if self._composites:
             self._composites.renew(step)
-        losses = self.learner.learn(data, step, rate, self.process.warn)
+        losses = self.learner.learn(data, step, rate, self.process.warn, self._current_recent)
         group = self.process.group
         if group and (step + 1) % group.rendezvous.sync_interval == 0:
             self.learner.agree()
@@ -183,6 +192,68 @@ class Member:
         self.process.order("agree")
         self.learner.agree()
 
+    def replace_data(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        kept: Sequence[Sequence[int]],
+        recent: Sequence[int],
+        until: int,
+        data: Dataset | None = None,
+    ) -> None:
+        """Goes on with another data set, in every process or in none.
+
+        Args:
+            records: its pairs, see `frame_records`.
+            kept: index and former index of each pair that is as before.
+            recent, until: as the attributes.
+            data: the data set where it has been read already.
+
+        Raises:
+            DatasetError: in rank 0: a process cannot read it, or there would be less than a crop for each.
+        """
+        self.process.order("replace_data", records=records, kept=kept, recent=list(recent), until=until)
+        indices = {index: old for index, old in kept}  # noqa: C416 - pairs that came as JSON
+        refusal, group, settings = "", self.process.group, self.process.task.settings
+        try:
+            batch = settings.crops_per_step(len(records))
+            if group and batch < group.rendezvous.size:
+                raise DatasetError(f"a step of {batch} crops is too small for {group.rendezvous.size} processes")
+            data = data or load_dataset(
+                from_records(records),
+                settings,
+                encodings=(self.data.input_encoding, self.data.target_encoding),
+                plate=self.data.plate,
+                before=self.data,
+                kept=indices,
+            )
+        except CopycatError as error:
+            refusal = str(error)
+        if group:
+            answers = group.gather({"refusal": refusal, "hash": data.data_hash if data else ""})
+            refusals = [f"rank {rank}: {one['refusal']}" for rank, one in enumerate(answers) if one["refusal"]]
+            if not refusals and len({one["hash"] for one in answers}) > 1:
+                refusals = ["the processes read different training frames"]
+            refusal = refusal or next(iter(refusals), "")
+        if refusal:
+            if group and not group.leads:
+                return
+            raise DatasetError(refusal)
+        assert data
+        self.data, self._current, self._current_recent = data, None, None
+        self.learner.leave_stage()
+        self.learner.resize(batch)
+        self.learner.replace_plate(data.clean_plate, data.painted)
+        self._set_recent(recent, until)
+
+    def emphasise(self, recent: Sequence[int], until: int) -> None:
+        """Has the crops of some frames come more often up to a step; of more than half of the frames, none do."""
+        self.process.order("emphasise", recent=list(recent), until=until)
+        self._set_recent(recent, until)
+
+    def _set_recent(self, recent: Sequence[int], until: int) -> None:
+        self.recent = tuple(recent) if 2 * len(recent) <= len(self.data) else ()
+        self.recent_until, self._current, self._current_recent = until, None, None
+
     def at_level(self, level: int) -> Dataset:
         """The painted pairs at a level."""
         data = self._trained_on(level)
@@ -191,14 +262,16 @@ class Member:
     def _trained_on(self, level: int) -> Dataset:
         """The data set at a level with its composites, its banks where the kernels read them best."""
         if self._current is None or self._current.level != level:
-            self._current = self._composites = None
+            self._current = self._current_recent = self._composites = None
             self.learner.leave_stage()  # frees what the last level took
             data, settings = self.data.at_level(level), self.process.task.settings
+            if self.recent:
+                self._current_recent = self._on_device(data.part(self.recent))
             composed = are_used(data, settings, self.process.note)
             self._current = self._on_device(with_room(data) if composed else data)
             if composed:
                 crop = data.crop(settings.crop_size)
-                self._composites = Composites(self._current, settings.seed, crop, self.process.task.batch)
+                self._composites = Composites(self._current, settings.seed, crop, self.learner.batch)
         return self._current
 
     def _on_device(self, data: Dataset) -> Dataset:
@@ -263,5 +336,7 @@ def follow(process: Process, received: Callable[[], str]) -> tuple[str, str, int
                 "learn": member.learn,
                 "share": member.share,
                 "agree": member.agree,
+                "replace_data": member.replace_data,
+                "emphasise": member.emphasise,
             }
             carry_out[name](**arguments)

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import torch
 
+from copycat.data.dataset import Dataset
 from copycat.data.devices import is_out_of_memory
 from copycat.model import cat, tiles
+from copycat.runs import stored_frames
 from copycat.sequence import read_frame
 from copycat.settings.tables import Settings
 from copycat.training import checkpoint
 from copycat.training.control import Control
+from copycat.training.frame_records import to_records
 from copycat.training.journal import Journal
 from copycat.training.pictures import contact_sheet, displayed, write_png
 from copycat.training.prepare import Prepared, preview_frame
@@ -67,6 +70,11 @@ class Outputs:
         self._preview = preview_frame(settings, header)
         self._settings, self._prepared = settings, replace(self._prepared, header=header)
 
+    def change_data(self, data: Dataset) -> None:
+        """From now on checkpoints name this data set."""
+        header = replace(self._prepared.header, data_hash=data.data_hash)
+        self._prepared = replace(self._prepared, header=header)
+
     def write_checkpoint(self, level: int, *, validate: bool) -> None:
         """Writes the .cat and the resume state; validates, and writes the best .cat where this is it.
 
@@ -89,7 +97,7 @@ class Outputs:
         Raises:
             RunError: it cannot be written.
         """
-        now = self._standing
+        now, member, run = self._standing, self._prepared.member, self._control.run
         updates, vectors = self._learner.state()
         position = checkpoint.Position(
             step=now.step,
@@ -99,9 +107,17 @@ class Outputs:
             best_psnr=now.best_psnr,
             micro_batch=self._learner.micro_batch,
             schedule=now.schedule.to_dict(),
+            recent=member.recent,
+            recent_until=member.recent_until,
         )
-        run = self._control.run
-        checkpoint.save(run.resume_state, position, replace(self._prepared.header, run=run.name), vectors)
+        assert member.data.banks
+        frames = [
+            {**frame, "fingerprint": fingerprint}
+            for frame, fingerprint in zip(
+                stored_frames(run, to_records(member.data.pairs)), member.data.banks.fingerprints, strict=True
+            )
+        ]
+        checkpoint.save(run.resume_state, position, replace(self._prepared.header, run=run.name), vectors, frames)
 
     def _save_model(self, level: int) -> None:
         run = self._control.run

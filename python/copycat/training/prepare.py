@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from copycat.data import clean_plate
@@ -14,7 +14,8 @@ from copycat.model.starting_point import StartingPoint
 from copycat.sequence import ImageSequence, read_info, resolve_channels
 from copycat.sequence.pairs import FramePair, Pair, find_frames
 from copycat.settings.tables import Settings
-from copycat.training.checkpoint import ResumeState
+from copycat.training.auto import decisions
+from copycat.training.checkpoint import Position, ResumeState
 from copycat.training.member import Member, Process
 from copycat.training.perceptual import check_colour
 from copycat.training.step import TrainingError
@@ -33,12 +34,16 @@ class Prepared:
         member: data set and network.
         preview: the frame that previews show, None without one.
         validation: the frame pairs to validate with.
+        changed: pairs, by their index, whose pixels are no longer those that the run was trained on last.
+        position: where the run stood, for a resume.
     """
 
     header: ModelHeader
     member: Member
     preview: Path | None
     validation: tuple[FramePair, ...]
+    changed: tuple[int, ...] = ()
+    position: Position = field(default_factory=Position)
 
 
 def prepare_new(
@@ -75,7 +80,7 @@ def prepare_new(
         weights = start.weights_for(*channels, header.plate_size, header.target_encoding)
     header = replace(header, settings=settings.to_dict())
     _check_other_files(header, preview, validation)
-    _warn_about(data, process)
+    _warn_about(data, process, resumed=False)
     member = process.make(data, header, weights)
     return Prepared(header=header, member=member, preview=preview, validation=validation)
 
@@ -91,14 +96,24 @@ def prepare_resumed(
     data = process.read(encodings, saved.plate, directory=directory, progress=on_read)
     header = replace(ModelHeader.for_dataset(data, saved.row), residual=saved.residual, settings=settings.to_dict())
     _check_other_files(header, preview, validation)
-    _warn_about(data, process)
-    if header.data_hash != saved.data_hash:
+    _warn_about(data, process, resumed=True)
+    assert data.banks
+    before, after = state.fingerprints, data.banks.fingerprints
+    changed = tuple(i for i, (old, new) in enumerate(zip(before, after, strict=False)) if old != new)
+    if not before and header.data_hash != saved.data_hash:
         process.warn("the training frames have changed since the run was started")
     member = process.make(data, header)
     learner = member.learner
     learner.restore(state.position.updates, state.vectors)
     learner.micro_batch = min(state.position.micro_batch or learner.micro_batch, learner.micro_batch)
-    return Prepared(header=header, member=member, preview=preview, validation=validation)
+    return Prepared(
+        header=header,
+        member=member,
+        preview=preview,
+        validation=validation,
+        changed=changed,
+        position=state.position,
+    )
 
 
 def _check_perceptual(settings: Settings, first: FramePair) -> None:
@@ -150,7 +165,7 @@ def _check_other_files(header: ModelHeader, preview: Path | None, validation: tu
         compared_window(pair, header)
 
 
-def _warn_about(data: Dataset, process: Process) -> None:
+def _warn_about(data: Dataset, process: Process, *, resumed: bool) -> None:
     """Says what the user should know of the device, the data set and the settings."""
     settings, inspection = process.task.settings, process.task.inspection
     height, width = data.crop(settings.crop_size)
@@ -166,5 +181,5 @@ def _warn_about(data: Dataset, process: Process) -> None:
         sentences.append(f"above {_MANY_PAIRS} pairs, Use Multi-Resolution Training is better switched off")
     for sentence in filter(None, sentences):
         process.warn(sentence)
-    for sentence in data.notes:
+    if sentence := decisions(data, process, resumed=resumed):
         process.note(sentence)

@@ -20,20 +20,24 @@ from copycat.runs import (
     SummaryWriter,
     TrainerLock,
     find_run,
+    frames_today,
     new_run,
     read_provenance,
     remapped,
     trainer_lives,
     write_provenance,
 )
+from copycat.runs.unpainted import unpainted_files
 from copycat.sequence.colour import check_view
-from copycat.sequence.pairs import FramePair, Pair, find_frames, left_out
+from copycat.sequence.movie import file_of
+from copycat.sequence.pairs import DatasetError, FramePair, Pair, find_frames, left_out
 from copycat.settings.callbacks import CALLBACK_NAMES, Callbacks, with_callbacks
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import Settings
 from copycat.training import checkpoint
 from copycat.training.companions import check_companions, end_companions
 from copycat.training.control import Control, StoppedError
+from copycat.training.frame_records import absolute, from_records, to_records
 from copycat.training.group import Group, find_rendezvous
 from copycat.training.loop import lead
 from copycat.training.member import Process, follow
@@ -98,7 +102,7 @@ def train(
     check_view(settings.ocio_view)
     backbone = load_backbone(settings.perceptual_backbone) if settings.perceptual_weight else None
     start = starting_point(settings)
-    frames = find_frames(shots, settings.training_frames)
+    frames = _painted(find_frames(shots, settings.training_frames), Path(settings.data_directory))
     settings.pairs_per_step(len(frames))  # refuses a batch that is too large before anything is read
     inspection = Inspection(shots, settings) if settings.verify_inputs else None
     if inspection:
@@ -106,6 +110,7 @@ def train(
     task = Task(
         settings=settings,
         frames=frames,
+        shots=tuple(shots),
         callbacks=functions,
         progress=progress,
         backbone=backbone,
@@ -156,9 +161,13 @@ def resume(
     """
     run = find_run(Path(data_directory).expanduser().absolute(), run_name)
     provenance = read_provenance(run)
+    in_state = checkpoint.read_frames(run.resume_state)
+    if in_state:  # a trainer that was killed may not have written them to the <run>.json
+        provenance["frames"] = frames_today(run, in_state)
     if remap:
         provenance = remapped(provenance, *remap)
-    frames, stored = _stored(run, provenance)
+    frames, shots, stored = _stored(run, provenance)
+    gone = _gone(frames) if in_state and stored.watch_training_frames else ()
     before = stored.replace(data_directory=str(run.directory), **dict.fromkeys(CALLBACK_NAMES, ""))
     settings, functions = with_callbacks(before, callbacks, knobs)
     settings = _with_absolute_paths(settings).replace(data_directory=str(run.directory))
@@ -172,7 +181,9 @@ def resume(
     backbone = load_backbone(settings.perceptual_backbone) if settings.perceptual_weight else None
     task = Task(
         settings=settings,
-        frames=frames,
+        frames=tuple(pair for index, pair in enumerate(frames) if index not in gone),
+        shots=shots,
+        removed=tuple(frames[index] for index in gone),
         callbacks=functions,
         progress=progress,
         backbone=backbone,
@@ -187,11 +198,12 @@ def resume(
             control = Control(run, signals, finish=finish)
 
             def remember_settings() -> None:
-                write_provenance(control.run, {**provenance, "settings": settings.to_dict()})
+                current = {"settings": settings.to_dict(), "frames": to_records(task.frames)}
+                write_provenance(control.run, {**provenance, **current})
 
             with _released(TrainerLock(run), control):
                 # A run that was stopped before its first resume state begins anew.
-                state = checkpoint.load(run.resume_state) if run.resume_state.exists() else None
+                state = checkpoint.load(run.resume_state).without(gone) if run.resume_state.exists() else None
                 origin = state or starting_point(settings)
                 with closing(SummaryWriter(run, resume_step=state.position.step if state else 0)) as summary:
                     result = lead(
@@ -206,25 +218,43 @@ def resume(
     return result
 
 
-def _stored(run: Run, provenance: Mapping[str, Any]) -> tuple[tuple[FramePair, ...], Settings]:
-    """Frames and settings of a stored run.
+def _stored(run: Run, provenance: Mapping[str, Any]) -> tuple[tuple[FramePair, ...], tuple[Pair, ...], Settings]:
+    """Frames, shots and settings of a stored run.
 
     Raises:
         RunError: they are missing or damaged.
         SettingsError: a knob is unknown or has a value that it cannot have.
     """
     try:
-        frames = tuple(
-            FramePair(Path(p["input"]), Path(p["groundTruth"]), Path(p["mask"]) if p["mask"] else None, int(p["frame"]))
-            for p in provenance["frames"]
-        )
+        frames = from_records(provenance["frames"])
         if not frames:
             raise ValueError("there are no frames")
-        return frames, Settings.from_dict(provenance["settings"])
+        shots = tuple(Pair(p["input"], p["groundTruth"], p["mask"]) for p in provenance.get("pairs") or ())
+        return frames, shots, Settings.from_dict(provenance["settings"])
     except KeyError as error:
         raise RunError(f"{run.provenance}: the run's settings are missing or damaged: no {error}") from error
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, DatasetError) as error:
         raise RunError(f"{run.provenance}: the run's settings are damaged: {error}") from error
+
+
+def _painted(frames: tuple[FramePair, ...], directory: Path) -> tuple[FramePair, ...]:
+    """The pairs without those whose Ground Truth is a copy of the plate that waits to be painted.
+
+    Raises:
+        DatasetError: no other is left.
+    """
+    copies = unpainted_files(directory)
+    painted = tuple(pair for pair in frames if pair.ground_truth.absolute() not in copies)
+    if not painted:
+        raise DatasetError(f"{frames[0].ground_truth}: is a copy of the plate, and so are the others: paint one first")
+    return painted
+
+
+def _gone(frames: Sequence[FramePair]) -> tuple[int, ...]:
+    """The pairs of which a file is missing, by their index; none where all are: then the shot was moved."""
+    files = [[file_of(path) for path in (pair.input, pair.ground_truth, pair.mask) if path] for pair in frames]
+    gone = tuple(index for index, paths in enumerate(files) if not all(path.exists() for path in paths))
+    return gone if len(gone) < len(frames) else ()
 
 
 def _callbacks_left_out(stored: Settings, functions: Callbacks) -> Iterator[str]:
@@ -311,12 +341,8 @@ def _with_absolute_paths(settings: Settings) -> Settings:
     changed = {}
     for knob in settings.knobs():
         if knob.field and knob.kind in ("file", "sequence") and getattr(settings, knob.field):
-            changed[knob.field] = _absolute(getattr(settings, knob.field))
+            changed[knob.field] = absolute(getattr(settings, knob.field))
     return settings.respelt(**changed)
-
-
-def _absolute(path: str | Path) -> str:
-    return str(Path(path).expanduser().absolute()) if str(path) else ""
 
 
 def _claim(directory: Path, name: str | None) -> tuple[Run, TrainerLock]:
@@ -346,20 +372,12 @@ def _provenance(settings: Settings, shots: list[Pair], frames: Iterable[FramePai
         "torch": torch.__version__,
         "host": platform.node(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "settings": settings.replace(data_directory=_absolute(settings.data_directory)).to_dict(),
+        "settings": settings.replace(data_directory=absolute(settings.data_directory)).to_dict(),
         "pairs": [
-            {"input": _absolute(s.input), "groundTruth": _absolute(s.ground_truth), "mask": _absolute(s.mask)}
+            {"input": absolute(s.input), "groundTruth": absolute(s.ground_truth), "mask": absolute(s.mask)}
             for s in shots
         ],
-        "frames": [
-            {
-                "input": _absolute(pair.input),
-                "groundTruth": _absolute(pair.ground_truth),
-                "mask": _absolute(pair.mask or ""),
-                "frame": pair.frame,
-            }
-            for pair in frames
-        ],
+        "frames": to_records(frames),
     }
 
 

@@ -20,6 +20,7 @@ from copycat.model import cat
 from copycat.sequence import colour_layers
 from copycat.settings.tables import Settings
 from copycat.training import graph
+from copycat.training.crops import Crops, Sampler
 from copycat.training.group import Group
 from copycat.training.losses import Loss
 from copycat.training.optimiser import Optimiser
@@ -33,17 +34,14 @@ class TrainingError(CopycatError):
     """A training cannot begin or go on."""
 
 
-# Input, target, mask and clean plate of some crops.
-Crops = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
-
-
 @dataclass(frozen=True, eq=False)
 class _Stage:
     """What stays the same from step to step; a recorded graph holds its addresses."""
 
     data: Dataset
+    recent: Dataset | None
     micro_batch: int
-    sample: Callable[..., Crops]  # cuts them from this data set; called with step, batch and first_sample
+    sampler: Sampler
     # Where the host gathers the crops: the device's buffers for each micro-batch, filled before a step.
     from_host: bool
     buffers: list[Crops] = field(default_factory=list)
@@ -132,7 +130,9 @@ class Learner:
         self._divisor = batch if self._on_gradients else len(self.own)
         self._captured = graph.recorder_for(device)
 
-    def learn(self, data: Dataset, step: int, rate: float, warn: Callable[[str], None]) -> Tensor:
+    def learn(
+        self, data: Dataset, step: int, rate: float, warn: Callable[[str], None], recent: Dataset | None = None
+    ) -> Tensor:
         """Makes the step that comes after ``step`` steps.
 
         Args:
@@ -140,6 +140,7 @@ class Learner:
             step: steps done.
             rate: learning rate.
             warn: called with a sentence when memory is short.
+            recent: frames of ``data`` whose crops come more often; None for none.
 
         Returns:
             ``[loss, l1, l2]`` on the device. When one of them or the gradient is not finite, no weight has changed.
@@ -152,7 +153,7 @@ class Learner:
         self._next_step = -1  # stays if this step fails
         self._rate.fill_(rate)
         while True:
-            stage = self._stage_of(data)
+            stage = self._stage_of(data, recent)
             try:
                 self._gather_on_host(stage, step)
                 losses = self._captured(warn) if self._captured else self._work(stage)
@@ -183,6 +184,20 @@ class Learner:
             self._update(losses[0])
         self._next_step = step + 1
         return losses
+
+    def resize(self, batch: int) -> None:
+        """Makes ``batch`` crops in each step from now on; a micro-batch that memory has limited stays."""
+        whole = self.micro_batch == len(self.own)
+        self.batch = batch
+        self.own = self._group.part_of(batch) if self._group else range(batch)
+        self.micro_batch = len(self.own) if whole else min(self.micro_batch, len(self.own))
+        self._divisor = batch if self._on_gradients else len(self.own)
+
+    def replace_plate(self, plate: Tensor | None, painted: PaintedFrames | None) -> None:
+        """Gives the network another clean plate of the same kind and size; see :meth:`__init__`."""
+        self.network.painted = painted
+        if plate is not None and self.network.clean_plate is not None:
+            self.network.clean_plate.copy_(plate.movedim(-1, 1))
 
     def agree(self) -> None:
         """Averages weights and optimiser over the group, each rank weighted by its share of the crops.
@@ -216,13 +231,13 @@ class Learner:
         free_cache(self._device)
         return recorded
 
-    def _stage_of(self, data: Dataset) -> _Stage:
+    def _stage_of(self, data: Dataset, recent: Dataset | None) -> _Stage:
         """What the next step reads; a new one when the data set or the micro-batch has changed."""
-        stage = self._stage
-        if stage is None or stage.data is not data or stage.micro_batch != self.micro_batch:
+        stage, size = self._stage, self.micro_batch
+        if stage is None or stage.data is not data or stage.recent is not recent or stage.micro_batch != size:
             from_host = self._crops_come_from_host(data)
-            sampler = self._sampler(data, self._rule(data, _CPU if from_host else self._device), from_host)
-            self._stage = stage = _Stage(data, self.micro_batch, sampler, from_host)
+            sampler = self._sampler(data, recent, _CPU if from_host else self._device, from_host)
+            self._stage = stage = _Stage(data, recent, size, sampler, from_host)
             if self._captured:
                 self._captured.begin(partial(self._work, stage))
         return stage
@@ -239,7 +254,7 @@ class Learner:
             return
         self._updating = False
         for index, (first, count) in enumerate(self._micro_batches(stage)):
-            crops = stage.sample(step=step, batch=count, first_sample=first)
+            crops = stage.sampler.crops(step, first, count)
             if index == len(stage.buffers):
                 # Once for each stage, so that a recorded graph finds them where they were.
                 stage.buffers.append(tuple(None if t is None else t.to(self._device) for t in crops))  # type: ignore[arg-type]
@@ -254,26 +269,29 @@ class Learner:
         for first in self.own[:: stage.micro_batch]:
             yield first, min(stage.micro_batch, self.own.stop - first)
 
-    def _sampler(self, data: Dataset, rule: ops.CropRule, from_host: bool) -> Callable[..., Crops]:
-        """Cuts crops of a data set."""
-        cut = partial(
-            ops.sample_crops,
-            data.input_bank,
-            data.target_bank,
-            rule,
-            input_encoding=data.input_encoding,
-            target_encoding=data.target_encoding,
-            input_layers=self._input_layers,
-            target_layers=self._target_layers,
-            mask_bank=data.mask_bank,
-            total_samples=self.batch,
-            device=_CPU if from_host else self._device,
-        )
-        plates = data.clean_plate
-        if plates is None:
-            return lambda **which: (*cut(**which), None)
-        behind = partial(clean_plate.of_crops, plates, rule, total_samples=self.batch)
-        return lambda **which: (*cut(**which), behind(**which))
+    def _sampler(self, data: Dataset, recent: Dataset | None, near: torch.device, from_host: bool) -> Sampler:
+        """The sampler of a stage, whose rules lie in memory that device ``near`` reads."""
+
+        def cut_for(frames: Dataset, rule: ops.CropRule) -> Callable[..., Crops]:
+            cut = partial(
+                ops.sample_crops,
+                frames.input_bank,
+                frames.target_bank,
+                rule,
+                input_encoding=frames.input_encoding,
+                target_encoding=frames.target_encoding,
+                input_layers=self._input_layers,
+                target_layers=self._target_layers,
+                mask_bank=frames.mask_bank,
+                device=_CPU if from_host else self._device,
+            )
+            plates = frames.clean_plate
+            if plates is None:
+                return lambda **which: (*cut(**which), None)
+            behind = partial(clean_plate.of_crops, plates, rule)
+            return lambda **which: (*cut(**which), behind(**which))
+
+        return Sampler(data, recent, lambda frames: self._rule(frames, near), cut_for, self.batch)
 
     def _rule(self, data: Dataset, device: torch.device) -> ops.CropRule:
         settings = self._settings
@@ -319,7 +337,7 @@ class Learner:
             if stage.from_host:
                 source, target, mask, plate = stage.buffers[index]
             else:
-                source, target, mask, plate = stage.sample(step=self._step, batch=count, first_sample=first)
+                source, target, mask, plate = stage.sampler.crops(self._step, first, count)
             objective, losses = self._loss(self.network(source, plate), target, self._scale, mask)
             share = count / self._divisor
             (objective * share).backward()  # type: ignore[no-untyped-call]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from copycat.checks.dataset import Inspection
-from copycat.sequence.pairs import FramePair
+from copycat.sequence.pairs import FramePair, Pair
 from copycat.settings.callbacks import Callbacks
 from copycat.settings.tables import Settings
 from copycat.training.perceptual import Backbone
@@ -19,6 +19,8 @@ class Task:
     Attributes:
         settings: every knob.
         frames: the frame pairs to train on.
+        shots: the patterns that these were found with; watched for further frames.
+        removed: pairs of the run whose files are gone since it was trained last.
         callbacks: the user's functions.
         progress: called with reports; None for nobody.
         backbone: for the perceptual part of the loss; None without one.
@@ -28,6 +30,8 @@ class Task:
 
     settings: Settings
     frames: tuple[FramePair, ...]
+    shots: tuple[Pair, ...] = ()
+    removed: tuple[FramePair, ...] = ()
     callbacks: Callbacks = field(default_factory=Callbacks)
     progress: Progress | None = None
     backbone: Backbone | None = None

@@ -1,8 +1,13 @@
-"""Frames that a host hands over become the files of a new run, which is then trained."""
+"""Frames that a host hands over become the files of a new run, which is then trained, or of the active run.
+
+For a new run they get their names at once. For the active run, which may be trained at this moment, they wait under
+hidden names until all are written, so that its trainer never finds an old Ground Truth beside a new Input.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import sys
@@ -17,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from copycat.errors import CopycatError
-from copycat.runs import Run, RunError
+from copycat.runs import Run, RunError, read_provenance
 from copycat.runs.launch import Trainings, claim_new_run, refuse_second_start
 from copycat.sequence import remove_leftovers
 from copycat.sequence.colour import from_integers
@@ -34,9 +39,10 @@ _CLIPS = ("input", "groundTruth", "preview")
 
 @dataclass
 class _Handover:
-    """A run whose frames are being handed over."""
+    """A run whose frames are being handed over; ``update``: one that is trained already."""
 
     run: Run
+    update: bool = False
     writes: list[Future[None]] = field(default_factory=list)
     given_up: threading.Event = field(default_factory=threading.Event)
     preview: str = ""
@@ -59,8 +65,10 @@ class Handovers:
         return {
             "frames": frames,
             "begin_run": self.begin_run,
+            "begin_update": self.begin_update,
             "hand_over": self.hand_over,
             "train": self.train,
+            "update": self.update,
             "abandon": self.abandon,
         }
 
@@ -76,6 +84,19 @@ class Handovers:
         self._handovers[run] = _Handover(run)
         return {"run": {"directory": str(directory), "name": run.name}}
 
+    def begin_update(self, request: HostRequest) -> dict[str, Any]:
+        """Checks that the active run takes frames from a host."""
+        run = active_run.expect(request.settings)
+        provenance = read_provenance(run)
+        if [pair.get("input") for pair in provenance.get("pairs") or ()] != [_pattern(run, "input")]:
+            raise RunError(
+                f"run {run.name} was not started in a host: it trains on files, and takes in by itself what changes"
+            )
+        if not Settings.from_dict(provenance.get("settings") or {}).watch_training_frames:
+            raise RunError(f"run {run.name} was started with Watch Training Frames off: it keeps its frames")
+        self._handovers[run] = _Handover(run, update=True)
+        return {"run": {"directory": str(run.directory), "name": run.name}}
+
     def hand_over(self, request: HostRequest) -> dict[str, Any]:
         """Takes a frame; it is written in the background."""
         message = request.message
@@ -89,6 +110,7 @@ class Handovers:
         piece = request.buffers.keep(message)
         pixels, names = picture(piece, message.get("picture"))
         path = handover.run.file(f"_{clip}.{frame:04d}.exr")
+        path = _waiting(path) if handover.update else path
         if clip == "preview":
             handover.preview = str(path)
         with self._written:
@@ -114,10 +136,18 @@ class Handovers:
                 self._queued -= pixels.nbytes
                 self._written.notify_all()
 
-    def train(self, request: HostRequest) -> dict[str, Any]:
-        """Waits until all frames are written and starts the training."""
+    def update(self, request: HostRequest) -> dict[str, Any]:
+        """Waits until all frames are written and gives them to the run."""
         handover = self._handover(request.message)
-        settings = active_run.with_full_paths(Settings.from_dict(request.settings))
+        self._await_writes(handover, request)
+        with self._deciding:
+            if handover.given_up.is_set():
+                raise CopycatError("cancelled")
+            self._handovers.pop(handover.run, None)
+        return {"status": _exchange(handover.run), "failed": False}
+
+    def _await_writes(self, handover: _Handover, request: HostRequest) -> None:
+        """Waits until all frames are written; raises for one that cannot be, and when the host cancels."""
         if not handover.writes:
             raise CopycatError("there is no frame to train on: choose frames that Input and Ground Truth have")
         waiting: set[Future[None]] = set(handover.writes)
@@ -128,9 +158,15 @@ class Handovers:
             if request.cancelled.is_set():
                 raise CopycatError("cancelled")
             request.progress(1 - len(waiting) / len(handover.writes))
+
+    def train(self, request: HostRequest) -> dict[str, Any]:
+        """Waits until all frames are written and starts the training."""
+        handover = self._handover(request.message)
+        settings = active_run.with_full_paths(Settings.from_dict(request.settings))
+        self._await_writes(handover, request)
         run = handover.run
         settings = settings.replace(training_frames="all", data_directory=str(run.directory), preview=handover.preview)
-        patterns = [str(run.file(f"_{clip}.####.exr")) for clip in ("input", "groundTruth")]
+        patterns = [_pattern(run, clip) for clip in ("input", "groundTruth")]
         arguments = ["train", *patterns, "--data-directory", str(run.directory), "--run-name", run.name]
         with self._deciding:
             if handover.given_up.is_set():
@@ -150,7 +186,13 @@ class Handovers:
         """Deletes the frames of a run that will not start."""
         run = _run(request.message)
         with self._deciding:
-            if run in self._started:
+            update = self._handovers.get(run)
+            if update and update.update:
+                update.given_up.set()
+                del self._handovers[run]
+        _delete_waiting(run, update.writes if update and update.update else [], timeout=30.0)
+        with self._deciding:
+            if run in self._started or (update and update.update):
                 return {}
             # A worker that was started since does not know the handover, but its files are there.
             handover = self._handovers.pop(run, None) or _Handover(run)
@@ -167,7 +209,10 @@ class Handovers:
                 handover.given_up.set()
         wait([write for handover in waiting for write in handover.writes], seconds)
         for handover in waiting:
-            _delete(handover, 0.0)
+            if handover.update:
+                _delete_waiting(handover.run, handover.writes, 0.0)
+            else:
+                _delete(handover, 0.0)
 
     def _handover(self, message: Mapping[str, Any]) -> _Handover:
         run = _run(message)
@@ -219,6 +264,67 @@ def _run(message: Mapping[str, Any]) -> Run:
     if not isinstance(named, Mapping) or not isinstance(named.get("directory"), str):
         raise CopycatError(f"the plugin names no run to act on ({named!r})")
     return Run(Path(named["directory"]), str(named.get("name")))
+
+
+def _pattern(run: Run, clip: str) -> str:
+    return str(run.file(f"_{clip}.####.exr"))
+
+
+def _waiting(path: Path) -> Path:
+    """The name under which a frame for a run that is trained already waits for the others."""
+    return path.with_name(f".update-{path.name}")
+
+
+def _exchange(run: Run) -> str:
+    """Gives the waiting frames their names and deletes those that are no longer handed over; says what has changed.
+
+    Raises:
+        RunError: a file cannot be renamed or deleted.
+    """
+    gone = 0
+    try:
+        waiting = sorted(run.directory.glob(f".update-{glob.escape(run.name)}_*.exr"))
+        names = {path.name.removeprefix(".update-") for path in waiting}
+        touched: dict[str, bool] = {}  # frame number: whether it was there
+        for path in waiting:
+            target = path.with_name(path.name.removeprefix(".update-"))
+            if target.exists() and _same_pixels(path, target):
+                path.unlink()
+                continue
+            touched[target.name.split(".")[-2]] = target.exists()
+            os.replace(path, target)
+        for clip in ("groundTruth", "input"):
+            for path in run.directory.glob(f"{glob.escape(run.name)}_{clip}.*.exr"):
+                if path.name not in names:
+                    path.unlink()
+                    gone += clip == "groundTruth"
+    except OSError as error:
+        raise RunError(f"{error.filename or run.directory}: cannot be written: {error.strerror}") from error
+    changed = sum(touched.values())
+    new = len(touched) - changed
+    if not new + changed + gone:
+        return f"{run.name}: the training frames are as before"
+    return f"{run.name}: {new} new, {changed} changed and {gone} removed training frames are handed over"
+
+
+def _same_pixels(path: Path, other: Path) -> bool:
+    """Whether two frames are equal; the files of equal frames differ in their dates."""
+    from copycat.sequence import SequenceError, read_frame, read_info
+
+    try:
+        channels = read_info(path).channels
+        if channels != read_info(other).channels:
+            return False
+        return np.array_equal(read_frame(path, channels).pixels, read_frame(other, channels).pixels, equal_nan=True)
+    except SequenceError:  # somebody else has spoilt the one that is there
+        return False
+
+
+def _delete_waiting(run: Run, writes: list[Future[None]], timeout: float) -> None:
+    wait(writes, timeout)
+    for path in run.directory.glob(f".update-{glob.escape(run.name)}_*.exr"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _delete(handover: _Handover, timeout: float) -> None:

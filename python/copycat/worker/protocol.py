@@ -48,20 +48,25 @@ knobs of the Progress page, which say how runs are shown and whether runs that t
 ``loss_curve``                                                         or the graph of the runs' losses
 ``frames``          text (Training Frames), input, ground_truth:       frames
                     [first, last] or []
-``begin_run``       settings (CopyCat)                                 run
+``begin_run``,      settings (CopyCat)                                 run: a new one, or the active one
+``begin_update``
 ``hand_over``       run, clip (input, groundTruth or preview), frame,  {} at once; the buffer is the worker's for good
                     buffer, picture
 ``train``           run, settings (CopyCat)                            as status; progress while frames are written
+``update``          run                                                as status; the run has the frames from now on
 ``abandon``         run                                                {}; the frames handed over are deleted
 ``status``,         settings (CopyCat), display                        status: text, training_info: text, can_resume,
 ``open_progress``                                                      failed, run_table: a line for each run
 ``stop``,           settings (CopyCat)                                 as status, without run_table
 ``finish``,
-``resume``
+``resume``,
+``checkpoint``,
+``pictures``,
+``plan``
 ``newest_model``    settings (CopyCat)                                 model
 ==================  =================================================  =================================================
 
-``run`` is an object that ``begin_run`` made and the plugin gives back as it is.
+``run`` is an object that ``begin_run`` or ``begin_update`` made and the plugin gives back as it is.
 """
 
 from __future__ import annotations

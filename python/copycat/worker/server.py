@@ -36,7 +36,9 @@ _QUEUES = {
     "compute": (1, ("render", "preview", "purge")),
     "draw": (1, ("contact_sheet", "loss_curve")),
     # These wait for the disk, for a user's callback or for a page to open.
-    "work": (8, ("begin_run", "hand_over", "train", "abandon", "callback", "open_progress")),
+    "work": (8, ("begin_run", "begin_update", "hand_over", "train", "update", "abandon", "callback", "open_progress")),
+    # A trainer answers these between two steps.
+    "trainer": (2, ("checkpoint", "pictures", "plan")),
     # A host's interface waits for these.
     "quick": (8, ("status", "stop", "finish", "resume", "newest_model", "frames")),
 }

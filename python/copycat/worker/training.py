@@ -1,4 +1,4 @@
-"""Stops, finishes and resumes the active run for a host, and names its newest model."""
+"""Stops, finishes, resumes and changes the active run for a host, and names its newest model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from copycat.runs import Display, Run, RunError, read_provenance
+from copycat.runs import Display, Run, RunError, ask, read_provenance
+from copycat.runs.asking import Action
 from copycat.runs.launch import Trainings, stop_training
 from copycat.settings.tables import Settings
 from copycat.worker import active_run, host_callbacks
 from copycat.worker.host_request import Handler, HostRequest
 
+_PATIENCE_SECONDS = 20.0  # a step can take long
 _CHANGEABLE = ("epochs", "minutes", "checkpointInterval", "imageInterval")
 
 
@@ -23,7 +25,15 @@ class TrainingRequests:
 
     def handlers(self) -> dict[str, Handler]:
         """The requests that are answered here."""
-        return {"stop": self.stop, "finish": self.finish, "resume": self.resume, "newest_model": newest_model}
+        return {
+            "stop": self.stop,
+            "finish": self.finish,
+            "resume": self.resume,
+            "newest_model": newest_model,
+            "checkpoint": checkpoint,
+            "pictures": pictures,
+            "plan": plan,
+        }
 
     def failure(self, directory: Path) -> dict[str, Any] | None:
         """The status of the chosen run where its training was started here and failed; its files may not say why."""
@@ -49,6 +59,30 @@ class TrainingRequests:
         run = active_run.expect(request.settings)
         self._trainings.resume(run, _options(request, run), host_callbacks.environment())
         return {"status": f"{run.name}: starting", "can_resume": False, "failed": False}
+
+
+def checkpoint(request: HostRequest) -> dict[str, Any]:
+    """Has the active run's trainer write a checkpoint now."""
+    return _asked(request, "checkpoint", "writes a checkpoint")
+
+
+def pictures(request: HostRequest) -> dict[str, Any]:
+    """Has the active run's trainer write a contact sheet and a preview now."""
+    return _asked(request, "pictures", "writes its pictures")
+
+
+def plan(request: HostRequest) -> dict[str, Any]:
+    """Has the active run's trainer follow the Time Limit of the settings, or without one the Epochs."""
+    settings = Settings.from_dict(request.settings)
+    if settings.minutes:
+        return _asked(request, "plan", f"ends after {settings.minutes:g} minutes", minutes=settings.minutes)
+    return _asked(request, "plan", f"ends after {settings.epochs} epochs", epochs=settings.epochs)
+
+
+def _asked(request: HostRequest, action: Action, done: str, **knobs: Any) -> dict[str, Any]:
+    run = active_run.expect(request.settings)
+    ask(run.directory, action, run.name, timeout=_PATIENCE_SECONDS, **knobs)
+    return {"status": f"{run.name}: {done}", "failed": False}
 
 
 def newest_model(request: HostRequest) -> dict[str, Any]:
