@@ -170,13 +170,13 @@ class FrameWatch:
     def _look(self, shots: Sequence[Pair], data: Dataset, generation: int) -> None:
         """Compares the files with the data set; reads what has settled, and leaves a change for the training."""
         there, lost = self._list(shots)
-        known = {_key(pair): pair for pair in data.pairs}
+        own = {_key(pair): pair for pair in data.pairs}
         differing: dict[_Key, FramePair | None] = {
             key: pair
             for key, pair in there.items()
-            if (_stamp(pair) != self._stamps.get(key) if key in known else self._may_train(pair))
+            if (_stamp(pair) != self._stamps.get(key) if key in own else self._may_train(pair))
         }
-        differing |= {key: None for key, pair in known.items() if key not in there and not lost}
+        differing |= {key: None for key, pair in own.items() if key not in there and not lost}
         settled = {key: pair for key, pair in differing.items() if self._has_settled(key, pair)}
         for key in [key for key in self._sights if key not in differing]:
             del self._sights[key]
