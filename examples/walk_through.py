@@ -28,10 +28,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from benchmarks.tasks import decode, degrade
 
 SIZE = (960, 540)
-FIRST, COUNT = 1001, 48
-PAINTED = (1001, 1024)
-PAINTED_LATER = 1048
-LOOKED_AT = 1036
+FIRST, COUNT = 1001, 24
+PAINTED = (1001, 1012)
+PAINTED_LATER = 1024
+LOOKED_AT = 1018
 CHANNELS = ("R", "G", "B")
 WINDOW, PHONE = (1440, 900), (390, 844)
 CELL = (640, 400)
@@ -197,10 +197,8 @@ class Walk:
         print(f"[{time.strftime('%H:%M:%S')}] {name}", flush=True)
 
     def _close_notices(self) -> None:
-        notices = self._page.locator(".q-notification")
-        while notices.count():
-            notices.first.get_by_role("button", name="Close").click()
-            self._page.wait_for_timeout(500)
+        self._page.evaluate("document.querySelectorAll('.q-notification button').forEach((button) => button.click())")
+        self._page.wait_for_timeout(1500)
 
     def _view(self, name: str) -> None:
         self._page.locator(".views").get_by_role("button", name=name).click()
