@@ -37,19 +37,19 @@ def build(kind: str, shots: Path, out: Path, size: tuple[int, int] = SIZE) -> Sh
         inside = shot.inside(frame).astype(np.float32)[..., None]
         steady = camera(0, 1, 0, 0, clean.shape[:2], size)
         near = steady if kind == "locked-off" else path(index, len(frames), clean.shape[:2], size)
-        pictures = [_seen(picture, near, size) for picture in (plate, clean)]
-        patch = _seen(inside, near, size)[..., None] > 0.5
+        pictures = [_warped(picture, near, size) for picture in (plate, clean)]
+        patch = _warped(inside, near, size)[..., None] > 0.5
         if kind == "parallax":
             nearer = path(index, len(frames), clean.shape[:2], size, parallax=True)
             coverage = np.maximum(_near_mask(clean.shape[:2]), cv2.GaussianBlur(inside, (0, 0), 1.0)[..., None])
-            own = np.clip(_seen(_near_mask(clean.shape[:2]), nearer, size)[..., None], 0, 1)
-            with_person = np.clip(_seen(coverage, nearer, size)[..., None], 0, 1)
-            wall = _seen(far, near, size)
+            own = np.clip(_warped(_near_mask(clean.shape[:2]), nearer, size)[..., None], 0, 1)
+            with_person = np.clip(_warped(coverage, nearer, size)[..., None], 0, 1)
+            wall = _warped(far, near, size)
             pictures = [
-                _seen(picture, nearer, size) * alpha + wall * (1 - alpha)
+                _warped(picture, nearer, size) * alpha + wall * (1 - alpha)
                 for picture, alpha in ((plate, with_person), (clean, own))
             ]
-            patch = cv2.dilate((_seen(inside, nearer, size) > 0.3).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+            patch = cv2.dilate((_warped(inside, nearer, size) > 0.3).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
             patch = patch[..., None]
             pictures[0] = np.where(patch, pictures[0], pictures[1])
         random = np.random.default_rng(index)
@@ -89,10 +89,12 @@ def camera(
     return matrix
 
 
-def _seen(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _warped(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
-    seen: np.ndarray = cv2.warpPerspective(picture, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return seen
+    result: np.ndarray = cv2.warpPerspective(
+        picture, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return result
 
 
 def _near_mask(size: tuple[int, int]) -> np.ndarray:

@@ -67,8 +67,8 @@ class Step:
 
 def clock(seconds: float) -> str:
     """100 -> ``1:40``."""
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    return f"{minutes}:{rest:02d}"
+    minutes, remainder = divmod(max(0, round(seconds)), 60)
+    return f"{minutes}:{remainder:02d}"
 
 
 def run(command: Sequence[str], watch: Callable[[str], None] = lambda line: None) -> None:

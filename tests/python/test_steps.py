@@ -108,9 +108,9 @@ def test_a_command_of_the_demo_that_fails_says_why(monkeypatch: pytest.MonkeyPat
 
 def test_make_demo_counts_to_six() -> None:
     root = SCRIPT.parents[1]
-    made = (root / "Makefile").read_text(encoding="utf-8") + (root / "examples/demo.py").read_text(encoding="utf-8")
-    assert re.findall(r"\$\(STEP\) (\d)/6|Step\(f\"(\d)/", made) == [
+    sources = (root / "Makefile").read_text(encoding="utf-8") + (root / "examples/demo.py").read_text(encoding="utf-8")
+    assert re.findall(r"\$\(STEP\) (\d)/6|Step\(f\"(\d)/", sources) == [
         *(("1", ""), ("2", "")),
         *(("", number) for number in "3456"),
     ]
-    assert re.search(r"^STEPS = 6\b", made, re.MULTILINE)
+    assert re.search(r"^STEPS = 6\b", sources, re.MULTILINE)

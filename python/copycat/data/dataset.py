@@ -265,8 +265,16 @@ def _make_plates(
         if progress:
             progress(count, count)  # may stop the training
 
-    banks = data.input_bank, data.target_bank, data.valid
-    frames = moving_plate.of_pairs(*banks, encodings, data.residual, data.mask_bank, data.clean_plate, report_end)
+    frames = moving_plate.of_pairs(
+        data.input_bank,
+        data.target_bank,
+        data.valid,
+        encodings=encodings,
+        residual=data.residual,
+        mask=data.mask_bank,
+        plates=data.clean_plate,
+        progress=report_end,
+    )
     data.painted = PaintedFrames(frames, data.target_encoding)
 
 
@@ -327,12 +335,12 @@ def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) 
         few.input_bank,
         few.target_bank,
         few.valid,
-        few.centres,
-        few.centre_offsets,
-        encodings,
-        data.residual,
-        few.mask_bank,
-        least,
+        centres=few.centres,
+        centre_offsets=few.centre_offsets,
+        encodings=encodings,
+        residual=data.residual,
+        mask=few.mask_bank,
+        least=least,
     )
     if gain is None:
         return "none"
