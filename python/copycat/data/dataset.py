@@ -18,6 +18,7 @@ from copycat.data.banks import FrameBanks, PairObserver, allocate, lies_on_disk,
 from copycat.data.centres import difference_centres
 from copycat.data.clean_plate import Kind
 from copycat.data.encodings import choose_encoding, mattes
+from copycat.data.levels import downsized, downsized_mask, kept_centres
 from copycat.data.painted_frames import PaintedFrames
 from copycat.errors import CopycatError
 from copycat.sequence.pairs import DatasetError, FramePair
@@ -91,12 +92,12 @@ class Dataset:
         size = torch.tensor(self.input_bank.shape[2:0:-1], dtype=torch.int32)
         # A cell across the edge of the data averages pixels that are no data, unless the frame ends there.
         high = torch.where(high == size, -(-high // level), high // level)
-        mask = None if self.mask_bank is None else _downsized_mask(self.mask_bank, level)
-        centres, offsets = _kept_centres((self.centres // level).to(torch.int32), self.centre_offsets, mask)
+        mask = None if self.mask_bank is None else downsized_mask(self.mask_bank, level)
+        centres, offsets = kept_centres((self.centres // level).to(torch.int32), self.centre_offsets, mask)
         return replace(
             self,
-            input_bank=_downsized(self.input_bank, level),
-            target_bank=_downsized(self.target_bank, level),
+            input_bank=downsized(self.input_bank, level),
+            target_bank=downsized(self.target_bank, level),
             mask_bank=mask,
             clean_plate=None if self.clean_plate is None else ops.downsize(self.clean_plate, level),
             valid=torch.cat([-(-low // level), high], dim=1).to(torch.int32),
@@ -370,34 +371,6 @@ def _selected(data: Dataset, indices: Sequence[int]) -> Dataset:
         clean_plate=None,
         painted=None,
     )
-
-
-def _downsized(bank: Tensor, level: int) -> Tensor:
-    """A bank at a lower level; the averages of 8-bit values are kept in half."""
-    if bank.dtype != torch.uint8:
-        return ops.downsize(bank, level)
-    return torch.cat([ops.downsize(frame[None].float().div_(255).half(), level) for frame in bank])
-
-
-def _downsized_mask(mask: Tensor, level: int) -> Tensor:
-    """Weights at a lower level, 0 where any of a cell's pixels has the weight 0."""
-    levels = []
-    for frame in mask:
-        unmasked = ops.downsize((frame[None] > 0).to(mask.dtype), level) == 1
-        levels.append(ops.downsize(frame[None], level) * unmasked)
-    return torch.cat(levels)
-
-
-def _kept_centres(centres: Tensor, offsets: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The centres whose pixel has a weight above 0, and their offsets."""
-    if mask is None or not len(centres):
-        return centres, offsets
-    counts = offsets.diff()
-    frames = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    at = [index.to(mask.device, torch.int64) for index in (frames, centres[:, 1], centres[:, 0])]
-    kept = (mask[at[0], at[1], at[2], 0] > 0).to(centres.device)
-    counts = torch.bincount(frames[kept], minlength=len(counts))
-    return centres[kept], torch.cat([offsets[:1], counts.cumsum(0)]).to(offsets.dtype)
 
 
 def _merge(own: ops.Encoding, source: ops.Encoding, residual: Sequence[int]) -> ops.Encoding:
