@@ -1,6 +1,6 @@
 """How long does Shot view take to show a frame, and what does it cost the trainer?
 
-A real training on HD frames, and the real page's server, asked over HTTP as the browser asks it. First the time from
+A real training on HD frames, and the real page's server, args over HTTP as the browser asks it. First the time from
 asking for the result of a frame to its picture, while the training goes on and after it, each time for another frame.
 Then periods in turn: nobody looks, and somebody does, so that the picture follows the training. The trainer's rate in
 each comes from its ``.summary``. Other work disturbs both; the result's ``load`` says how much there was.
@@ -129,33 +129,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="Small", choices=("Small", "Medium", "Large"))
     parser.add_argument("--crop-size", type=int, default=128)
-    parser.add_argument("--frames", type=int, default=6, help="frames that are asked for")
+    parser.add_argument("--frames", type=int, default=6, help="frames to ask for")
     parser.add_argument("--periods", type=int, default=4, help="periods of each kind")
     parser.add_argument("--seconds", type=float, default=60.0, help="of a period")
     record.add_option(parser)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="copycat-") as temporary:
         folder = Path(temporary)
         run = Run(folder / "runs", "r")
-        write_shot(folder, asked.frames + 1)
+        write_shot(folder, args.frames + 1)
         run.directory.mkdir()
         with page(run.directory) as address:
             view, rates, pictures = View(address, run.name), {"alone": [], "watched": []}, 0
-            with training(folder, run, asked.size, asked.crop_size):
+            with training(folder, run, args.size, args.crop_size):
                 view.ask(FIRST)  # starts the process and reads the weights
-                while_training = [view.ask(FIRST + i) or 0.0 for i in range(1, asked.frames + 1)]
-                for _ in range(asked.periods):
-                    rates["alone"].append(period(run, asked.seconds, None)[0])
-                    rate, shown = period(run, asked.seconds, view)
+                while_training = [view.ask(FIRST + i) or 0.0 for i in range(1, args.frames + 1)]
+                for _ in range(args.periods):
+                    rates["alone"].append(period(run, args.seconds, None)[0])
+                    rate, shown = period(run, args.seconds, view)
                     rates["watched"].append(rate)
                     pictures += shown
             while trainer_lives(run):
                 time.sleep(0.5)
             view.ask(FIRST)
-            alone = [view.ask(FIRST + i) or 0.0 for i in range(1, asked.frames + 1)]
+            alone = [view.ask(FIRST + i) or 0.0 for i in range(1, args.frames + 1)]
     row = {
-        "size": asked.size,
-        "crop": asked.crop_size,
+        "size": args.size,
+        "crop": args.crop_size,
         "cpu_seconds": round(statistics.median(view.cpu_seconds), 3),
         "seconds": round(statistics.median(alone), 3),
         "seconds_slowest": round(max(alone), 3),
@@ -163,11 +163,11 @@ def main() -> None:
         "seconds_training_slowest": round(max(while_training), 3),
         "steps_per_second": round(statistics.mean(rates["alone"]), 3),
         "steps_per_second_watched": round(statistics.mean(rates["watched"]), 3),
-        "pictures_per_minute": round(pictures / asked.periods / asked.seconds * 60, 2),
+        "pictures_per_minute": round(pictures / args.periods / args.seconds * 60, 2),
     }
     row["cost"] = round(1 - row["steps_per_second_watched"] / row["steps_per_second"], 4)
     print(json.dumps(row, indent=1))
-    print(record.write("bench_shot_view", [row], asked.json))
+    print(record.write("bench_shot_view", [row], args.json))
 
 
 if __name__ == "__main__":

@@ -40,40 +40,40 @@ def main() -> None:
     parser.add_argument("--added", type=int, default=ADDED, choices=TRAINING["t1"], help="the frame that is added")
     parser.add_argument("--frames", type=Path, default=Path("build/tasks"), help="folder of the built tasks")
     record.add_option(parser)
-    asked = parser.parse_args()
-    task = build("t1", asked.frames)
+    args = parser.parse_args()
+    task = build("t1", args.frames)
     rows: list[record.Row] = []
     with tempfile.TemporaryDirectory(prefix="copycat-living-") as folder:
-        five = _five(Path(folder) / "five", task, asked)
+        five = _five(Path(folder) / "five", task, args)
         rows.append({"run": "all five from the start", **five})
         print(rows[-1], flush=True)
-        living = _living(Path(folder) / "living", task, asked, five["steps"])
+        living = _living(Path(folder) / "living", task, args, five["steps"])
         rows.append({"run": "the fifth added", **living})
         print(rows[-1], flush=True)
     difference = living["psnr"] - five["psnr"]
     rows.append({"run": "difference", "psnr": difference, "share_of_steps": living["steps_after"] / five["steps"]})
     print(rows[-1], flush=True)
-    record.write("living-t1", rows, asked.json)
+    record.write("living-t1", rows, args.json)
 
 
-def _five(out: Path, task: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    with _train(out, task / "train", asked, asked.steps) as process:
+def _five(out: Path, task: Path, args: argparse.Namespace) -> dict[str, Any]:
+    with _train(out, task / "train", args, args.steps) as process:
         process.wait(_PATIENCE_SECONDS)
     return _scored(out, task)
 
 
-def _living(out: Path, task: Path, asked: argparse.Namespace, steps: int) -> dict[str, Any]:
+def _living(out: Path, task: Path, args: argparse.Namespace, steps: int) -> dict[str, Any]:
     """Trains with four frames for ``steps``, adds the fifth, and finishes after a quarter of ``steps`` more."""
     shot = out / "shot"
     for folder in ("src", "dst"):
         shutil.copytree(task / "train" / folder, shot / folder)
-        (shot / folder / f"{asked.added:04d}.png").unlink()
+        (shot / folder / f"{args.added:04d}.png").unlink()
     more = int(steps * SHARE)
     # The plan of an artist who expects to paint more.
-    with _train(out, shot, asked, 2 * steps) as process:
+    with _train(out, shot, args, 2 * steps) as process:
         _await(out, lambda lines: _step(lines) >= steps, process)
         for folder in ("src", "dst"):
-            shutil.copy(task / "train" / folder / f"{asked.added:04d}.png", shot / folder)
+            shutil.copy(task / "train" / folder / f"{args.added:04d}.png", shot / folder)
         began = time.monotonic()
         change = _await(out, lambda lines: next((line for line in lines if "frames" in line), None), process)
         taken = time.monotonic() - began
@@ -86,10 +86,10 @@ def _living(out: Path, task: Path, asked: argparse.Namespace, steps: int) -> dic
     }
 
 
-def _train(out: Path, shot: Path, asked: argparse.Namespace, epochs: int) -> subprocess.Popen[bytes]:
+def _train(out: Path, shot: Path, args: argparse.Namespace, epochs: int) -> subprocess.Popen[bytes]:
     """Starts a training; with Batch Size Auto an epoch is a step."""
     words = ["train", str(shot / "src"), str(shot / "dst"), "--data-directory", str(out), "--epochs", str(epochs)]
-    words += ["--seed", str(asked.seed), *shlex.split(asked.knobs)]
+    words += ["--seed", str(args.seed), *shlex.split(args.knobs)]
     print("$", shlex.join(["copycat", *words]), flush=True)
     return subprocess.Popen([sys.executable, "-m", "copycat", *words], stdout=subprocess.DEVNULL)
 

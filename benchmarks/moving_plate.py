@@ -45,22 +45,22 @@ def main() -> None:
     parser.add_argument("--knobs", default=KNOBS, help="options of copycat train")
     parser.add_argument("--pictures", type=Path, help="folder for strips of frames")
     record.add_option(parser)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     rows: list[record.Row] = []
-    for kind in asked.only:
+    for kind in args.only:
         with tempfile.TemporaryDirectory(prefix="copycat-moved-") as folder:
-            shot = build(kind, asked.shots, Path(folder) / "shot", tuple(asked.size))
-            for plate in asked.plates:
-                words = [*shlex.split(asked.knobs), "--minutes", str(asked.minutes), "--clean-plate", plate]
+            shot = build(kind, args.shots, Path(folder) / "shot", tuple(args.size))
+            for plate in args.plates:
+                words = [*shlex.split(args.knobs), "--minutes", str(args.minutes), "--clean-plate", plate]
                 result, cpu = work(Path(folder) / plate, shot, words)
                 figures = coloured(shot, result)[0] | {"cpu_seconds": cpu}
-                rows.append({"shot": kind, "clean_plate": plate, "minutes": asked.minutes, **figures})
-                record.write("moving_plate", rows, asked.json)
+                rows.append({"shot": kind, "clean_plate": plate, "minutes": args.minutes, **figures})
+                record.write("moving_plate", rows, args.json)
                 numbers = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
                 print(f"{kind:10} Clean Plate {plate:6} {numbers}", flush=True)
-                if asked.pictures:
-                    asked.pictures.mkdir(parents=True, exist_ok=True)
-                    write_png(asked.pictures / f"{kind}-{plate}.png", strip(shot, result))
+                if args.pictures:
+                    args.pictures.mkdir(parents=True, exist_ok=True)
+                    write_png(args.pictures / f"{kind}-{plate}.png", strip(shot, result))
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo/walk_through"))
     parser.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
     parser.add_argument("--minutes", type=float, default=6.0, help="of training")
-    asked = parser.parse_args()
-    out = asked.out.resolve()
+    args = parser.parse_args()
+    out = args.out.resolve()
     shutil.rmtree(out, ignore_errors=True)
     clean = write_shot(out)
     (out / "runs").mkdir()
@@ -53,9 +53,9 @@ def main() -> None:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-            walk = Walk(browser, address, out, clean, asked.minutes)
+            walk = Walk(browser, address, out, clean, args.minutes)
             walk.record()
-            write_pictures(walk.shots, asked.pictures)
+            write_pictures(walk.shots, args.pictures)
             browser.close()
     finally:
         server.terminate()

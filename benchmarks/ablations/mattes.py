@@ -61,15 +61,15 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="+", choices=TUNING, default=list(WEAK), metavar="SEQUENCE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     record.add_option(parser)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     rows: list[record.Row] = []
-    for name in asked.only:
-        for sequence in asked.sequences:
-            task = task_of(asked.davis, sequence, asked.painted)
-            found = [score(task, VARIANTS[name], asked.budget, seed) for seed in asked.seeds]
+    for name in args.only:
+        for sequence in args.sequences:
+            task = task_of(args.davis, sequence, args.painted)
+            found = [score(task, VARIANTS[name], args.budget, seed) for seed in args.seeds]
             mean = {key: round(float(np.mean([row[key] for row in found])), 2) for key in found[0]}
             rows.append({"variant": name, "sequence": sequence, "seeds": len(found), **mean})
-            record.write(f"mattes-{asked.painted}-{asked.budget:.0f}s", rows, asked.json)
+            record.write(f"mattes-{args.painted}-{args.budget:.0f}s", rows, args.json)
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
 
 
