@@ -176,7 +176,10 @@ def test_a_changed_plan_survives_a_stop(train: Train, asking: Asking, tmp_path: 
         (("plan",), "a plan needs epochs or minutes"),
         (("stop", "--epochs", 3), "stop takes no epochs"),
         (("plan", "--preview", "x.exr"), "plan takes no preview"),
-        (("dance",), "'dance' cannot be asked of a trainer; it knows stop, finish, checkpoint, pictures, plan"),
+        (
+            ("dance",),
+            "'dance' cannot be asked of a trainer; it knows stop, finish, checkpoint, pictures, weights, plan",
+        ),
         (("checkpoint",), "is not being trained"),
     ],
 )

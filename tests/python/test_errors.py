@@ -22,7 +22,7 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    def render_frames(job: object) -> dict[int, str]:
+    def render_frames(*arguments: object) -> dict[int, str]:
         raise ZeroDivisionError("a bug\nin two lines")
 
     monkeypatch.setattr(render, "_render_frames", render_frames)

@@ -59,7 +59,7 @@ def test_a_clean_plate_is_cut_by_the_host_too(no_kernels: list[int]) -> None:
     on = with_plate(data())
     there = new_learner(plate_size=(48, 64))
     losses = learn(there, on, range(3))
-    stage = there._stage_of(on)
+    stage = there._stage_of(on, None)
     assert [buffer[3] is not None for buffer in stage.buffers] == [True]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ops, "runs_on", lambda device: True)

@@ -104,7 +104,7 @@ def test_the_result_has_the_plate_s_timing(tmp_path: Path, rate: Fraction, first
     for frame in before.frames:
         one = read_frame(movie.frame_path(tmp_path / "result.mov", frame), RGB).pixels
         other = read_frame(tmp_path / f"result.{frame:08d}.png", RGB).pixels
-        assert np.abs(one - other).mean() < 0.01
+        assert np.abs(one - other).mean() < 0.015  # the codec's loss; the picture is noise
 
 
 @pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(60000, 1001), Fraction(25)])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import numpy as np
 import pytest
 from conftest import picture, random_model, write_shot
@@ -29,9 +30,9 @@ from copycat.sequence import write_frame
 from copycat.settings.tables import Settings
 from copycat.shot_view.shot import Shot
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 RGB = ("R", "G", "B")
+Get = Callable[[str], httpx.Response]
 
 
 def make_run(directory: Path, folder: Path, name: str = "r", step: int | None = 100) -> Run:
@@ -58,32 +59,37 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def get(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Get]:
     root = tmp_path_factory.mktemp("served")
     run = make_run(root / "data", root / "shot")
     write_frame(root / "secret.1001.exr", picture(1), RGB)
     app, process = FastAPI(), ShotProcess()
     app.add_api_route(ADDRESS, pictures(run.directory, process, Weights()))
-    with TestClient(app) as client:
-        yield client
+
+    async def answer(path: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page") as client:
+            return await client.get(path)
+
+    with asyncio.Runner() as runner:  # one event loop, as in the server
+        yield lambda path: runner.run(answer(path))
     process.close()
 
 
-def test_frames_and_results_of_a_run_are_sent_once(client: TestClient) -> None:
+def test_frames_and_results_of_a_run_are_sent_once(get: Get) -> None:
     for path, step in (
         ("/shot/r/0/input/1002", 0),
         ("/shot/r/0/truth/1001", 0),
         ("/shot/r/0/result/1003", 100),
         ("/shot/r/0/result/1003?step=100", 100),
     ):
-        response = client.get(path)
+        response = get(path)
         assert (response.status_code, response.headers["content-type"]) == (200, "image/png"), response.text
         assert response.content[:8] == b"\x89PNG\r\n\x1a\n"
         assert int.from_bytes(response.content[16:20], "big") == 64
         facts = json.loads(response.headers["copycat-picture"])
         assert (facts["width"], facts["step"], facts["matte"]) == (64, step, False)
         again = f"{path}{'&' if '?' in path else '?'}have={quote(facts['version'])}"
-        assert client.get(again).status_code == 204
+        assert get(again).status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -107,8 +113,8 @@ def test_frames_and_results_of_a_run_are_sent_once(client: TestClient) -> None:
         ("/shot/%00/0/input/1001", 404),
     ],
 )
-def test_nothing_but_frames_of_runs_is_sent(client: TestClient, path: str, status: int) -> None:
-    response = client.get(path)
+def test_nothing_but_frames_of_runs_is_sent(get: Get, path: str, status: int) -> None:
+    response = get(path)
     assert response.status_code == status
     assert not response.content.startswith(b"\x89PNG")
 

@@ -191,6 +191,7 @@ def test_a_matte_shows_over_backgrounds_and_doubtful_frames_have_keys(
     run.file(".review").write_text('{"doubtful": [1004]}')
     write_frame(folder / "clean.1001.exr", np.full((SIZE[1], SIZE[0], 1), 0.25, np.float32), ("A",))
     page = open_page(options="view=shot")
+    wait_for(lambda: page.locator(".shot").get_attribute("data-frame") == "1001", page)  # it takes keys now
     page.locator(".shot .shot-stage").focus()
     page.keyboard.press("1")
     wait_for(lambda: shown(page) == "Input@1001", page)
@@ -215,6 +216,7 @@ def test_a_matte_shows_over_backgrounds_and_doubtful_frames_have_keys(
 def test_nothing_of_shot_view_sticks_out(open_page: Open, directory: Path, folder: Path, size: tuple[int, int]) -> None:
     still_run(directory, folder)
     page = open_page(*size, options="view=shot")
+    wait_for(lambda: page.locator(".shot").get_attribute("data-frame") == "1001", page)  # it takes keys now
     page.locator(".shot .shot-stage").focus()
     page.keyboard.press("1")
     wait_for(lambda: shown(page) == "Input@1001", page)

@@ -17,6 +17,8 @@ from copycat.data.dataset import Dataset
 
 # Input, target, mask and clean plate of some crops.
 Crops = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+# Cut input, target and mask, and the clean plate if there is one; called with step, batch, first_sample, total_samples.
+Cut = tuple[Callable[..., tuple[Tensor, Tensor, Tensor | None]], Callable[..., Tensor] | None]
 
 _RECENT_SHARE = 1 / 3
 _STREAM = 0xF5E5  # the recent frames' crops lie elsewhere than those of all frames
@@ -39,7 +41,7 @@ class _Part:
 
     first: int
     count: int
-    cut: Callable[..., Crops]
+    cut: Cut
 
 
 class Sampler:
@@ -50,7 +52,7 @@ class Sampler:
         data: Dataset,
         recent: Dataset | None,
         rule_for: Callable[[Dataset], ops.CropRule],
-        cut_for: Callable[[Dataset, ops.CropRule], Callable[..., Crops]],
+        cut_for: Callable[[Dataset, ops.CropRule], Cut],
         batch: int,
     ) -> None:
         """Cuts nothing yet.
@@ -59,7 +61,7 @@ class Sampler:
             data: all frames.
             recent: frames of which crops come more often; None for none.
             rule_for: the rule of a data set; crops have the size that fits into all frames.
-            cut_for: cuts the crops of a data set by a rule; called with step, batch, first_sample and total_samples.
+            cut_for: what cuts the crops of a data set by a rule.
             batch: crops in a step, over all processes.
         """
         rule = rule_for(data)
@@ -72,10 +74,11 @@ class Sampler:
 
     def crops(self, step: int | Tensor, first: int, count: int) -> Crops:
         """Cuts ``count`` crops of a step, from number ``first`` on."""
-        pieces = [
-            part.cut(step=step, batch=n, first_sample=at, total_samples=part.count)
-            for part, at, n in self._pieces(first, count)
-        ]
+        pieces: list[Crops] = []
+        for part, at, number in self._pieces(first, count):
+            cut, plate_of = part.cut
+            which = {"step": step, "batch": number, "first_sample": at, "total_samples": part.count}
+            pieces.append((*cut(**which), plate_of(**which) if plate_of else None))
         if len(pieces) == 1:
             return pieces[0]
         source, target, mask, plate = zip(*pieces, strict=True)

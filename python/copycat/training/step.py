@@ -20,7 +20,7 @@ from copycat.model import cat
 from copycat.sequence import colour_layers
 from copycat.settings.tables import Settings
 from copycat.training import graph
-from copycat.training.crops import Crops, Sampler
+from copycat.training.crops import Crops, Cut, Sampler
 from copycat.training.group import Group
 from copycat.training.losses import Loss
 from copycat.training.optimiser import Optimiser
@@ -272,7 +272,7 @@ class Learner:
     def _sampler(self, data: Dataset, recent: Dataset | None, near: torch.device, from_host: bool) -> Sampler:
         """The sampler of a stage, whose rules lie in memory that device ``near`` reads."""
 
-        def cut_for(frames: Dataset, rule: ops.CropRule) -> Callable[..., Crops]:
+        def cut_for(frames: Dataset, rule: ops.CropRule) -> Cut:
             cut = partial(
                 ops.sample_crops,
                 frames.input_bank,
@@ -286,10 +286,7 @@ class Learner:
                 device=_CPU if from_host else self._device,
             )
             plates = frames.clean_plate
-            if plates is None:
-                return lambda **which: (*cut(**which), None)
-            behind = partial(clean_plate.of_crops, plates, rule)
-            return lambda **which: (*cut(**which), behind(**which))
+            return cut, None if plates is None else partial(clean_plate.of_crops, plates, rule)
 
         return Sampler(data, recent, lambda frames: self._rule(frames, near), cut_for, self.batch)
 
@@ -321,28 +318,23 @@ class Learner:
         Can be recorded as a graph: it waits for nothing and reads what changes between steps from tensors.
         """
         self._updating = False
+        total = torch.zeros(3, device=self._device)
         try:
-            losses = self._gather(stage)
+            for index, (first, count) in enumerate(self._micro_batches(stage)):
+                if stage.from_host:
+                    source, target, mask, plate = stage.buffers[index]
+                else:
+                    source, target, mask, plate = stage.sampler.crops(self._step, first, count)
+                objective, losses = self._loss(self.network(source, plate), target, self._scale, mask)
+                share = count / self._divisor
+                (objective * share).backward()  # type: ignore[no-untyped-call]
+                total += losses * share
+                self.parameters.gather_gradient()
         except BaseException:
             self.parameters.discard_gradient()
             raise
         if not self._on_gradients:
-            self._update(losses[0])
-        return losses
-
-    def _gather(self, stage: _Stage) -> Tensor:
-        """Computes the gradient of the own crops into ``parameters``; returns the losses."""
-        total = torch.zeros(3, device=self._device)
-        for index, (first, count) in enumerate(self._micro_batches(stage)):
-            if stage.from_host:
-                source, target, mask, plate = stage.buffers[index]
-            else:
-                source, target, mask, plate = stage.sampler.crops(self._step, first, count)
-            objective, losses = self._loss(self.network(source, plate), target, self._scale, mask)
-            share = count / self._divisor
-            (objective * share).backward()  # type: ignore[no-untyped-call]
-            total += losses * share
-            self.parameters.gather_gradient()
+            self._update(total[0])
         return total
 
     def _update(self, loss: Tensor) -> None:
