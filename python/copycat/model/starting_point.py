@@ -15,6 +15,7 @@ from copycat import ops
 from copycat.model import cat
 from copycat.model.network import ROWS, for_channels
 from copycat.settings.knob import SettingsError
+from copycat.settings.presets import preset_values
 from copycat.settings.tables import Settings
 
 _SHIPPED = Path(__file__).parent.parent / "initial_weights"
@@ -104,7 +105,7 @@ class StartingPoint:
 
 
 def starting_point(settings: Settings) -> StartingPoint | None:
-    """The model that Initial Weights names, or None.
+    """The model that Initial Weights names, or None; None too where only a preset names weights that are not there.
 
     Raises:
         SettingsError: the weights do not exist, or are of another Model Size.
@@ -120,6 +121,8 @@ def starting_point(settings: Settings) -> StartingPoint | None:
                 f"{settings.checkpoint_file}: the checkpoint is a {header.model_size} model, but Model Size is {size}"
             )
         return StartingPoint(f"{settings.checkpoint_file}: its weights", header, weights, shipped=False)
+    if lacks_preset_weights(settings):
+        return None
     there = [name for name in ROWS if path(work, name).exists()]
     if not there:
         raise SettingsError(f"Initial Weights {work} are not part of this version; use None or Checkpoint")
@@ -129,6 +132,13 @@ def starting_point(settings: Settings) -> StartingPoint | None:
             "use another Model Size, or None"
         )
     return StartingPoint(f"Initial Weights {work}", *cat.load(path(work, size)), shipped=True)
+
+
+def lacks_preset_weights(settings: Settings) -> bool:
+    """Whether Initial Weights are those of the preset and do not exist for the Model Size."""
+    work = settings.initial_weights
+    of_preset = preset_values(settings.preset).get("initial_weights") == work != "None"
+    return of_preset and not path(work, settings.model_size).exists()
 
 
 def path(work: str, size: str) -> Path:

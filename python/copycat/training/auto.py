@@ -6,6 +6,7 @@ import numpy as np
 
 from copycat.data.dataset import Dataset
 from copycat.data.devices import device_name
+from copycat.model.starting_point import lacks_preset_weights
 from copycat.training.member import Process
 
 _PLATES = {"none": "off", "still": "on", "moving": "moving"}
@@ -33,6 +34,9 @@ def decisions(data: Dataset, process: Process, *, resumed: bool) -> str:
     if settings.clean_plate == "Auto":
         reason = "as the run was begun" if resumed else "; ".join(data.notes) or _NO_PLATE
         parts.append(f"Clean Plate {_PLATES[data.plate]} ({reason})")
+    if lacks_preset_weights(settings):
+        size = settings.model_size
+        parts.append(f"Initial Weights None (those of the preset {settings.preset} do not exist for {size})")
     if settings.bank == "auto":
         parts.append(_bank(data, process))
     return f"Auto: {'; '.join(parts)}" if parts else ""
