@@ -243,10 +243,9 @@ def _plugin(rows: list[dict[str, Value]]) -> str:
 
 def _shot_view(rows: list[dict[str, Value]]) -> str:
     row = rows[0]
-    return (
-        f"{row['seconds']:.2f} s, beside a training {row['seconds_training']:.2f} s; the training loses "
-        f"{row['cost']:.1%} of its speed"
-    )
+    cost = float(str(row["cost"]))
+    loss = f"the training loses {cost:.1%} of its speed" if cost > 0 else "the training is as fast as alone"
+    return f"{row['seconds']:.2f} s, beside a training {row['seconds_training']:.2f} s; {loss}"
 
 
 # Result: what it asks, and its numbers in one line.
