@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shlex
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +25,9 @@ import cv2
 import numpy as np
 
 from benchmarks import record
+from benchmarks.real_shots import copycat
 from benchmarks.regions import boundary_accuracy, region_similarity
+from benchmarks.shotbench.clock import children_seconds
 
 TUNING = (
     "bmx-trees", "camel", "car-roundabout", "dance-twirl", "dog",
@@ -57,11 +56,11 @@ def run(plates: Path, truths: Path, painted: Sequence[int], length: Sequence[str
     frames = ",".join(map(str, painted))
     command = ["train", str(plates), str(truths), "--data-directory", str(out), "--run-name", "run"]
     command += [*length, "--training-frames", frames, "--ground-truth-channels", "Y"]
-    before = _child_seconds()
-    _copycat(*command, *shlex.split(knobs))
-    spent = _child_seconds() - before
+    before = children_seconds()
+    copycat([*command, *shlex.split(knobs)])
+    spent = children_seconds() - before
     model = max(out.glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
-    _copycat("infer", str(model), str(plates), str(out / "rendered" / "%05d.png"))
+    copycat(["infer", model, plates, out / "rendered" / "%05d.png"])
     scores = [
         _score(out / "rendered" / path.name, path)
         for path in sorted(truths.glob("*.png"))
@@ -84,16 +83,6 @@ def _score(rendered: Path, truth: Path) -> tuple[float, float, float]:
     regions = [image > 127 for image in images]
     error = float(np.abs(images[0] / 255.0 - regions[1]).mean())
     return region_similarity(*regions), boundary_accuracy(*regions), error
-
-
-def _copycat(*arguments: str) -> None:
-    print("$", shlex.join(["copycat", *arguments]), flush=True)
-    subprocess.run([sys.executable, "-m", "copycat", *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
-def _child_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:

@@ -16,7 +16,6 @@ of the Input; for the matte, of copying the nearest training frame.
 from __future__ import annotations
 
 import argparse
-import resource
 import shlex
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from copycat.training.pictures import write_png
 
 from benchmarks import record
 from benchmarks.flicker import Frame, flicker, neighbours
+from benchmarks.shotbench.clock import children_seconds
 from benchmarks.shots import RGB, SHOTS, Shot
 
 KNOBS = "--model-size Small --crop-size 128 --image-interval 1000 --checkpoint-interval 100000"
@@ -135,12 +135,11 @@ def work(out: Path, shot: Shot, knobs: Sequence[str]) -> tuple[ImageSequence, fl
     """Trains and renders through the command line; returns the result and the training's CPU-seconds."""
     train = ["train", shot.plate, shot.truth, "--frames", format_frames(list(shot.training)), "--run-name", "run"]
     train += ["--ground-truth-channels", ",".join(shot.target_channels), "--data-directory", out / "runs"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_seconds()
     copycat([*train, *knobs])
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = children_seconds() - before
     model = max((out / "runs").glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
     copycat(["infer", model, shot.plate, out / "result/result.%04d.exr", "--frames", format_frames(shot.held_out)])
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return ImageSequence.parse(out / "result/result.%04d.exr"), cpu
 
 

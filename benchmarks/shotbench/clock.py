@@ -58,7 +58,7 @@ def train(
     Raises:
         RuntimeError: it failed, did not stop, or ended too early.
     """
-    before, began = _children_seconds(), time.monotonic()
+    before, began = children_seconds(), time.monotonic()
     with log.open("w") as stream:
         process = psutil.Popen(
             command, cwd=folder, stdout=stream, stderr=stream, env={**os.environ, **(environment or {})}
@@ -78,7 +78,7 @@ def train(
                 process.wait()
     if status != 0:
         raise RuntimeError(f"{_name(command)} failed with status {status}; see {log}")
-    return {"cpu_seconds": _children_seconds() - before, "wall_seconds": time.monotonic() - began}
+    return {"cpu_seconds": children_seconds() - before, "wall_seconds": time.monotonic() - began}
 
 
 def _until(process: psutil.Popen, limit: Limit, began: float) -> int | None:
@@ -101,7 +101,8 @@ def cpu_seconds(process: psutil.Process) -> float:
     return total
 
 
-def _children_seconds() -> float:
+def children_seconds() -> float:
+    """CPU time of all ended children of this process, and of theirs."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
