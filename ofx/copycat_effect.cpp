@@ -1,5 +1,7 @@
 // The CopyCat effect: starts, stops and resumes runs, and shows their previews, contact sheets and curves.
 #include <cmath>
+#include <map>
+#include <string>
 
 #include "apply_model.h"
 #include "effect.h"
@@ -21,6 +23,16 @@ std::string with_frame(const std::string& frames, OfxTime time) {
 std::string without_run(const std::string& status) {
   const std::size_t end = status.find(": ");
   return end == std::string::npos ? status : status.substr(end + 2);
+}
+
+// What a button asks of the run, or null if it is none of these buttons.
+const char* request_of(const std::string& button) {
+  static const std::map<std::string, const char*> requests = {
+      {"changePlan", "plan"},   {"saveCheckpoint", "checkpoint"}, {"updatePictures", "pictures"},
+      {"stopTraining", "stop"}, {"finishTraining", "finish"},     {"resumeTraining", "resume"},
+  };
+  const auto found = requests.find(button);
+  return found == requests.end() ? nullptr : found->second;
 }
 
 Json about_run(const char* what, const Parameters& parameters, OfxTime time) {
@@ -101,18 +113,8 @@ class CopyCatEffect final : public Effect {
       show_status(instance, start_training(instance, edit), time);
     } else if (name == "updateTrainingFrames") {
       show_status(instance, update_training_frames(instance, edit), time);
-    } else if (name == "changePlan") {
-      show_status(instance, ask(instance, "plan", time), time);
-    } else if (name == "saveCheckpoint") {
-      show_status(instance, ask(instance, "checkpoint", time), time);
-    } else if (name == "updatePictures") {
-      show_status(instance, ask(instance, "pictures", time), time);
-    } else if (name == "stopTraining") {
-      show_status(instance, ask(instance, "stop", time), time);
-    } else if (name == "finishTraining") {
-      show_status(instance, ask(instance, "finish", time), time);
-    } else if (name == "resumeTraining") {
-      show_status(instance, ask(instance, "resume", time), time);
+    } else if (const char* request = request_of(name)) {
+      show_status(instance, ask(instance, request, time), time);
     } else if (name == "openProgress") {
       show_status(instance, ask(instance, "open_progress", time), time);
     } else if (name == "createInference") {
