@@ -18,8 +18,9 @@ from conftest import environment, random_model
 from copycat import ops
 from copycat.data.encodings import LOG_SCALE, is_matte
 from copycat.errors import CopycatError
-from copycat.inference.export import FACTS_FILE, ONNX_OPERATOR_SET, ExportError, export
+from copycat.inference.export import FACTS_FILE, ExportError, export
 from copycat.inference.model import Model
+from copycat.inference.onnx_graph import OPERATOR_SET
 from copycat.model import cat
 
 CPU = torch.device("cpu")
@@ -183,7 +184,7 @@ def test_the_files_say_what_they_are(tmp_path: Path, tiny: None) -> None:
     exported = onnx.load(export(model, tmp_path / "m.onnx"))
     assert {entry.key: entry.value for entry in exported.metadata_props} == facts
     assert (exported.producer_name, exported.producer_version) == ("copycat", copycat.__version__)
-    assert [(s.domain, s.version) for s in exported.opset_import] == [("", ONNX_OPERATOR_SET)]
+    assert [(s.domain, s.version) for s in exported.opset_import] == [("", OPERATOR_SET)]
     for side in (*exported.graph.input, *exported.graph.output):
         sizes = [size.dim_param or size.dim_value for size in side.type.tensor_type.shape.dim]
         assert sizes == ["batch", 4, "height", "width"]
@@ -202,6 +203,26 @@ def test_a_loaded_model_is_exported_as_its_file_is(
             run(copycat.export(model, tmp_path / f"m{suffix}"), images("display")), model.path, images("display")
         )
     assert not [str(warning.message) for warning in recwarn]
+
+
+# All are in operator set 17, with one meaning.
+ONNX_OPERATORS = """
+    Abs Add Concat Conv DepthToSpace Div Equal Exp Gather Greater LayerNormalization Log Max Min Mod Mul Neg Pad Shape
+    Sign Slice SpaceToDepth Sub Transpose Where
+"""
+
+
+def test_an_onnx_file_shows_the_network_under_its_own_names(tmp_path: Path, tiny: None) -> None:
+    model = model_of(tmp_path / "m.cat", "matte")
+    graph = onnx.load(export(model, tmp_path / "m.onnx")).graph
+    _, weights = cat.load(model)
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    assert {name for name in stored if "." in name} == set(weights)
+    for name in weights.keys() - {"head.weight"}:  # whose channels have another order
+        assert (stored[name] == weights[name].numpy()).all(), name
+    assert {node.op_type for node in graph.node} <= set(ONNX_OPERATORS.split())
+    layers = {name.removesuffix(".weight") for name in weights if name.endswith(".weight")}
+    assert layers <= {node.name for node in graph.node}
 
 
 # -- what can go wrong ----------------------------------------------------------------------------------------------

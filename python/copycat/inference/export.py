@@ -30,7 +30,6 @@ from copycat.runs import model_file, write_whole
 FACTS_FILE = "copycat.json"
 INPUT, OUTPUT = "input", "output"
 _is_scripting = torch.jit.is_scripting  # type: ignore[attr-defined]  # not in torch's stubs
-ONNX_OPERATOR_SET = 17  # the first that has LayerNormalization
 
 
 class ExportError(CopycatError):
@@ -184,22 +183,11 @@ def _onnx(header: cat.ModelHeader, network: Network, plate: Tensor | None) -> by
         import onnx
     except ImportError:
         raise ExportError("ONNX needs the package onnx: pip install 'copycat-vfx[export]'") from None
-    dynamic = {0: "batch", 2: "height", 3: "width"}
-    file = io.BytesIO()
-    torch.onnx.export(
-        _Program(header, network, network.stride, plate).eval(),
-        (torch.zeros(1, len(header.channels_in), network.stride, network.stride),),
-        file,  # type: ignore[arg-type]
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_axes={INPUT: dynamic, OUTPUT: dynamic},
-        opset_version=ONNX_OPERATOR_SET,
-        dynamo=False,  # dynamo needs more packages
-    )
-    model = onnx.load_model_from_string(file.getvalue())
+    from copycat.inference.onnx_graph import onnx_model
+
+    model = onnx_model(header, network, plate, (INPUT, OUTPUT))
     model.producer_name, model.producer_version = "copycat", __version__
     onnx.helper.set_model_props(model, _facts(header))
-    onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
     return data
 

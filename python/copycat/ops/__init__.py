@@ -14,12 +14,22 @@ from copycat.ops.convolution import conv3x3, conv3x3_is_fast
 from copycat.ops.crops import CropRule, check_crop, crop_positions, sample_crops
 from copycat.ops.encoding import Encoding
 from copycat.ops.gated_block import gate, residual_norm, residual_sum
-from copycat.ops.native import LANES, MOST_CHANNELS, build_info, cpu_has_bfloat16, cuda_available, is_recording, runs_on
+from copycat.ops.native import (
+    LANES,
+    MOST_CHANNELS,
+    NORM_EPSILON,
+    build_info,
+    cpu_has_bfloat16,
+    cuda_available,
+    is_recording,
+    runs_on,
+)
 from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, statistics
 
 __all__ = [
     "LANES",
     "MOST_CHANNELS",
+    "NORM_EPSILON",
     "CropRule",
     "Encoding",
     "Statistics",

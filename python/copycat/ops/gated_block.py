@@ -67,7 +67,7 @@ def residual_norm(
     if branch is not None and scale is not None:
         x = torch.addcmul(x, branch, scale)
     pixels = x.permute(0, 2, 3, 1)
-    return x, F.layer_norm(pixels, (int(x.shape[1]),), weight, bias, native.core.NORM_EPSILON).permute(0, 3, 1, 2)
+    return x, F.layer_norm(pixels, (int(x.shape[1]),), weight, bias, native.NORM_EPSILON).permute(0, 3, 1, 2)
 
 
 def _has_kernel(x: Tensor, channels: int) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 LANES, MOST_CHANNELS = core.LANES, core.MOST_CHANNELS
+NORM_EPSILON = core.NORM_EPSILON
 
 # Not torch.library.custom_op: its first call imports torch's compiler, which takes seconds.
 _LIBRARY: Any = torch.library.Library("copycat", "DEF")  # type: ignore[no-untyped-call]  # operators live as long
