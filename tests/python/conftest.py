@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,6 +23,9 @@ from copycat.sequence import write_frame
 from copycat.training import start
 from copycat.training.start import Result
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from painting import Painter
 
 settings.register_profile("copycat", deadline=None)  # a busy machine fails no test
 settings.load_profile("copycat")
@@ -93,6 +96,26 @@ def tiny(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     for size, row in ROWS.items():
         monkeypatch.setitem(ROWS, size, row)
     tiny_copycat.shrink()
+
+
+@pytest.fixture
+def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
+    """A painter of trainings that look for changes after each step."""
+    from copycat.training import frame_watch
+    from copycat.training.frame_watch import FrameWatch
+    from painting import Painter
+
+    monkeypatch.setattr("copycat.training.loop._READ_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(frame_watch, "LOOK_SECONDS", 0.03)
+    made = Painter()
+    start = FrameWatch.start
+
+    def remember(watch: FrameWatch, *arguments: Any) -> None:
+        made.watches.append(watch)
+        start(watch, *arguments)
+
+    monkeypatch.setattr(FrameWatch, "start", remember)
+    return made
 
 
 Train = Callable[..., Result]

@@ -1,6 +1,6 @@
 """A data set that lives: frames that appear, change and go while a training runs, and exact resumes around a change.
 
-Over 400 lines: one painter, whose acts between two steps all of these tests share.
+Over 400 lines: what a change leaves as it was, and what it does not, knob by knob.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import moving_camera
 import numpy as np
 import pytest
 import torch
@@ -26,67 +26,13 @@ from copycat.sequence import write_frame
 from copycat.sequence.pairs import Pair, find_frames
 from copycat.settings.tables import Settings
 from copycat.training import checkpoint, crops, frame_watch, living_data
-from copycat.training.frame_watch import FrameWatch
+from copycat.training.composites import Composites
 from copycat.training.start import resume
+from painting import Painter, changes, erase, names, paint, until
+from test_composites import write_discs
 
 RUNS = "runs"
 LONG = {"epochs": 100_000, "checkpoint_interval": 100_000, "image_interval": 100_000}
-
-
-def paint(shot: Shot, *frames: int, effect: Callable[[np.ndarray], np.ndarray] = graded, size: Any = (64, 64)) -> None:
-    write_shot(shot.folder, frames, size=size, effect=effect)
-
-
-def erase(shot: Shot, frame: int) -> None:
-    (shot.folder / f"clean.{frame}.exr").unlink()
-
-
-def changes(run: Run) -> list[dict[str, Any]]:
-    return [record for record in summary(run) if "frames" in record]
-
-
-def names(*frames: int) -> list[str]:
-    return [f"clean.{frame}.exr" for frame in frames]
-
-
-@dataclass
-class Painter:
-    """Acts between steps of a training, each time waiting until the change is ready to be taken at the next look.
-
-    Where a training looks after each step, the step of a change is thus the same in every run.
-    """
-
-    acts: dict[int, Callable[[], object]] = field(default_factory=dict)
-    waits: bool = True
-    watches: list[FrameWatch] = field(default_factory=list)
-
-    def __call__(self, facts: Any) -> None:
-        if act := self.acts.pop(facts["frame"], None):
-            act()
-            if self.waits:
-                until(lambda: self.watches[-1]._ready)
-
-
-def until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
-    monkeypatch.setattr("copycat.training.loop._READ_BACK_SECONDS", 0.0)
-    monkeypatch.setattr(frame_watch, "LOOK_SECONDS", 0.03)
-    made = Painter()
-    start = FrameWatch.start
-
-    def remember(watch: FrameWatch, *arguments: Any) -> None:
-        made.watches.append(watch)
-        start(watch, *arguments)
-
-    monkeypatch.setattr(FrameWatch, "start", remember)
-    return made
 
 
 # -- appear, change, go ---------------------------------------------------------------------------------------------
@@ -338,6 +284,76 @@ def test_the_clean_plate_is_made_of_the_frames_that_are_there(train: Train, shot
     fresh = load_dataset(frames, Settings(), encodings=encodings, plate="still")
     assert fresh.clean_plate is not None
     assert torch.equal(weights["clean_plate"].movedim(1, -1), fresh.clean_plate)
+
+
+def test_a_clean_plate_that_moves_is_made_of_the_frames_that_are_there(
+    train: Train, painter: Painter, tmp_path: Path
+) -> None:
+    """The model that is left has the new painted frame, and the plates that a run of all five begins with."""
+    moved = moving_camera.write_shot(tmp_path / "moving", frames=5)
+    fifth = tmp_path / "moving/clean.0004.exr"
+    away = fifth.rename(tmp_path / "painted later.exr")
+    painter.acts = {2: lambda: away.rename(fifth)}
+    result = train(moved.input, moved.ground_truth, epochs=5, clean_plate="Moving", after_frame_render=painter)
+    assert [line["frames"]["added"] for line in changes(result.run)] == [["clean.0004.exr"]]
+    assert result.checkpoint
+    header = cat.read_header(result.checkpoint)
+    kept = cat.load_painted(result.checkpoint, header)
+    assert kept
+    encodings = header.input_encoding, header.target_encoding
+    fresh = load_dataset(find_frames([moved]), Settings(), encodings=encodings, plate="moving")
+    assert fresh.painted
+    assert len(kept.frames) == len(fresh.painted.frames) == 5
+    data = painter.watches[0]._data
+    assert data
+    assert data.clean_plate is not None
+    assert fresh.clean_plate is not None
+    assert torch.equal(data.clean_plate, fresh.clean_plate)
+
+
+def test_composites_are_those_of_the_frames_that_are_there(
+    train: Train, painter: Painter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Auto makes them of two painted frames, and none once there are three."""
+    paths = write_discs(tmp_path, (30, 50, 60, 40))
+    for frame in (1003, 1004):
+        (tmp_path / f"matte.{frame}.exr").rename(tmp_path / f"later.{frame}.exr")
+
+    def draw(frame: int) -> None:
+        (tmp_path / f"later.{frame}.exr").rename(tmp_path / f"matte.{frame}.exr")
+
+    made: list[tuple[int, int]] = []
+    real = Composites.renew
+
+    def count(one: Composites, step: int) -> None:
+        made.append((step, len(one.data)))
+        real(one, step)
+
+    monkeypatch.setattr(Composites, "renew", count)
+    knobs = {"ground_truth_channels": "A", "epochs": 9, "after_frame_render": painter}
+    painter.acts = {3: lambda: draw(1003)}
+    assert len(changes(train(*paths, run_name="auto", **knobs).run)) == 1
+    assert made == [(step, 2) for step in range(4)]
+    made.clear()
+    painter.acts = {3: lambda: draw(1004)}
+    train(*paths, run_name="on", composites="On", **knobs)
+    assert made == [(step, 3 if step < 4 else 4) for step in range(9)]
+
+
+def test_validation_reads_its_files_anew(train: Train, shot: Shot, painter: Painter, tmp_path: Path) -> None:
+    """A truth that is painted over counts from the next validation on, and is no change of the data set."""
+    held = write_shot(tmp_path / "held out", (1009,))
+    painter.acts = {3: lambda: paint(shot, 1005), 5: lambda: paint(held, 1009, effect=lambda image: 1 - image)}
+
+    def act(facts: Any) -> None:
+        painter.waits = facts["frame"] != 5
+        painter(facts)
+
+    validation = {"validation_input": held.input, "validation_ground_truth": held.ground_truth}
+    run = train(epochs=8, checkpoint_interval=4, after_frame_render=act, **validation).run
+    assert len(changes(run)) == 1
+    before, after = (line["psnr"] for line in summary(run) if "psnr" in line)
+    assert before > after + 3
 
 
 # -- the crops ------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class Inspection:
             self.report.findings.append(Finding("error", str(error)))
             return
         for pair in pairs:
-            match = match_frames(pair, frames)
+            match = match_frames(pair, frames, growing=settings.watch_training_frames)
             self.report.findings += [Finding(one.severity, one.sentence, one.file) for one in match.problems]
             if match.input and match.ground_truth and match.pairs:
                 self.shots.append(_Shot(match.input, match.ground_truth, match.mask, match.pairs))

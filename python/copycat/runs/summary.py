@@ -25,8 +25,13 @@ _PAST_A_DOUBLE = re.compile(rb"[0-9]{300}|[eE]\+?[0-9]{3}|NaN|Infinity")
 class SummaryWriter:
     """Appends lines to a run's ``.summary``; flushed line by line, so that readers see whole lines."""
 
-    def __init__(self, run: Run, resume_step: int | None = None) -> None:
+    def __init__(self, run: Run, resume_step: int | None = None, holds: Mapping[str, Any] | None = None) -> None:
         """Opens the summary; with ``resume_step``, drops the lines past that step first.
+
+        Args:
+            run: whose.
+            resume_step: the step from which the run goes on.
+            holds: a record that a killed trainer may not have written; added where it is missing.
 
         Raises:
             RunError: the file cannot be written.
@@ -34,6 +39,8 @@ class SummaryWriter:
         self._run = run
         if resume_step is not None:
             kept = [line for line in _whole_lines(run.summary) if _belongs_before(line, resume_step)]
+            if holds and not any(_record(line) == holds for line in reversed(kept)):
+                kept.append(_as_json(holds).encode() + b"\n")
             write_whole(run.summary, b"".join(kept))
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT

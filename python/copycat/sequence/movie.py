@@ -116,6 +116,11 @@ def read_pixels(path: Path, frame: int) -> NDArray[Any]:
     return decoder.pixels(frame)
 
 
+def close_movies() -> None:
+    """Forgets the open movies, so that files which were written over without a trace are read anew."""
+    _open.cache_clear()
+
+
 class MovieSource:
     """A movie's frame, with the methods of OpenImageIO's ``ImageInput`` that `copycat.sequence` uses."""
 
@@ -162,11 +167,11 @@ def _decoder(path: Path) -> _Decoder:
         status = path.stat()
     except OSError as error:
         raise SequenceError(f"{path} cannot be read: {error.strerror}") from None
-    return _open(path, status.st_mtime_ns, status.st_size)
+    return _open(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @functools.lru_cache(_OPEN_MOVIES)
-def _open(path: Path, _modified: int, _size: int) -> _Decoder:
+def _open(path: Path, *_status: int) -> _Decoder:
     return _Decoder(path)
 
 

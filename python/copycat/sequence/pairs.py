@@ -95,12 +95,15 @@ class Match:
     mask: ImageSequence | None = None
 
 
-def find_frames(pairs: Sequence[Patterns], training_frames: str = "all") -> tuple[FramePair, ...]:
+def find_frames(
+    pairs: Sequence[Patterns], training_frames: str = "all", *, growing: bool = False
+) -> tuple[FramePair, ...]:
     """Finds the frame pairs to train on.
 
     Args:
         pairs: the shots.
         training_frames: frame ranges that every shot must have, or "all" for the frames that all its sequences have.
+        growing: accept ranges with frames that only the Input has yet, as long as one is there.
 
     Raises:
         DatasetError: a requested frame is missing, or there is no common frame.
@@ -111,7 +114,7 @@ def find_frames(pairs: Sequence[Patterns], training_frames: str = "all") -> tupl
     numbers = chosen_frames(training_frames)
     found: list[FramePair] = []
     for pair in pairs:
-        match = match_frames(pair, numbers)
+        match = match_frames(pair, numbers, growing=growing)
         for problem in match.problems:
             if problem.severity == "error":
                 raise DatasetError(problem.sentence)
@@ -119,14 +122,14 @@ def find_frames(pairs: Sequence[Patterns], training_frames: str = "all") -> tupl
     return tuple(found)
 
 
-def left_out(pairs: Sequence[Patterns], training_frames: str = "all") -> tuple[str, ...]:
+def left_out(pairs: Sequence[Patterns], training_frames: str = "all", *, growing: bool = False) -> tuple[str, ...]:
     """Sentences about files that are not trained on, and about gaps in the sequences.
 
     Args:
-        pairs, training_frames: as for :func:`find_frames`, which accepts them.
+        pairs, training_frames, growing: as for :func:`find_frames`, which accepts them.
     """
     numbers = chosen_frames(training_frames)
-    problems = [problem for pair in pairs for problem in match_frames(pair, numbers).problems]
+    problems = [problem for pair in pairs for problem in match_frames(pair, numbers, growing=growing).problems]
     return tuple(problem.sentence for problem in problems if problem.severity == "warning")
 
 
@@ -139,7 +142,7 @@ def chosen_frames(training_frames: str) -> list[int] | None:
     return None if training_frames.strip().lower() in ("", "all") else parse_frames(training_frames)
 
 
-def match_frames(patterns: Patterns, numbers: Iterable[int] | None = None) -> Match:
+def match_frames(patterns: Patterns, numbers: Iterable[int] | None = None, *, growing: bool = False) -> Match:
     """Matches the files of one shot by frame number; problems are returned, not raised.
 
     Two single files are a pair whatever their numbers, and a single file given as mask is the mask of every frame. A
@@ -148,6 +151,7 @@ def match_frames(patterns: Patterns, numbers: Iterable[int] | None = None) -> Ma
     Args:
         patterns: the shot.
         numbers: the frames to match; None for all that have their files.
+        growing: a frame of these that has an Input and no Ground Truth or mask yet is a warning, while one has both.
     """
     match = Match()
     for role in ("input", "ground_truth", "mask"):
@@ -161,7 +165,7 @@ def match_frames(patterns: Patterns, numbers: Iterable[int] | None = None) -> Ma
         elif role != "mask":
             match.problems.append(Problem("error", f"the {_LABELS[role]} is not given", pattern))
     if match.input and match.ground_truth and not match.problems:
-        _match(match, match.input, match.ground_truth, match.mask, numbers)
+        _match(match, match.input, match.ground_truth, match.mask, numbers, growing)
     return match
 
 
@@ -175,6 +179,7 @@ def _match(
     target: ImageSequence,
     mask: ImageSequence | None,
     numbers: Iterable[int] | None,
+    growing: bool,
 ) -> None:
     """Fills in the pairs and the problems of sequences that all have files."""
     stills = source.single and target.single
@@ -192,11 +197,13 @@ def _match(
     if numbers is None:
         _report_alone(match, sequences, there)
     else:
+        common &= set(numbers)
         for role, one in sequences.items():
             if missing := sorted(set(numbers) - there[role]):
                 sentence = f"{one.path(missing[0])}: {_frames(missing, f'of the {_LABELS[role]}')} missing"
-                match.problems.append(Problem("error", sentence, str(one)))
-        common &= set(numbers)
+                comes = growing and bool(common) and role != "input"
+                sentence += "; each is taken in when it is there" if comes else ""
+                match.problems.append(Problem("warning" if comes else "error", sentence, str(one)))
     match.pairs = [
         FramePair(source.path(frame), target.path(frame), mask.path(frame) if mask else None, frame)
         for frame in sorted(common)

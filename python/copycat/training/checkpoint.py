@@ -51,6 +51,7 @@ class Position:
         micro_batch: crops that go through the network at a time.
         schedule: fields of the :class:`copycat.training.schedule.Schedule`.
         recent, recent_until: the frames whose crops come more often, and up to which step.
+        change: the line of the ``.summary`` on the last change of the data set, which is written after this state.
     """
 
     step: int = 0
@@ -62,6 +63,7 @@ class Position:
     schedule: dict[str, Any] | None = None
     recent: tuple[int, ...] = ()
     recent_until: int = 0
+    change: dict[str, Any] | None = None
 
 
 class ResumeState(NamedTuple):
@@ -172,6 +174,8 @@ def _position(value: Mapping[str, Any]) -> Position:
             raise ValueError(f"recent is {position.recent!r} up to {position.recent_until!r}")
     if position.elapsed < 0:
         raise ValueError(f"elapsed is {position.elapsed!r}")
+    if position.change is not None and type(position.change) is not dict:
+        raise ValueError(f"change is {position.change!r}")
     if position.schedule is not None:
         Schedule(**position.schedule).check()
     return position

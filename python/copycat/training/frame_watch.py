@@ -1,8 +1,9 @@
 """Watches the files of a training's frames, and reads those that appear or change while it goes on.
 
 A thread lists and stats the files once a second, which works on network file systems too (after the mount's own
-delay). A file counts once it is the same in two looks and can be read; until then it is waited for. The thread reads
-new pairs into banks of their own, so that the training's thread only has to take the finished data set.
+delay). Where times are not to be trusted, content is compared too (`file_stamps`). A file counts once it is the same in
+two looks and can be read; until then it is waited for. The thread reads new pairs into banks of their own, so that the
+training's thread only has to take the finished data set.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from copycat.data.fitting import misfits
 from copycat.errors import CopycatError
 from copycat.runs.unpainted import unpainted_files
 from copycat.sequence import SequenceError
-from copycat.sequence.movie import file_of
+from copycat.sequence.movie import close_movies, file_of, split
 from copycat.sequence.pairs import FramePair, Pair, chosen_frames, match_frames
 from copycat.settings.tables import Settings
+from copycat.training.file_stamps import FileStamps, Stamp
 
 LOOK_SECONDS = 0.8
 # A file that keeps its size and time and yet cannot be read may come from a slow copy: it is reported after this.
@@ -31,7 +33,7 @@ _CLOSING_SECONDS = 5.0
 _LOOKS_FOR_GONE = 3  # some programs delete a file before they write it again
 
 _Key = tuple[str, str, str]
-_Stamp = tuple[tuple[int, int, int], ...]  # modification time in nanoseconds, size and inode of each file
+_Stamp = tuple[Stamp, ...]  # of each file of a pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +85,11 @@ class FrameWatch:
         self._settings = settings
         self._held_out: set[str] = set()
         self._directory = directory
+        self._files = FileStamps()
         self._stamps: dict[_Key, _Stamp | None] = {}
         self._data: Dataset | None = None
         self._sights: dict[_Key, _Sight] = {}
+        self._lost = _Sight(None)
         self._lock = threading.Lock()  # of what follows
         self._ready: tuple[Change, dict[_Key, _Stamp | None]] | None = None
         self._sentences: list[str] = []
@@ -96,7 +100,7 @@ class FrameWatch:
 
     def note(self, pairs: Sequence[FramePair]) -> None:
         """Notes what the files of the pairs are like, before they are read for the first time."""
-        self._stamps = {_key(pair): _stamp(pair) for pair in pairs}
+        self._stamps = {_key(pair): self._stamp(pair) for pair in pairs}
 
     def start(self, data: Dataset, held_out: Collection[Path] = ()) -> None:
         """Starts to watch.
@@ -170,11 +174,14 @@ class FrameWatch:
     def _look(self, shots: Sequence[Pair], data: Dataset, generation: int) -> None:
         """Compares the files with the data set; reads what has settled, and leaves a change for the training."""
         there, lost = self._list(shots)
+        self._say_if_lost(lost)
         own = {_key(pair): pair for pair in data.pairs}
+        urgent = [pair for key, pair in there.items() if key in self._sights]
+        self._files.compare(_files_of((*there.values(), *data.pairs)), _files_of(urgent))
         differing: dict[_Key, FramePair | None] = {
             key: pair
             for key, pair in there.items()
-            if (_stamp(pair) != self._stamps.get(key) if key in own else self._may_train(pair))
+            if (self._stamp(pair) != self._stamps.get(key) if key in own else self._may_train(pair))
         }
         differing |= {key: None for key, pair in own.items() if key not in there and not lost}
         settled = {key: pair for key, pair in differing.items() if self._has_settled(key, pair)}
@@ -188,26 +195,44 @@ class FrameWatch:
                 self._put_off(key, error)
                 settled.pop(key)
 
+    def _stamp(self, pair: FramePair) -> _Stamp | None:
+        """What the files of a pair are like; None if one of them is missing at this moment."""
+        stamps = [self._files.stamp(path) for path in _files_of([pair])]
+        return None if None in stamps else tuple(stamp for stamp in stamps if stamp)
+
     def _may_train(self, pair: FramePair) -> bool:
         return os.path.abspath(pair.ground_truth) not in self._held_out
 
-    def _list(self, shots: Sequence[Pair]) -> tuple[dict[_Key, FramePair], bool]:
-        """The painted pairs that have all their files, and whether a shot has no file at all.
+    def _list(self, shots: Sequence[Pair]) -> tuple[dict[_Key, FramePair], str]:
+        """The painted pairs that have all their files, and a sentence about a shot that has none.
 
-        Where one has none, as when a disk is away, nothing counts as gone.
+        Where one has none, as when a disk is away or a movie is being written, nothing counts as gone.
         """
         there: dict[_Key, FramePair] = {}
         copies = unpainted_files(self._directory) if self._directory else set()
-        lost = False
+        lost = ""
         for shot in shots:
-            match = match_frames(shot, chosen_frames(self._settings.training_frames))
-            lost |= not match.pairs
+            match = match_frames(shot, chosen_frames(self._settings.training_frames), growing=True)
+            if not match.pairs:
+                errors = [problem.sentence for problem in match.problems if problem.severity == "error"]
+                lost = errors[0] if errors else f"{shot.ground_truth}: no frame is there"
             there |= {_key(pair): pair for pair in match.pairs if pair.ground_truth.absolute() not in copies}
         return there, lost
 
+    def _say_if_lost(self, sentence: str) -> None:
+        """Says once that a shot cannot be read, when it has been so for a while."""
+        if not sentence:
+            self._lost = _Sight(None)
+            return
+        now = time.monotonic()
+        self._lost.unreadable_since = self._lost.unreadable_since or now
+        if not self._lost.reported and now - self._lost.unreadable_since > _PATIENCE_SECONDS:
+            self._lost.reported = True
+            self._say(f"{sentence}; the training goes on with the frames that it has")
+
     def _has_settled(self, key: _Key, pair: FramePair | None) -> bool:
         """Whether a difference was the same at the last look, and is to be read now."""
-        stamp = None if pair is None else _stamp(pair)
+        stamp = None if pair is None else self._stamp(pair)
         sight = self._sights.get(key)
         if sight is None or sight.stamp != stamp:
             self._sights[key] = _Sight(stamp)
@@ -236,6 +261,8 @@ class FrameWatch:
             return {}
         stamps = {key: stamp for key, stamp in self._stamps.items() if key in own and key not in settled}
         stamps |= {key: self._sights[key].stamp for key, pair in settled.items() if pair is not None}
+        if any(split(path) for pair in settled.values() if pair for path in (pair.input, pair.ground_truth)):
+            close_movies()  # one that is open may have been written over
         failures: dict[int, CopycatError] = {}
         try:
             after = load_dataset(
@@ -316,13 +343,6 @@ def _key(pair: FramePair) -> _Key:
     )
 
 
-def _stamp(pair: FramePair) -> _Stamp | None:
-    """What the files of a pair are like; None if one of them is missing at this moment."""
-    stamps = []
-    for path in filter(None, (pair.input, pair.ground_truth, pair.mask)):
-        try:
-            status = os.stat(file_of(path))
-        except OSError:
-            return None
-        stamps.append((status.st_mtime_ns, status.st_size, status.st_ino))
-    return tuple(stamps)
+def _files_of(pairs: Iterable[FramePair]) -> list[Path]:
+    paths = (path for pair in pairs for path in (pair.input, pair.ground_truth, pair.mask) if path)
+    return list(dict.fromkeys(map(file_of, paths)))

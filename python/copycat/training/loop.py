@@ -253,10 +253,11 @@ class Trainer:
 
     def _record(self, difference: Difference) -> None:
         """Writes down that the data set has changed: first the resume state, so that no step is made without it."""
-        self._outputs.change_data(self._member.data)
+        line = {"step": self._standing.step, "frames": difference.to_json()}
+        self._outputs.change_data(self._member.data, line)
         self._save_resume_state()
         self._living.store()
-        self._journal.write({"step": self._standing.step, "frames": difference.to_json()})
+        self._journal.write(line)
         self._journal.write_header(self._facts())
         self._journal.report(difference.sentence)
 

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,6 +50,7 @@ class Outputs:
         self._settings = settings
         self._prepared = prepared
         self._preview = prepared.preview
+        self._change = prepared.position.change
         self._learner = prepared.member.learner
         self._standing = standing
         self._control = control
@@ -70,8 +72,9 @@ class Outputs:
         self._preview = preview_frame(settings, header)
         self._settings, self._prepared = settings, replace(self._prepared, header=header)
 
-    def change_data(self, data: Dataset) -> None:
-        """From now on checkpoints name this data set."""
+    def change_data(self, data: Dataset, change: dict[str, Any]) -> None:
+        """From now on checkpoints name this data set, and resume states the change that led to it."""
+        self._change = change
         header = replace(self._prepared.header, data_hash=data.data_hash)
         self._prepared = replace(self._prepared, header=header)
 
@@ -109,6 +112,7 @@ class Outputs:
             schedule=now.schedule.to_dict(),
             recent=member.recent,
             recent_until=member.recent_until,
+            change=self._change,
         )
         assert member.data.banks
         frames = [

@@ -28,8 +28,9 @@ from copycat.runs import (
     write_provenance,
 )
 from copycat.runs.unpainted import unpainted_files
+from copycat.sequence import SequenceError
 from copycat.sequence.colour import check_view
-from copycat.sequence.movie import file_of
+from copycat.sequence.movie import read_movie, split
 from copycat.sequence.pairs import DatasetError, FramePair, Pair, find_frames, left_out
 from copycat.settings.callbacks import CALLBACK_NAMES, Callbacks, with_callbacks
 from copycat.settings.knob import SettingsError
@@ -102,7 +103,10 @@ def train(
     check_view(settings.ocio_view)
     backbone = load_backbone(settings.perceptual_backbone) if settings.perceptual_weight else None
     start = starting_point(settings)
-    frames = _painted(find_frames(shots, settings.training_frames), Path(settings.data_directory))
+    frames = _painted(
+        find_frames(shots, settings.training_frames, growing=settings.watch_training_frames),
+        Path(settings.data_directory),
+    )
     settings.pairs_per_step(len(frames))  # refuses a batch that is too large before anything is read
     inspection = Inspection(shots, settings) if settings.verify_inputs else None
     if inspection:
@@ -115,7 +119,7 @@ def train(
         progress=progress,
         backbone=backbone,
         inspection=inspection,
-        warnings=left_out(shots, settings.training_frames),
+        warnings=left_out(shots, settings.training_frames, growing=settings.watch_training_frames),
     )
 
     with StopSignals() as signals, _joined(task, signals) as (group, follow_rank_0):
@@ -205,7 +209,8 @@ def resume(
                 # A run that was stopped before its first resume state begins anew.
                 state = checkpoint.load(run.resume_state).without(gone) if run.resume_state.exists() else None
                 origin = state or starting_point(settings)
-                with closing(SummaryWriter(run, resume_step=state.position.step if state else 0)) as summary:
+                position = state.position if state else checkpoint.Position()
+                with closing(SummaryWriter(run, resume_step=position.step, holds=position.change)) as summary:
                     result = lead(
                         task,
                         control,
@@ -252,9 +257,19 @@ def _painted(frames: tuple[FramePair, ...], directory: Path) -> tuple[FramePair,
 
 def _gone(frames: Sequence[FramePair]) -> tuple[int, ...]:
     """The pairs of which a file is missing, by their index; none where all are: then the shot was moved."""
-    files = [[file_of(path) for path in (pair.input, pair.ground_truth, pair.mask) if path] for pair in frames]
-    gone = tuple(index for index, paths in enumerate(files) if not all(path.exists() for path in paths))
+    files = [[path for path in (pair.input, pair.ground_truth, pair.mask) if path] for pair in frames]
+    gone = tuple(index for index, paths in enumerate(files) if not all(map(_is_there, paths)))
     return gone if len(gone) < len(frames) else ()
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file exists, and holds the frame if it is a movie; one that cannot be read is an error later."""
+    if not (movie := split(path)):
+        return path.exists()
+    try:
+        return movie[1] in read_movie(movie[0]).frames
+    except SequenceError:
+        return True
 
 
 def _callbacks_left_out(stored: Settings, functions: Callbacks) -> Iterator[str]:
