@@ -80,6 +80,11 @@ def test_fewer_pairs_than_lie_there_are_said(trained: Callable[..., list[str]], 
     (warning,) = trained()
     assert warning == f"{shot.ground_truth}: frame 1002 is without an Input in {shot.input} and left out"
     assert trained("--frames", "1001,1003-1004") == []
+    (shot.folder / "clean.1003.exr").unlink()
+    (warning,) = trained("--frames", "1001,1003-1004")
+    assert warning == (
+        f"{shot.folder}/clean.1003.exr: frame 1003 of the Ground Truth is missing; it is taken in when it is there"
+    )
 
 
 def test_validation_frames_and_preview_with_bad_pixels(

@@ -202,7 +202,8 @@ def _match(
             if missing := sorted(set(numbers) - there[role]):
                 sentence = f"{one.path(missing[0])}: {_frames(missing, f'of the {_LABELS[role]}')} missing"
                 comes = growing and bool(common) and role != "input"
-                sentence += "; each is taken in when it is there" if comes else ""
+                if comes:
+                    sentence += f"; {'it' if len(missing) == 1 else 'each'} is taken in when it is there"
                 match.problems.append(Problem("warning" if comes else "error", sentence, str(one)))
     match.pairs = [
         FramePair(source.path(frame), target.path(frame), mask.path(frame) if mask else None, frame)
