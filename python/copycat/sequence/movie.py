@@ -94,6 +94,17 @@ def file_of(path: Path) -> Path:
     return found[0] if found else path
 
 
+def exists(path: Path) -> bool:
+    """Whether a file is there, or a movie that has the frame; one that cannot be read counts as there."""
+    found = split(path)
+    if not found:
+        return path.exists()
+    try:
+        return found[1] in read_movie(found[0]).frames
+    except SequenceError:
+        return True
+
+
 def read_movie(path: Path) -> Movie:
     """Reads the headers and the index of a movie; the last few movies are remembered.
 

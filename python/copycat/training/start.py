@@ -28,9 +28,8 @@ from copycat.runs import (
     write_provenance,
 )
 from copycat.runs.unpainted import unpainted_files
-from copycat.sequence import SequenceError
 from copycat.sequence.colour import check_view
-from copycat.sequence.movie import read_movie, split
+from copycat.sequence.movie import exists
 from copycat.sequence.pairs import DatasetError, FramePair, Pair, find_frames, left_out
 from copycat.settings.callbacks import CALLBACK_NAMES, Callbacks, with_callbacks
 from copycat.settings.knob import SettingsError
@@ -258,18 +257,8 @@ def _painted(frames: tuple[FramePair, ...], directory: Path) -> tuple[FramePair,
 def _gone(frames: Sequence[FramePair]) -> tuple[int, ...]:
     """The pairs of which a file is missing, by their index; none where all are: then the shot was moved."""
     files = [[path for path in (pair.input, pair.ground_truth, pair.mask) if path] for pair in frames]
-    gone = tuple(index for index, paths in enumerate(files) if not all(map(_is_there, paths)))
+    gone = tuple(index for index, paths in enumerate(files) if not all(map(exists, paths)))
     return gone if len(gone) < len(frames) else ()
-
-
-def _is_there(path: Path) -> bool:
-    """Whether a file exists, and holds the frame if it is a movie; one that cannot be read is an error later."""
-    if not (movie := split(path)):
-        return path.exists()
-    try:
-        return movie[1] in read_movie(movie[0]).frames
-    except SequenceError:
-        return True
 
 
 def _callbacks_left_out(stored: Settings, functions: Callbacks) -> Iterator[str]:
