@@ -34,7 +34,7 @@ from copycat.sequence import Writer, read_frames_parallel, read_info, write_fram
 from benchmarks import record
 from benchmarks.bench_training import with_products
 
-RESOLUTIONS = {"HD": (1080, 1920), "UHD": (2160, 3840)}
+RESOLUTIONS = {"HD": (1080, 1920), "UHD": (2160, 3840), "tiny": (64, 96)}  # the last to try the benchmark
 TILE = 1024
 CHANNELS = ("R", "G", "B")
 

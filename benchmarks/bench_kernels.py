@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import torch
 from copycat import ops
@@ -49,7 +50,9 @@ class Row:
 class Bench:
     """Times calls on one device."""
 
-    def __init__(self, device: str, seconds: float, compiles: bool) -> None:
+    def __init__(self, device: str, seconds: float, compiles: bool, path: Path | None = None) -> None:
+        """``path``: of the result, which is written after each row; None for the ordinary one."""
+        self.path = path
         self.device = torch.device(device)
         self.compiles = compiles
         self.seconds = seconds
@@ -120,6 +123,12 @@ class Bench:
             + "  ".join(f"{ratio:.1f} x {other}" for other, ratio in row.faster_than.items()),
             flush=True,
         )
+        self.write()
+
+    def write(self) -> None:
+        copying = Row("copying", 0.0, self.copy, 1.0)
+        rows = [asdict(row) | {"threads": torch.get_num_threads()} for row in (copying, *self.rows)]
+        record.write(f"bench_kernels-{self.device.type}", rows, self.path)
 
 
 def crops(bench: Bench, batch: int) -> None:
@@ -357,7 +366,7 @@ def main() -> None:
     record.add_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    bench = Bench(arguments.device, arguments.seconds, arguments.compile)
+    bench = Bench(arguments.device, arguments.seconds, arguments.compile, arguments.json)
     rows = arguments.only.split(",")
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
     print(f"{name}; copying moves {bench.copy:.1f} GB/s; {ops.build_info()}")
@@ -378,9 +387,6 @@ def main() -> None:
         for dtype in (torch.float32, torch.float16):
             if "statistics" in rows:
                 moments(bench, dtype)
-    copying = Row("copying", 0.0, bench.copy, 1.0)
-    rows = [asdict(row) | {"threads": arguments.threads} for row in (copying, *bench.rows)]
-    record.write(f"bench_kernels-{arguments.device}", rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How fast is a training step? copycat's Learner against the same network in a plain eager loop.
 
     python -m benchmarks.bench_training [--device cpu|cuda] [--sizes Small,Medium,Large] [--crops 128,256]
-        [--batches 5] [--threads 1,2] [--steps N] [--autotune] [--products]
+        [--batches 5] [--threads 1,2] [--steps N] [--autotune] [--products] [--compiled MODE,...]
         [--json FILE]
 
 The other loop is what a user would write: ordinary parameters under torch.autocast in bfloat16, torch.optim.AdamW, an
@@ -10,7 +10,8 @@ turns, a round of steps each; medians over the rounds are compared. On the CPU t
 time, which other programs disturb less than wall time; on a GPU that of the wall time between two synchronisations. A
 GPU adds two shares: how much of our loop's time the GPU is busy (from a profile; losses are read back each second, as
 in a training), and the network's arithmetic, forward and backward, against the rate of a large bfloat16 matrix product
-in the same run; and the kernels that take the most time.
+in the same run; and the kernels that take the most time. ``--compiled`` adds the plain network under torch.compile in
+these modes, at its best: with one batch that lies on the device, and a fused optimiser.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import itertools
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -66,6 +67,8 @@ class Row:
     gpu_busy: float | None = None
     of_matrix_rate: float | None = None
     kernels: dict[str, float] | None = None  # milliseconds of a step
+    compiled: dict[str, float] | None = None  # steps per second of each mode
+    of_compiled: float | None = None  # ours against the best mode, in steps per second
 
 
 def synthetic(device: torch.device) -> Dataset:
@@ -194,13 +197,16 @@ class Crops(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 
 class Plain:
-    """The loop that a user would write."""
+    """The loop that a user would write; with a ``mode``, under torch.compile and without loading."""
 
-    def __init__(self, size: str, crop: int, batch: int, data: Dataset, device: torch.device) -> None:
+    def __init__(
+        self, size: str, crop: int, batch: int, data: Dataset, device: torch.device, mode: str | None = None
+    ) -> None:
         torch.manual_seed(0)
         self._network = plain_network(size).to(device)
         self._average = copy.deepcopy(self._network)
-        self._optimiser = torch.optim.AdamW(self._network.parameters(), lr=RATE, betas=(0.9, 0.99))
+        fused = mode is not None and device.type == "cuda"
+        self._optimiser = torch.optim.AdamW(self._network.parameters(), lr=RATE, betas=(0.9, 0.99), fused=fused)
         self._loss, self._scale = Loss(1.0, 0.0), loss_scale(ENCODING).to(device)
         self._device = device
         workers = 4 if device.type == "cuda" else 0
@@ -212,21 +218,30 @@ class Plain:
             num_workers=workers,
             pin_memory=device.type == "cuda",
         )
-        self._batches = iter(self._loader)
+        self._batches: Iterator[list[Tensor]] = iter(self._loader)
+        self._mode, self._forward = mode, self._network
+        if mode is not None:
+            source, target = (part.to(device) for part in next(self._batches))
+            self._batches = itertools.repeat([source, target])
+            self._forward = torch.compile(self._network, mode=mode)  # type: ignore[assignment]
 
     def step(self) -> None:
         batch = next(self._batches)
         source, target = (part.to(self._device, non_blocking=True) for part in batch)
         self._optimiser.zero_grad()
         with torch.autocast(self._device.type, torch.bfloat16):
-            output = self._network(source)
+            output = self._forward(source)
         objective, _ = self._loss(output, target, self._scale, None)
         objective.backward()
         nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
         self._optimiser.step()
         with torch.no_grad():
-            for average, parameter in zip(self._average.parameters(), self._network.parameters(), strict=True):
-                average.lerp_(parameter, 1 - AVERAGE_DECAY)
+            averages, parameters = list(self._average.parameters()), list(self._network.parameters())
+            if self._mode is None:
+                for average, parameter in zip(averages, parameters, strict=True):
+                    average.lerp_(parameter, 1 - AVERAGE_DECAY)
+            else:
+                torch._foreach_lerp_(averages, parameters, 1 - AVERAGE_DECAY)
 
 
 def timed(step: Callable[[], None], steps: int, device: torch.device) -> tuple[float, float]:
@@ -301,21 +316,26 @@ def measure(
     device: torch.device,
     peak: float | None,
     products: bool,
+    modes: Sequence[str] = (),
 ) -> Row:
     torch.set_num_threads(threads)
     steps = 20 if device.type == "cuda" else 1
     loops: list[Ours | Plain] = []
-    for kind in (partial(Ours, products=products), Plain):  # ours is recorded before the other's workers start
+    # Ours is recorded before the other's workers start.
+    for kind in (partial(Ours, products=products), Plain, *(partial(Plain, mode=mode) for mode in modes)):
         loops.append(kind(size, crop, batch, data, device))
         timed(loops[-1].step, max(2, steps // 2), device)  # warm up
-    times: list[list[tuple[float, float]]] = [[], []]
+    times: list[list[tuple[float, float]]] = [[] for _ in loops]
     for _ in range(rounds):
         for found, loop in zip(times, loops, strict=True):
             found.append(timed(loop.step, steps, device))
-    (wall, cpu), (plain_wall, plain_cpu) = (
+    (wall, cpu), (plain_wall, plain_cpu), *others = (
         (statistics.median(found[0] for found in side), statistics.median(found[1] for found in side)) for side in times
     )
     row = Row(size, crop, batch, threads, 1e3 / wall, 1e3 / plain_wall, cpu, plain_cpu, plain_cpu / cpu)
+    if modes:
+        compiled = {mode: 1e3 / milliseconds for mode, (milliseconds, _) in zip(modes, others, strict=True)}
+        row = replace(row, compiled=compiled, of_compiled=row.steps_per_second / max(compiled.values()))
     if peak is None:
         return row
     of_peak = step_arithmetic(size, crop, batch) / (wall / 1e3) / peak
@@ -332,6 +352,7 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2", help="CPU threads, each in turn; on a GPU the last counts")
     parser.add_argument("--steps", type=int, default=7, help="rounds: of one step on the CPU, of 20 on a GPU")
     parser.add_argument("--autotune", action="store_true", help="let cuDNN try its algorithms, for both loops")
+    parser.add_argument("--compiled", default="", help="modes of torch.compile for a third loop, with commas")
     parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products in our loop")
     record.add_option(parser)
     options = parser.parse_args()
@@ -349,7 +370,8 @@ def main() -> None:
     rows = []
     cases = itertools.product(threads, options.sizes.split(","), options.crops.split(","), options.batches.split(","))
     for count, size, crop, batch in cases:
-        row = measure(size, int(crop), int(batch), count, data, options.steps, device, peak, options.products)
+        modes = [mode for mode in options.compiled.split(",") if mode]
+        row = measure(size, int(crop), int(batch), count, data, options.steps, device, peak, options.products, modes)
         rows.append(asdict(row) | {"matrix_rate": peak})
         shares = "" if row.gpu_busy is None else f"{row.gpu_busy:10.1%} {row.of_matrix_rate:14.1%}"
         print(
@@ -357,6 +379,8 @@ def main() -> None:
             f"{row.cpu_milliseconds:12.1f} {row.plain_cpu_milliseconds:7.1f} {row.ratio:11.2f} x {shares}",
             flush=True,
         )
+        for mode, rate in (row.compiled or {}).items():
+            print(f"    {rate:8.2f} steps/s compiled, {mode}")
         for name, milliseconds in (row.kernels or {}).items():
             print(f"    {milliseconds:8.3f} ms  {name[:100]}")
         record.write(f"bench_training-{device.type}", rows, options.json)

@@ -63,7 +63,7 @@ class Copycat(Tool):
     name = "copycat"
     ends_itself = True
     # Start-up and saving count too.
-    _RESERVE = 14.0
+    RESERVE = 14.0
 
     def __init__(self, setup: Setup) -> None:
         self._knobs = shlex.split(setup.knobs)
@@ -75,7 +75,7 @@ class Copycat(Tool):
     def train_command(self, job: Job) -> list[str]:
         """Asks for wall time, which the threads share."""
         train, threads = job.task.folder / "train", 1 if job.limit.wall else job.threads
-        minutes = max(job.limit.seconds - self._RESERVE, 1.0) / threads / 60
+        minutes = max(job.limit.seconds - self.RESERVE, 1.0) / threads / 60
         command = [sys.executable, "-m", "copycat", "train", str(train / "src"), str(train / "dst")]
         command += ["--data-directory", str(job.out), "--run-name", "run", "--minutes", f"{minutes:.4f}"]
         command += ["--seed", str(job.run), *self._knobs]
