@@ -18,8 +18,8 @@ from copycat.model.network import ROWS
 from benchmarks import record
 from benchmarks.shotbench.clock import Limit
 from benchmarks.shotbench.task import prepare
-from benchmarks.shotbench.tool import Job
-from benchmarks.shotbench.tools import Copycat, Setup
+from benchmarks.shotbench.tool import Job, Setup
+from benchmarks.shotbench.tools import Copycat
 
 
 def main() -> None:

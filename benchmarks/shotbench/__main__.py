@@ -15,8 +15,8 @@ from benchmarks import record
 from benchmarks.shotbench import page
 from benchmarks.shotbench.clock import Limit
 from benchmarks.shotbench.task import NAMES, Task, prepare
-from benchmarks.shotbench.tool import Job, Tool
-from benchmarks.shotbench.tools import REPOSITORIES, TOOLS, Setup
+from benchmarks.shotbench.tool import Job, Setup, Tool
+from benchmarks.shotbench.tools import REPOSITORIES, TOOLS, adapters
 
 KNOBS = "--model-size Small --crop-size 128 --image-interval 1000 --checkpoint-interval 100000"
 _DAVIS = "https://github.com/MathLee/EOR-VOS"
@@ -28,7 +28,8 @@ def main() -> None:
         prog="python -m benchmarks.shotbench", description="Compares tools that learn from painted frames."
     )
     parser.add_argument("--tasks", nargs="+", default=["t1", "t2"], metavar="TASK", help=f"{', '.join(NAMES)}")
-    parser.add_argument("--tools", nargs="+", default=["nothing", "copycat"], choices=list(TOOLS))
+    parser.add_argument("--tools", nargs="+", default=["nothing", "copycat"], metavar="TOOL", help=", ".join(TOOLS))
+    parser.add_argument("--adapter", type=Path, action="append", default=[], help="file with a further tool")
     parser.add_argument("--runs", type=int, default=3, help="repetitions (of copycat: seeds); each number's spread")
     parser.add_argument("--budget", type=float, help="CPU-seconds of a training, instead of the task's own")
     parser.add_argument("--seconds", type=float, help="wall seconds of a training instead, for a GPU")
@@ -48,7 +49,10 @@ def main() -> None:
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(options.threads))
     setup = Setup(options.peers, options.python, options.knobs)
     try:
-        tools = [TOOLS[name](setup) for name in options.tools]
+        known = TOOLS | {tool.name: tool for path in options.adapter for tool in adapters(path)}
+        if unknown := [name for name in options.tools if name not in known]:
+            raise ValueError(f"{unknown[0]} is no tool; there are {', '.join(known)}")
+        tools = [known[name](setup) for name in options.tools]
         tasks = [prepare(name, options.out / "tasks", options.shots, options.davis) for name in options.tasks]
     except ValueError as problem:
         parser.error(str(problem))

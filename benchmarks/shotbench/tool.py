@@ -35,12 +35,28 @@ class Job:
     out: Path
 
 
+@dataclass(frozen=True)
+class Setup:
+    """Where the tools are.
+
+    Attributes:
+        peers: folder with a clone of each peer, named as its repository is in ``tools.REPOSITORIES``.
+        python: interpreter with the peers' requirements: torch, torchvision, lpips, albumentations and PyYAML.
+        knobs: options of copycat train.
+    """
+
+    peers: Path | None
+    python: str
+    knobs: str
+
+
 class Tool(ABC):
     """A tool that repeats what was painted on a few frames.
 
     Attributes:
         name: as on the command line and in results.
         ends_itself: whether its training may end before the clock stops it.
+        setup: what the command line says of all tools.
         folder: working directory of its commands; None for the present one.
         environment: variables of its commands.
     """
@@ -49,6 +65,9 @@ class Tool(ABC):
     ends_itself: ClassVar[bool] = False
     folder: Path | None = None
     environment: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
 
     @abstractmethod
     def version(self) -> str:

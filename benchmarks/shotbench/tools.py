@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,22 +16,7 @@ import copycat
 import torch
 
 from benchmarks import record
-from benchmarks.shotbench.tool import Job, Tool
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Where the tools are.
-
-    Attributes:
-        peers: folder with a clone of each peer, named as its repository is in ``REPOSITORIES``.
-        python: interpreter with the peers' requirements: torch, torchvision, lpips, albumentations and PyYAML.
-        knobs: options of copycat train.
-    """
-
-    peers: Path | None
-    python: str
-    knobs: str
+from benchmarks.shotbench.tool import Job, Setup, Tool
 
 
 class Nothing(Tool):
@@ -39,9 +24,6 @@ class Nothing(Tool):
 
     name = "nothing"
     ends_itself = True
-
-    def __init__(self, setup: Setup) -> None:
-        pass
 
     def version(self) -> str:
         """Always the same."""
@@ -65,9 +47,6 @@ class Copycat(Tool):
     # Start-up and saving count too.
     RESERVE = 14.0
 
-    def __init__(self, setup: Setup) -> None:
-        self._knobs = shlex.split(setup.knobs)
-
     def version(self) -> str:
         """Its version and commit."""
         return f"{copycat.__version__} {record.commit()}"
@@ -78,7 +57,7 @@ class Copycat(Tool):
         minutes = max(job.limit.seconds - self.RESERVE, 1.0) / threads / 60
         command = [sys.executable, "-m", "copycat", "train", str(train / "src"), str(train / "dst")]
         command += ["--data-directory", str(job.out), "--run-name", "run", "--minutes", f"{minutes:.4f}"]
-        command += ["--seed", str(job.run), *self._knobs]
+        command += ["--seed", str(job.run), *shlex.split(self.setup.knobs)]
         return command + (["--ground-truth-channels", "R"] if job.task.matte else [])
 
     def trained(self, job: Job) -> dict[str, float]:
@@ -120,12 +99,12 @@ class Tunet(Tool):
     }
 
     def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
         if setup.peers is None:
             raise ValueError(f"{self.name}: --peers must name a folder with its clone, or --fetch gets it")
         self.folder = setup.peers.resolve() / self.repository
         if not (self.folder / "train.py").exists():
             raise ValueError(f"{self.folder}: there is no train.py of {REPOSITORIES[self.repository]}")
-        self._python = setup.python
 
     def version(self) -> str:
         """The commit of the clone."""
@@ -148,7 +127,7 @@ class Tunet(Tool):
         """Its training runs until Ctrl-C."""
         config = job.out.resolve() / "config.yaml"
         config.write_text(json.dumps(self.sections(job), indent=1))  # JSON is YAML
-        return [self._python, "train.py", "--config", str(config)]
+        return [self.setup.python, "train.py", "--config", str(config)]
 
     def trained(self, job: Job) -> dict[str, float]:
         """Renames the weights as its own inference expects them: its training writes d_block where that reads d."""
@@ -161,7 +140,7 @@ class Tunet(Tool):
 
     def render_command(self, job: Job, frames: Path, rendered: Path) -> list[str]:
         """Its inference on a folder."""
-        command = [self._python, "inference.py", "--checkpoint", str(self._model(job)), "--device", job.device]
+        command = [self.setup.python, "inference.py", "--checkpoint", str(self._model(job)), "--device", job.device]
         return [*command, "--input_dir", str(frames.resolve()), "--output_dir", str(rendered.resolve())]
 
     def _steps(self, job: Job) -> dict[str, float]:
@@ -213,3 +192,21 @@ class ForkPaintout(Fork):
 
 REPOSITORIES = {"tpc2233": "https://github.com/tpc2233/tunet", "emlcpfx": "https://github.com/emlcpfx/tunet"}
 TOOLS: dict[str, Callable[[Setup], Tool]] = {tool.name: tool for tool in (Nothing, Tunet, Fork, ForkPaintout, Copycat)}
+
+
+def adapters(path: Path) -> list[type[Tool]]:
+    """The tools that a file defines.
+
+    Raises:
+        ValueError: the file is missing or defines none.
+    """
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise ValueError(f"{path}: no file of Python code")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == path.stem]
+    found = [value for value in own if issubclass(value, Tool) and "name" in vars(value)]
+    if not found:
+        raise ValueError(f"{path}: no subclass of Tool with a name")
+    return found

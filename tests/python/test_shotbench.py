@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
+import benchmarks.shotbench
 from benchmarks import record
 from benchmarks.shotbench import __main__ as shotbench
 from benchmarks.shotbench import page
 from benchmarks.shotbench.clock import Limit, train
 from benchmarks.shotbench.task import Task, matte_scores, prepare
-from benchmarks.shotbench.tool import Job, Tool
-from benchmarks.shotbench.tools import TOOLS, Copycat, Nothing, Setup, Tunet
+from benchmarks.shotbench.tool import Job, Setup, Tool
+from benchmarks.shotbench.tools import TOOLS, Copycat, Nothing, Tunet
 
 TRAINS_IN_A_CHILD = """
 import signal, subprocess, sys, time
@@ -45,9 +48,6 @@ class Half(Tool):
     """Halves every value and calls the results otherwise than the frames."""
 
     name = "half"
-
-    def __init__(self, setup: Setup) -> None:
-        pass
 
     def version(self) -> str:
         return "1.0"
@@ -260,6 +260,48 @@ def test_every_tool_gets_a_result_and_a_picture(tmp_path: Path, run: Callable[..
     picture = cv2.imread(str(tmp_path / "out/t.jpg"))
     # Input, half, nothing, Ground Truth.
     assert [round(picture[40, 32 + 64 * column].mean(), -1) for column in range(4)] == [100, 50, 100, 50]
+
+
+PROGRAM = """#!/usr/bin/env python3
+import shutil, signal, sys, time
+command, source, *more, target = sys.argv[1:]
+if command == "train":
+    signal.signal(signal.SIGINT, lambda *_: (open(target, "w").close(), sys.exit()))
+    time.sleep(60)
+else:
+    assert open(source).read() == ""
+    shutil.copytree(more[0], target)
+"""
+
+
+def test_a_stranger_s_tool_is_the_few_lines_that_the_package_shows(
+    tmp_path: Path, run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin/mytool"
+    program.parent.mkdir()
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    described = benchmarks.shotbench.__doc__ or ""
+    lines = described.partition("::\n\n")[2].splitlines()
+    adapter = tmp_path / "mytool.py"
+    adapter.write_text(textwrap.dedent("\n".join(line for line in lines if line.startswith("    ") or not line)))
+    assert run("--adapter", str(adapter), "--tools", "mytool", "--runs", "1", "--seconds", "1") == 0
+    mean = record.read(tmp_path / "results/shotbench-t-mytool-1s-wall.json").row(run="mean")
+    assert (mean["version"], mean["psnr"]) == ("1.0", pytest.approx(14.15, abs=0.01))
+
+
+def test_an_adapter_without_a_tool_and_a_tool_without_an_adapter_are_named(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.py").write_text("from benchmarks.shotbench.tool import Tool\n")
+    for words, sentence in (
+        (("--adapter", str(tmp_path / "empty.py")), "empty.py: no subclass of Tool with a name"),
+        (("--adapter", str(tmp_path / "none.py")), "none.py: no file of Python code"),
+        (("--tools", "mytool"), "mytool is no tool; there are nothing, tpc2233"),
+    ):
+        assert run(*words) == 2
+        assert sentence in capsys.readouterr().err
 
 
 def test_a_tool_that_fails_does_not_stop_the_others(
