@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures all that needs a GPU: benchmarks/run_on_gpu.py, whose first lines say how, in an environment in build/gpu.
+# Measures all that needs a GPU: benchmarks/on_gpu/__main__.py, whose first lines say how, in an environment in build/gpu.
 # Needs no network. Python ($PYTHON, 3.11 or newer) must have torch with CUDA; what else is missing, a part says. nvcc must
 # be on PATH or named by CUDACXX.
 set -euo pipefail
@@ -13,4 +13,4 @@ where='import sysconfig; print(sysconfig.get_paths()["purelib"])'
 "${PYTHON:-python3}" -c "$where" > "$(build/gpu/venv/bin/python -c "$where")/outer.pth"
 pybind11_DIR=$(build/gpu/venv/bin/python -m pybind11 --cmakedir) && export pybind11_DIR
 sanitizer=$(ls -d /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | tail -1)
-PATH=$PATH${sanitizer:+:$(dirname "$sanitizer")} exec build/gpu/venv/bin/python -m benchmarks.run_on_gpu "$@"
+PATH=$PATH${sanitizer:+:$(dirname "$sanitizer")} exec build/gpu/venv/bin/python -m benchmarks.on_gpu "$@"

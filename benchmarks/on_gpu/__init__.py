@@ -1,0 +1,1 @@
+"""All that needs a GPU, measured in one go: ``benchmarks/run_on_gpu.sh``."""
