@@ -3,11 +3,12 @@ VENV ?= .venv
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 JOBS ?= 2
+BUILD ?= build/werror/{wheel_tag}
 COMPILERS ?= g++-11 g++-12 clang++-14 clang++-16
 BIN := $(VENV)/bin
 CPP := $(shell find cpp ofx tests/cpp tests/ofx -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test setup-docs lint cpp-test compilers python-test wheel format docs clean
+.PHONY: demo test test-long test-gpu test-natron setup setup-demo setup-test setup-docs lint cpp-test compilers versions python-test wheel format docs clean
 
 STEP = @$(PYTHON) examples/steps.py
 demo:
@@ -17,11 +18,11 @@ demo:
 
 test: setup-test lint cpp-test python-test
 
-# What takes longer: other compilers, fuzzing, soak, kill series, large frames.
-test-long: setup-test compilers
+# What takes longer: other compilers and versions, fuzzing, soak, kill series, large frames.
+test-long: setup-test compilers versions
 	$(BIN)/python -m pytest -m "long and not gpu" -o timeout=3000
 
-# Fails where there is no GPU. Without a network: benchmarks/run_on_gpu.sh.
+# Fails where there is no GPU. All that needs one, without a network: benchmarks/run_on_gpu.sh.
 test-gpu: setup-test
 	$(BIN)/python -m pytest -m gpu
 
@@ -49,11 +50,13 @@ setup-demo: $(VENV)/tools
 
 # In a build directory of its own, since its warnings are errors.
 setup-test: $(VENV)/tools
-	COPYCAT_WERROR=ON $(BIN)/pip install -q --no-build-isolation -Cbuild-dir=build/werror/{wheel_tag} -e ".[dev,demo,progress]"
+	COPYCAT_WERROR=ON $(BIN)/pip install -q --no-build-isolation -Cbuild-dir=$(BUILD) -e ".[dev,demo,progress]"
 	PATH="$(abspath $(BIN)):$$PATH" tests/install_browser.sh
 
+# Compiles nothing where copycat is there already.
 setup-docs: $(VENV)/tools
-	$(BIN)/pip install -q --no-build-isolation -e ".[docs]"
+	$(BIN)/python -c "import docs.make_reference" 2> /dev/null || $(MAKE) setup-demo
+	$(BIN)/pip install -q --group docs
 
 lint:
 	$(BIN)/ruff check .
@@ -82,6 +85,11 @@ compilers: setup-test
 	  $(BIN)/cmake --build build/$$compiler && \
 	  $(BIN)/ctest --test-dir build/$$compiler --output-on-failure || exit 1; \
 	done; test -n "$$found" || { echo "none of $(COMPILERS) is installed"; exit 1; }
+
+# The suite with the oldest and the newest Python, torch and numpy, as far as they can be had: release/versions.py.
+# VERSIONS=--strict fails where one cannot; VERSIONS="--only NAME -- tests/python/test_a.py" runs a part.
+versions: setup-test
+	$(BIN)/python -m release.versions $(VERSIONS)
 
 # In $(JOBS) processes of one thread each; the tests of a file stay together. The C++ tests take every core.
 python-test:
