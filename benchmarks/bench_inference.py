@@ -3,6 +3,8 @@
     python -m benchmarks.bench_inference [--device cpu|cuda] [--size Small|Medium|Large] [--resolutions HD,UHD]
         [--precisions half,float32] [--frames N] [--threads N] [--autotune] [--products] [--json FILE]
 
+On a CPU, onnxruntime renders the exported model in float32 beside it, whole frames on as many threads.
+
 Compute is a frame in memory, whole and in tiles, in float32 and in half precision; each row runs in a process of its
 own, so that its peak memory is its own. The sequence is N half float EXR files (ZIP) read, rendered and written, and is
 compared with the slower of its two parts: the compute alone, and the same files read and written alone. Weights and
@@ -10,6 +12,7 @@ pictures are random; the arithmetic does not depend on them.
 """
 
 import argparse
+import importlib
 import itertools
 import json
 import resource
@@ -25,6 +28,7 @@ import numpy as np
 import torch
 from copycat import ops
 from copycat.data.devices import device_name
+from copycat.inference.export import export
 from copycat.inference.model import Model
 from copycat.inference.render import infer
 from copycat.model import cat
@@ -34,7 +38,7 @@ from copycat.sequence import Writer, read_frames_parallel, read_info, write_fram
 from benchmarks import record
 from benchmarks.bench_training import with_products
 
-RESOLUTIONS = {"HD": (1080, 1920), "UHD": (2160, 3840), "tiny": (64, 96)}  # the last to try the benchmark
+RESOLUTIONS = {"tiny": (64, 96), "960x540": (540, 960), "HD": (1080, 1920), "UHD": (2160, 3840)}
 TILE = 1024
 CHANNELS = ("R", "G", "B")
 
@@ -93,6 +97,18 @@ def compute(model: Model, resolution: str, tile_size: int, rounds: int) -> dict[
     return {"seconds": wall, "cpu_seconds": cpu, "gigabytes": (peak - before) / 1e9}
 
 
+def peer(path: Path, resolution: str, threads: int, rounds: int) -> dict[str, float]:
+    """One frame by onnxruntime, from memory to memory."""
+    onnxruntime = importlib.import_module("onnxruntime")  # machines with a GPU may lack it
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    program = export(path, path.with_suffix(".onnx"))
+    session = onnxruntime.InferenceSession(program, options, providers=["CPUExecutionProvider"])
+    planes = np.ascontiguousarray(picture(resolution).transpose(2, 0, 1)[None])
+    wall, cpu = median_seconds(lambda: session.run(None, {"input": planes}), rounds)
+    return {"seconds": wall, "cpu_seconds": cpu}
+
+
 def sequence(model: Model, resolution: str, frames: int, folder: Path) -> dict[str, float]:
     """Seconds per frame: all together, compute alone, files alone."""
     plate = [folder / f"plate.{frame:04d}.exr" for frame in range(1, frames + 1)]
@@ -139,6 +155,10 @@ def one_row(parameters: dict[str, object]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = random_model(folder, str(parameters["size"]))
+        if parameters["peer"]:
+            return peer(
+                path, str(parameters["resolution"]), int(str(parameters["threads"])), int(str(parameters["rounds"]))
+            )
         model = Model(path, torch.device(str(parameters["device"])), bool(parameters["half"]))
         if parameters["products"]:
             with_products(model.network)
@@ -180,15 +200,22 @@ def main() -> None:
     cases = list(itertools.product(options.resolutions.split(","), halves))
     for (resolution, half), tile in itertools.product(cases, (0, TILE)):
         common = {"resolution": resolution, "half": half, "tile": tile}
-        found = measured(options, **common, files=False)
+        found = measured(options, **common, files=False, peer=False)
         keep(
             {**common, **found},
             f"{resolution:10} {_PRECISION[half]:9} {tile or 'whole':>8} {1 / found['seconds']:9.3f} "
             f"{found['cpu_seconds']:12.2f} {found['gigabytes']:8.2f}",
         )
+        if options.device == "cpu" and not half and not tile:
+            by_peer = measured(options, **common, files=False, peer=True)
+            keep(
+                {**common, "tool": "onnxruntime", **by_peer, "ratio": by_peer["cpu_seconds"] / found["cpu_seconds"]},
+                f"{resolution:10} onnxruntime     {1 / by_peer['seconds']:9.3f} {by_peer['cpu_seconds']:12.2f}, "
+                f"{by_peer['cpu_seconds'] / found['cpu_seconds']:.2f} times as many CPU-seconds",
+            )
     for resolution, half in cases if options.frames else ():
         common = {"resolution": resolution, "half": half}
-        found = measured(options, **common, tile=0, files=True)
+        found = measured(options, **common, tile=0, files=True, peer=False)
         slower = max(found["compute"], found["files"])
         keep(
             {**common, "sequence": True, **found},

@@ -216,13 +216,15 @@ def _kernels(rows: list[dict[str, Value]]) -> str:
 
 
 def _inference(rows: list[dict[str, Value]]) -> str:
-    untiled = [row for row in rows if not row.get("tile") and not row.get("sequence")]
+    untiled = [row for row in rows if not row.get("tile") and not row.get("sequence") and not row.get("tool")]
     parts = [
         f"{row['size']}, {row['resolution']}, {'half' if row['half'] else 'float32'} "
         f"{1 / float(str(row['seconds'])):.2f}"
         for row in untiled
     ]
-    return "; ".join(parts) + " frames/s"
+    peers = [row for row in rows if row.get("tool")]
+    beside = f"; in float32 onnxruntime takes {_span(peers, 'ratio', '.1f')} times as long" if peers else ""
+    return "; ".join(parts) + " frames/s" + beside
 
 
 def _processes(rows: list[dict[str, Value]]) -> str:

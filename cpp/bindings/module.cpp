@@ -9,5 +9,6 @@ PYBIND11_MODULE(_core, module) {
   copycat::bindings::register_statistics(module);
   copycat::bindings::register_gated_block(module);
   copycat::bindings::register_conv3x3(module);
+  copycat::bindings::register_rendering(module);
   copycat::bindings::register_build_info(module);
 }

@@ -78,6 +78,7 @@ void register_recode(py::module_& module);
 void register_statistics(py::module_& module);
 void register_gated_block(py::module_& module);
 void register_conv3x3(py::module_& module);
+void register_rendering(py::module_& module);
 void register_build_info(py::module_& module);
 
 }  // namespace copycat::bindings

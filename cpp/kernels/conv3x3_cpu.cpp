@@ -1,7 +1,4 @@
 // Runs the operations of conv3x3.h on the CPU: patches and channels over threads.
-#include <memory>
-#include <mutex>
-#include <new>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -10,63 +7,30 @@
 #include "conv3x3.h"
 #include "processor.h"
 #include "rows.h"
+#include "scratch.h"
 #include "threads.h"
 
 namespace copycat {
 namespace {
 
-constexpr int kAlignment = 64;
 constexpr int64_t kPartsBytes = 3 << 19;  // of transformed patches: what about stays in a second cache
 
-struct Free {
-  void operator()(void* memory) const { operator delete(memory, std::align_val_t(kAlignment)); }
-};
-using Memory = std::unique_ptr<void, Free>;
-
-Memory allocate(int64_t bytes) {
-  return Memory(operator new(static_cast<size_t>(bytes), std::align_val_t(kAlignment)));
-}
-
-// Scratch memory, one piece per working thread, allocated up front: work itself must not throw.
-class ScratchPool {
- public:
-  ScratchPool(int count, int64_t bytes) {
-    for (int i = 0; i < count; ++i) free_.push_back(allocate(bytes));
-  }
-  Memory take() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    Memory scratch = std::move(free_.back());
-    free_.pop_back();
-    return scratch;
-  }
-  void give(Memory scratch) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(scratch));  // within its capacity
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<Memory> free_;
-};
-
-const Conv3x3Kernels* choose(DType dtype) {
+const Conv3x3Kernels& kernels(DType dtype) {
 #if defined(COPYCAT_X86)
-  const std::string_view rows = row_kernels().name;  // COPYCAT_ISA counts here too
-  if (dtype == DType::kBFloat16)
-    return rows == kRowsAvx512.name && processor().avx512_bfloat16 ? &kConv3x3Avx512Bf16 : nullptr;
-  if (dtype != DType::kFloat32 || rows == kRowsBaseline.name || !processor().fma) return nullptr;
-  return rows == kRowsAvx512.name ? &kConv3x3Avx512 : &kConv3x3Avx2;
+  switch (winograd_instructions(dtype)) {
+    case WinogradInstructions::kAvx2:
+      return kConv3x3Avx2;
+    case WinogradInstructions::kAvx512:
+      return kConv3x3Avx512;
+    case WinogradInstructions::kAvx512Bf16:
+      return kConv3x3Avx512Bf16;
+    case WinogradInstructions::kNone:
+      break;
+  }
 #else
   (void)dtype;
-  return nullptr;
 #endif
-}
-
-const Conv3x3Kernels& kernels(DType dtype) {
-  const Conv3x3Kernels* chosen = choose(dtype);
-  if (!chosen)
-    throw std::runtime_error("this processor has not the instructions that conv3x3 is compiled for");
-  return *chosen;
+  throw std::runtime_error("this processor has not the instructions that conv3x3 is compiled for");
 }
 
 void convolve(const Convolution& conv, const Conv3x3Kernels& loops, int threads) {
@@ -105,10 +69,24 @@ int64_t parts_together(int64_t parts, int64_t in, int64_t out, int64_t element_s
 
 }  // namespace
 
+WinogradInstructions winograd_instructions(DType dtype) {
+#if defined(COPYCAT_X86)
+  const std::string_view rows = row_kernels().name;  // COPYCAT_ISA counts here too
+  const bool avx512 = rows == kRowsAvx512.name;
+  if (dtype == DType::kBFloat16 && avx512 && processor().avx512_bfloat16)
+    return WinogradInstructions::kAvx512Bf16;
+  if (dtype == DType::kFloat32 && rows != kRowsBaseline.name && processor().fma)
+    return avx512 ? WinogradInstructions::kAvx512 : WinogradInstructions::kAvx2;
+#else
+  (void)dtype;
+#endif
+  return WinogradInstructions::kNone;
+}
+
 bool conv3x3_is_fast(DType dtype) {
   // Where the processor has matrix units, torch's convolutions use them.
   if (dtype == DType::kBFloat16 && processor().matrices_of_bfloat16) return false;
-  return choose(dtype) != nullptr;
+  return winograd_instructions(dtype) != WinogradInstructions::kNone;
 }
 
 void run_with(const Conv3x3Kernels& loops, const Conv3x3Forward& operation, int threads) {

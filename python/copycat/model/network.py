@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from copycat.data import clean_plate
 from copycat.data.painted_frames import PaintedFrames
-from copycat.ops import conv3x3, gate, residual_norm, residual_sum
+from copycat.ops import add_enlarged, conv3x3, gate, is_only_rendered, residual_norm, residual_sum, whole_block
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,19 @@ class GatedBlock(nn.Module):
         self.project2 = nn.Conv2d(channels, channels, 1)
         self.scale2 = nn.Parameter(torch.zeros(channels, 1, 1))
 
+    def halves(self) -> tuple[list[Tensor], list[Tensor]]:
+        """What `ops.whole_block` takes."""
+
+        def half(norm: PixelNorm, inner: nn.Conv2d, outer: nn.Conv2d, scale: Tensor) -> list[Tensor]:
+            assert inner.bias is not None
+            assert outer.bias is not None
+            return [norm.weight, norm.bias, inner.weight, inner.bias, outer.weight, outer.bias, scale]
+
+        return (
+            half(self.norm1, self.spatial, self.project1, self.scale1),
+            half(self.norm2, self.pointwise, self.project2, self.scale2),
+        )
+
 
 class GatedBlocks(nn.Sequential):
     """A row of gated blocks; one kernel ends a block with its sum and begins the next with its normalisation."""
@@ -94,6 +107,9 @@ class GatedBlocks(nn.Sequential):
         scale: Tensor | None = None
         for block in self:
             assert isinstance(block, GatedBlock)
+            if is_only_rendered(block.spatial.weight, x):
+                x = whole_block(x, *block.halves())
+                continue
             x, y = residual_norm(x, branch, scale, block.norm1.weight, block.norm1.bias)
             branch, scale = block.project1(gate(conv3x3(block.spatial, y))), block.scale1
             x, y = residual_norm(x, branch, scale, block.norm2.weight, block.norm2.bias)
@@ -195,7 +211,12 @@ class Network(nn.Module):
             y = down(y)
         y = self.middle(y)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
-            y = decoder(_enlarged(up(y)) + skips.pop())
+            assert isinstance(up, nn.Conv2d)
+            skip = skips.pop()
+            if is_only_rendered(up.weight, y, skip):
+                y = decoder(add_enlarged(y, up.weight, skip))
+            else:
+                y = decoder(_enlarged(up(y)) + skip)
         out: Tensor = self.tail(y)
         return out
 

@@ -25,6 +25,7 @@ from copycat.ops.native import (
     runs_on,
 )
 from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, statistics
+from copycat.ops.rendering import add_enlarged, is_only_rendered, whole_block
 
 __all__ = [
     "LANES",
@@ -33,6 +34,7 @@ __all__ = [
     "CropRule",
     "Encoding",
     "Statistics",
+    "add_enlarged",
     "build_info",
     "check_crop",
     "conv3x3",
@@ -43,6 +45,7 @@ __all__ = [
     "denormalize",
     "downsize",
     "gate",
+    "is_only_rendered",
     "is_recording",
     "normalize",
     "residual_norm",
@@ -50,4 +53,5 @@ __all__ = [
     "runs_on",
     "sample_crops",
     "statistics",
+    "whole_block",
 ]
