@@ -327,7 +327,7 @@ def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) 
         data.residual,
         data.mask_bank,
     ):
-        data.notes += ("the painted frames agree where they differ from the Input: a Clean Plate is used",)
+        data.notes += ("the painted frames agree where they differ from the Input",)
         return "still"
     least = -10 * math.log10(clean_plate.AGREEMENT)
     few = _selected(data, clean_plate.frames_of(len(pairs), moving_plate.MOST_FRAMES))
@@ -347,9 +347,8 @@ def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) 
         return "none"
     enough = gain >= least
     data.notes += (
-        f"{'a moving' if enough else 'no'} Clean Plate is used: where the pairs differ, the other painted frames, "
-        f"aligned, are {abs(gain):.1f} dB {'nearer to' if gain >= 0 else 'farther from'} the Ground Truth than the "
-        f"Input is (Auto needs {least:.0f} dB)",
+        f"where the pairs differ, the other painted frames, aligned, are {abs(gain):.1f} dB "
+        f"{'nearer to' if gain >= 0 else 'farther from'} the Ground Truth than the Input is; it takes {least:.0f}",
     )
     return "moving" if enough else "none"
 

@@ -52,6 +52,10 @@ _BACKGROUND = _Limits(1.2, 5.0, 0.05, 0.15, 0.0)
 _FEW = 2
 
 
+_UNSUITED = "they are for a Ground Truth of mattes that the Input lacks, on no Clean Plate"
+_SHORT = "memory is short: the matte is trained on the painted frames alone"
+
+
 def are_used(data: Dataset, settings: Settings, note: Callable[[str], None]) -> bool:
     """Whether to train a data set on composites too.
 
@@ -60,19 +64,24 @@ def are_used(data: Dataset, settings: Settings, note: Callable[[str], None]) -> 
         settings: of the training.
         note: called with a sentence where the user may expect composites and gets none.
     """
-    if settings.composites == "Off" or (settings.composites == "Auto" and len(data) > _FEW):
-        return False
+    reason = why_not(data, settings)
+    if reason and (settings.composites == "On" or reason == _SHORT):
+        note(f"there are no Composites: {reason}")
+    return not reason
+
+
+def why_not(data: Dataset, settings: Settings) -> str:
+    """Why a data set gets no composites; empty if it gets some."""
+    if settings.composites == "Off":
+        return "they are off"
     mattes = data.target_encoding.matte
     if not (mattes and all(mattes)) or max(data.residual) >= 0 or data.clean_plate is not None:
-        if settings.composites == "On":
-            note(
-                "there are no Composites: they are for a Ground Truth of mattes that the Input lacks, on no Clean Plate"
-            )
-        return False
+        return _UNSUITED
+    if settings.composites == "Auto" and len(data) > _FEW:
+        return f"{len(data)} frames are painted, and more than {_FEW} gain nothing from them"
     if 2 * sum(bank.nbytes for bank in _banks(data)) + data.input_bank.nbytes > _SHARE_OF_MEMORY * free_memory():
-        note("memory is short: the matte is trained on the painted frames alone, without Composites")
-        return False
-    return True
+        return _SHORT
+    return ""
 
 
 def _banks(data: Dataset) -> list[Tensor]:

@@ -29,6 +29,7 @@ class Journal:
         self._control = control
         self._warnings: list[str] = []
         self._notes: list[str] = []
+        self._decisions = ""
         self._has_header = False
 
     def warn(self, sentence: str) -> None:
@@ -45,6 +46,12 @@ class Journal:
         if sentence not in self._notes:
             self._notes.append(sentence)
             self.report(sentence)
+
+    def decide(self, sentence: str) -> None:
+        """Adds what Auto has decided to the next header, in place of what it decided before."""
+        if sentence and sentence != self._decisions:
+            self.report(sentence)
+        self._decisions = sentence
 
     def report(self, message: str = "", rate: float = 0.0, left: float | None = None) -> None:
         """Calls the caller's progress function.
@@ -80,7 +87,8 @@ class Journal:
         """Appends a header with the facts, the plan, and the warnings and notes so far."""
         now = self._standing
         plan = {"totalSteps": now.total_steps, "seconds": now.schedule.seconds, "stages": now.schedule.stages()}
-        self.write({"run": {**plan, **facts, "step": now.step, "warnings": self._warnings, "notes": self._notes}})
+        notes = [*self._notes, *filter(None, [self._decisions])]
+        self.write({"run": {**plan, **facts, "step": now.step, "warnings": self._warnings, "notes": notes}})
         self._has_header = True
 
     def write_end(self, ended: str, reason: str) -> None:

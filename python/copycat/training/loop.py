@@ -16,6 +16,7 @@ from copycat.model.starting_point import StartingPoint
 from copycat.runs import Request, SummaryWriter, read_provenance, write_provenance
 from copycat.settings.callbacks import CallbackError
 from copycat.settings.knob import SettingsError
+from copycat.training.auto import decisions
 from copycat.training.checkpoint import ResumeState
 from copycat.training.control import REASONS, Control, StoppedError
 from copycat.training.frame_watch import FrameWatch
@@ -180,6 +181,7 @@ class Trainer:
         self._member.share()
         if control.take_finish():
             now.schedule = now.schedule.finishing(now.step, now.clock.elapsed)
+        self._decide(begun=self._prepared.resumed)
         self._journal.write_header(self._facts())
         if difference := self._living.begin(self._prepared, now.step):
             self._record(difference)
@@ -258,8 +260,13 @@ class Trainer:
         self._save_resume_state()
         self._living.store()
         self._journal.write(line)
+        self._decide(begun=True)
         self._journal.write_header(self._facts())
         self._journal.report(difference.sentence)
+
+    def _decide(self, *, begun: bool) -> None:
+        data, device = self._member.data, self._member.process.device
+        self._journal.decide(decisions(self._task.settings, data, device, begun=begun))
 
     def _take(self, action: str) -> bool:
         """Whether an output was requested since the last call."""

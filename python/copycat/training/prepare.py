@@ -14,7 +14,6 @@ from copycat.model.starting_point import StartingPoint
 from copycat.sequence import ImageSequence, read_info, resolve_channels
 from copycat.sequence.pairs import FramePair, Pair, find_frames
 from copycat.settings.tables import Settings
-from copycat.training.auto import decisions
 from copycat.training.checkpoint import Position, ResumeState
 from copycat.training.member import Member, Process
 from copycat.training.perceptual import check_colour
@@ -36,6 +35,7 @@ class Prepared:
         validation: the frame pairs to validate with.
         changed: pairs, by their index, whose pixels are no longer those that the run was trained on last.
         position: where the run stood, for a resume.
+        resumed: whether the run was begun before.
     """
 
     header: ModelHeader
@@ -44,6 +44,7 @@ class Prepared:
     validation: tuple[FramePair, ...]
     changed: tuple[int, ...] = ()
     position: Position = field(default_factory=Position)
+    resumed: bool = False
 
 
 def prepare_new(
@@ -80,7 +81,7 @@ def prepare_new(
         weights = start.weights_for(*channels, header.plate_size, header.target_encoding)
     header = replace(header, settings=settings.to_dict())
     _check_other_files(header, preview, validation)
-    _warn_about(data, process, resumed=False)
+    _warn_about(data, process)
     member = process.make(data, header, weights)
     return Prepared(header=header, member=member, preview=preview, validation=validation)
 
@@ -96,7 +97,7 @@ def prepare_resumed(
     data = process.read(encodings, saved.plate, directory=directory, progress=on_read)
     header = replace(ModelHeader.for_dataset(data, saved.row), residual=saved.residual, settings=settings.to_dict())
     _check_other_files(header, preview, validation)
-    _warn_about(data, process, resumed=True)
+    _warn_about(data, process)
     assert data.banks
     before, after = state.fingerprints, data.banks.fingerprints
     changed = tuple(i for i, (old, new) in enumerate(zip(before, after, strict=False)) if old != new)
@@ -113,6 +114,7 @@ def prepare_resumed(
         validation=validation,
         changed=changed,
         position=state.position,
+        resumed=True,
     )
 
 
@@ -165,7 +167,7 @@ def _check_other_files(header: ModelHeader, preview: Path | None, validation: tu
         compared_window(pair, header)
 
 
-def _warn_about(data: Dataset, process: Process, *, resumed: bool) -> None:
+def _warn_about(data: Dataset, process: Process) -> None:
     """Says what the user should know of the device, the data set and the settings."""
     settings, inspection = process.task.settings, process.task.inspection
     height, width = data.crop(settings.crop_size)
@@ -181,5 +183,3 @@ def _warn_about(data: Dataset, process: Process, *, resumed: bool) -> None:
         sentences.append(f"above {_MANY_PAIRS} pairs, Use Multi-Resolution Training is better switched off")
     for sentence in filter(None, sentences):
         process.warn(sentence)
-    if sentence := decisions(data, process, resumed=resumed):
-        process.note(sentence)
