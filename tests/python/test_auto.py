@@ -85,7 +85,7 @@ def test_a_change_and_a_resume_say_it_anew(train: Train, shot: Shot, painter: Pa
     run = train(epochs=6, after_frame_render=painter).run
     before, after = sentences(run)
     assert "Batch Size 4 (all 4 pairs)" in before
-    assert "Batch Size 5 (all 5 pairs); Matte off (as the run was begun)" in after
+    assert "Batch Size 5 (all 5 pairs); Matte off (as the run was started)" in after
     erase(shot, 1005)
     run = resume(tmp_path / "runs", epochs=8).run
     assert "Batch Size 4 (all 4 pairs)" in sentences(run)[-1]

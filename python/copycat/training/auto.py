@@ -16,7 +16,7 @@ from copycat.training.composites import why_not
 
 _PLATES = {"none": "off", "still": "on", "moving": "moving"}
 _NO_PLATE = "it needs three painted frames of one size that differ from their Inputs and agree behind that"
-_AS_BEGUN = "as the run was begun"
+_AS_BEFORE = "as the run was started"
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,25 @@ class _Facts:
         settings: of the training.
         data: the data set at level 1.
         device: where it is trained.
-        begun: whether matte and clean plate were decided before.
+        decided_before: whether matte and clean plate were decided before.
     """
 
     settings: Settings
     data: Dataset
     device: torch.device
-    begun: bool
+    decided_before: bool
 
 
-def decisions(settings: Settings, data: Dataset, device: torch.device, *, begun: bool) -> str:
+def decisions(settings: Settings, data: Dataset, device: torch.device, *, decided_before: bool) -> str:
     """The sentence for the user; empty if no knob that decides by itself is left to do so.
 
     Args:
         settings: of the training.
         data: the data set at level 1.
         device: where it is trained.
-        begun: whether matte and clean plate are those that the run was begun with.
+        decided_before: whether matte and clean plate are those that the run was started with.
     """
-    facts = _Facts(settings, data, device, begun)
+    facts = _Facts(settings, data, device, decided_before)
     parts = [say(facts) for field, say in DECISIONS.items() if str(getattr(settings, field)).lower() == "auto"]
     if lacks_preset_weights(settings):
         size = settings.model_size
@@ -72,8 +72,8 @@ def _batch(facts: _Facts) -> str:
 def _matte(facts: _Facts) -> str:
     matte = facts.data.target_encoding.matte
     mattes = [name for name, one in zip(facts.data.target_channels, matte, strict=False) if one]
-    if facts.begun:
-        return f"Matte {'on' if mattes else 'off'} ({_AS_BEGUN})"
+    if facts.decided_before:
+        return f"Matte {'on' if mattes else 'off'} ({_AS_BEFORE})"
     if not mattes:
         return "Matte off (the Ground Truth is not mostly 0 or 1)"
     return f"Matte on ({','.join(mattes)} {'is' if len(mattes) == 1 else 'are'} mostly 0 or 1, and nothing beyond)"
@@ -87,7 +87,7 @@ def _composites(facts: _Facts) -> str:
 
 
 def _clean_plate(facts: _Facts) -> str:
-    reason = _AS_BEGUN if facts.begun else "; ".join(facts.data.notes) or _NO_PLATE
+    reason = _AS_BEFORE if facts.decided_before else "; ".join(facts.data.notes) or _NO_PLATE
     return f"Clean Plate {_PLATES[facts.data.plate]} ({reason})"
 
 

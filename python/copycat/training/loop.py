@@ -181,7 +181,7 @@ class Trainer:
         self._member.share()
         if control.take_finish():
             now.schedule = now.schedule.finishing(now.step, now.clock.elapsed)
-        self._decide(begun=self._prepared.resumed)
+        self._decide(decided_before=self._prepared.resumed)
         self._journal.write_header(self._facts())
         if difference := self._living.begin(self._prepared, now.step):
             self._record(difference)
@@ -260,13 +260,13 @@ class Trainer:
         self._save_resume_state()
         self._living.store()
         self._journal.write(line)
-        self._decide(begun=True)
+        self._decide(decided_before=True)
         self._journal.write_header(self._facts())
         self._journal.report(difference.sentence)
 
-    def _decide(self, *, begun: bool) -> None:
+    def _decide(self, *, decided_before: bool) -> None:
         data, device = self._member.data, self._member.process.device
-        self._journal.decide(decisions(self._task.settings, data, device, begun=begun))
+        self._journal.decide(decisions(self._task.settings, data, device, decided_before=decided_before))
 
     def _take(self, action: str) -> bool:
         """Whether an output was requested since the last call."""
