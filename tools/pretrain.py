@@ -46,12 +46,17 @@ class Work:
     """What weights are trained for.
 
     Attributes:
-        patch: pixels on each side of what a data set holds; crop: of what a step takes of it.
+        patch: pixels on each side of what a data set holds.
+        crop: Crop Size; a patch that is not larger is taken whole, as it must be where a person should fit in.
         batch: crops in a step.
-        steps: with one data set.
+        steps: until a data set gets other patches.
+        kept: data sets whose patches stay in the next one: with those of one alone, steps that follow one another would
+            learn these few people by heart.
         l1: L1 Weight. Much below the floor of the loss a crop counts by its error, not by the logarithm of it: crops
-            without people, which are soon right, would outweigh all others.
+            without people, which are soon right, would outweigh all others. As much as the squared error it keeps
+            doubt about large areas from becoming a haze of small values.
         l2: L2 Weight.
+        rate: share of a training's learning rate.
         outputs: channels.
     """
 
@@ -59,15 +64,17 @@ class Work:
     crop: int = 128
     batch: int = 8
     steps: int = 12
+    kept: int = 0
     l1: float = 1.0
     l2: float = 1.0
+    rate: float = 1.0
     outputs: tuple[str, ...] = ("R", "G", "B")
 
 
 WORKS = {
     "deblur": Work(),
     "upscale": Work(),
-    "human_matting": Work(patch=192, steps=8, l1=1e-4, l2=8e-4, outputs=("A",)),
+    "human_matting": Work(patch=192, crop=256, batch=4, steps=8, kept=7, l1=8e-4, l2=8e-4, rate=0.15, outputs=("A",)),
 }
 _SIDE = Work.patch
 _REPORTED = 240  # steps between two lines
@@ -102,9 +109,9 @@ def main() -> None:
     with contextlib.suppress(KeyboardInterrupt):
         while not plan.finished(step, elapsed := time.process_time() - began):
             if step % work.steps == 0:
-                data = patches(work, make, random)
-                data = data.to(device)
-            sums += learner.learn(data, step, plan.learning_rate(step, plan.progress(step, elapsed)), print)
+                data = patches(work, make, random, data).to(device)
+            rate = work.rate * plan.learning_rate(step, plan.progress(step, elapsed))
+            sums += learner.learn(data, step, rate, print)
             step += 1
             if step % _REPORTED == 0:
                 absolute, squared = (sums[1:] / _REPORTED).tolist()
@@ -151,8 +158,20 @@ def read_photos(folder: Path) -> list[np.ndarray]:
     return found
 
 
-def patches(work: Work, make: Callable[[np.random.Generator], Sample], random: np.random.Generator) -> Dataset:
-    """A data set of patches, at random in display or in logarithmic values, as shots come in both."""
+def patches(
+    work: Work,
+    make: Callable[[np.random.Generator], Sample],
+    random: np.random.Generator,
+    before: Dataset | None = None,
+) -> Dataset:
+    """A data set of patches, at random in display or in logarithmic values, as shots come in both.
+
+    Args:
+        work: what they are for.
+        make: makes a sample.
+        random: all that is drawn.
+        before: the data set whose newest patches stay, as many as the work keeps.
+    """
     logarithmic = random.random() < 0.5
     samples = [make(random) for _ in range(PATCHES)]
     source = np.stack([_coded(one, logarithmic) for one, _ in samples])
@@ -165,14 +184,19 @@ def patches(work: Work, make: Callable[[np.random.Generator], Sample], random: n
         target = np.stack([one for _, one in samples])
         encoding, target_encoding = Encoding.identity(3), _MATTE
     names = ("R", "G", "B")
+    banks = [torch.from_numpy(source), torch.from_numpy(target)]
+    if before is not None and work.kept:
+        older = (bank[-work.kept * PATCHES :].cpu() for bank in (before.input_bank, before.target_bank))
+        banks = [torch.cat(pair) for pair in zip(older, banks, strict=True)]
+    count = len(banks[0])
     return Dataset(
         pairs=(),
-        input_bank=torch.from_numpy(source),
-        target_bank=torch.from_numpy(target),
+        input_bank=banks[0],
+        target_bank=banks[1],
         mask_bank=None,
-        valid=torch.tensor([[0, 0, work.patch, work.patch]] * PATCHES, dtype=torch.int32),
+        valid=torch.tensor([[0, 0, work.patch, work.patch]] * count, dtype=torch.int32),
         centres=torch.zeros((0, 2), dtype=torch.int32),
-        centre_offsets=torch.zeros(PATCHES + 1, dtype=torch.int32),
+        centre_offsets=torch.zeros(count + 1, dtype=torch.int32),
         input_channels=names,
         target_channels=work.outputs,
         residual=(0, 1, 2) if colour else (-1,),

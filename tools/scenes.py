@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from copycat.sequence.colour import from_srgb, srgb
 
-_PHOTO, _EMPTY = 0.25, 0.1  # shares of the scenes that are a photograph, and that show nobody
-_HEIGHTS = (80.0, 450.0)  # pixels, of people
+_PHOTO, _EMPTY = 0.25, 0.3  # shares of the scenes that are a photograph, and that show nobody
+_HEIGHTS = (60.0, 400.0)  # pixels, of people
 _ENLARGED = 1.8  # at most
 
 Scene = tuple[np.ndarray, np.ndarray]
@@ -60,6 +60,8 @@ class People:
         else:
             picture = self.backdrops[random.integers(len(self.backdrops))]
             image = from_srgb(_square([picture], side, random)[0]).astype(np.float32)
+            if random.random() < 0.6:  # walls and woods have the colour of skin, too
+                image = _graded(image, random, tint=0.3)
             if random.random() < 0.3:
                 image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.5, 4))
             alpha = np.zeros((side, side), np.float32)
@@ -130,9 +132,9 @@ def _square(images: list[np.ndarray], side: int, random: np.random.Generator) ->
     return found
 
 
-def _graded(colour: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Linear light under other light: exposure, white balance, contrast, saturation."""
-    gain = 2 ** random.normal(0, 0.4) * np.exp(random.normal(0, 0.06, 3))
+def _graded(colour: np.ndarray, random: np.random.Generator, tint: float = 0.06) -> np.ndarray:
+    """Linear light under other light: exposure, white balance (``tint``: how far it is off), contrast, saturation."""
+    gain = 2 ** random.normal(0, 0.4) * np.exp(random.normal(0, tint, 3))
     graded = np.maximum(colour, 0) ** np.exp(random.normal(0, 0.1)) * gain
     luma = graded.mean(-1, keepdims=True)
     return np.maximum(luma + (graded - luma) * random.uniform(0.7, 1.2), 0).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -107,6 +108,20 @@ def test_patches_of_people_have_the_units_of_shots(people: Path) -> None:
     # Each patch is normalised as if it were a shot of its own, so their means differ, but not by much.
     assert 0.1 < float(data.input_bank.mean((1, 2)).std()) < 1
     assert data.input_encoding == ops.Encoding.identity(3)
+
+
+def test_patches_of_people_stay_for_a_while(people: Path) -> None:
+    work, random = pretrain.WORKS["human_matting"], np.random.default_rng(1)
+    make = pretrain.sampler("human_matting", people)
+    first = pretrain.patches(work, make, random)
+    second = pretrain.patches(work, make, random, first)
+    for bank, before in ((second.input_bank, first.input_bank), (second.target_bank, first.target_bank)):
+        assert len(bank) == 2 * pretrain.PATCHES
+        assert torch.equal(bank[: pretrain.PATCHES], before)
+    assert second.valid.shape == (2 * pretrain.PATCHES, 4)
+    third = pretrain.patches(replace(work, kept=1), make, random, second)
+    assert len(third.input_bank) == 2 * pretrain.PATCHES
+    assert torch.equal(third.input_bank[: pretrain.PATCHES], second.input_bank[pretrain.PATCHES :])
 
 
 def test_pictures_without_people_in_the_folder_of_people_are_an_error(tmp_path: Path) -> None:
