@@ -4,7 +4,7 @@
 #pragma once
 
 #include "element.h"
-#include "lanes.h"
+#include "limits.h"
 
 namespace copycat {
 
