@@ -11,6 +11,7 @@ export PATH=$PWD/build/gpu/venv/bin:$PATH
 # Packages of the calling interpreter's own environment, where that is a virtual one.
 where='import sysconfig; print(sysconfig.get_paths()["purelib"])'
 "${PYTHON:-python3}" -c "$where" > "$(build/gpu/venv/bin/python -c "$where")/outer.pth"
-pybind11_DIR=$(build/gpu/venv/bin/python -m pybind11 --cmakedir) && export pybind11_DIR
-sanitizer=$(ls -d /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | tail -1)
+pybind11_DIR=$(build/gpu/venv/bin/python -m pybind11 --cmakedir || true)
+export pybind11_DIR
+sanitizer=$(ls -d /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | tail -1 || true)
 PATH=$PATH${sanitizer:+:$(dirname "$sanitizer")} exec build/gpu/venv/bin/python -m benchmarks.on_gpu "$@"

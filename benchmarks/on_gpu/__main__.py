@@ -57,7 +57,7 @@ def obstacle(part: Part, gpus: int | None) -> str:
         return "" if part.dry else "nothing to try without a GPU"
     if absent := [program for program in part.programs if shutil.which(program) is None]:
         return f"{absent[0]} is not on the path"
-    return f"it needs {part.gpus} GPUs" if gpus < part.gpus else ""
+    return f"GPUs it needs: {part.gpus}, GPUs here: {gpus}" if gpus < part.gpus else ""
 
 
 def run(part: Part, words: str, out: Path, seconds: float) -> str:

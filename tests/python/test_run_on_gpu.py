@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shlex
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -156,6 +159,19 @@ def test_a_part_s_result_is_where_its_targets_look(tmp_path: Path) -> None:
             module = shlex.split(words)
             if module[0] == "-m" and module[1].startswith("benchmarks."):
                 assert importlib.util.find_spec(module[1]), module[1]
+
+
+def test_the_script_makes_its_environment_and_says_what_is_missing(tmp_path: Path) -> None:
+    """On a machine without a GPU; with one, it would begin to build."""
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine has a GPU")
+    command = ["bash", str(ROOT / "benchmarks/run_on_gpu.sh"), "--out", str(tmp_path)]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHON": sys.executable}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert status(tmp_path)["device"]["why"] == "nvidia-smi is not on the path"
+    assert "without a build nothing else can be measured" in done.stdout
 
 
 @pytest.mark.long
