@@ -136,7 +136,7 @@ def region_similarity(folder: Path, sequence: str, options: Sequence[str]) -> fl
     plates, truths = (folder / kind / "480p" / sequence for kind in ("JPEGImages", "Annotations"))
     painted = davis.painted_frames(sorted(int(path.stem) for path in truths.glob("*.png")), 5)
     with tempfile.TemporaryDirectory(prefix="copycat-weights-") as out:
-        return float(str(davis.run(plates, truths, painted, 0, " ".join(map(_quoted, options)), Path(out))["j"]))
+        return float(str(davis.run(plates, truths, painted, (), " ".join(map(_quoted, options)), Path(out))["j"]))
 
 
 def _quoted(word: str) -> str:
