@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import resource
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from unittest import mock
 
@@ -25,16 +25,17 @@ from copycat.sequence import ImageSequence, format_frames, read_frame, read_info
 from copycat.sequence.colour import srgb
 from copycat.sequence.pairs import Pair, find_frames
 from copycat.settings.tables import Settings
-from copycat.training import losses, optimiser, schedule
+from copycat.training import crops, losses, optimiser, schedule
 from copycat.training import weights as parameters
 from copycat.training.composites import Composites, are_used, with_room
 from copycat.training.step import Learner
 from torch import Tensor
 
-from benchmarks import record
+from benchmarks import record, whole_shot
+from benchmarks.flicker import Frame, flicker
 from benchmarks.score import psnr8
 from benchmarks.shots import SHOTS
-from benchmarks.tasks import build
+from benchmarks.tasks import NEIGHBOURS, build, build_frames
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Variant:
         stages: shares of the time at the levels 4, 2 and 1.
         planned: length of the schedule in budgets; above 1 the training is stopped early.
         finish: spend the last fifth of a training that is stopped early on finishing it.
+        learner: makes the steps.
+        unpainted: makes a data set of unpainted frames; share: of the crops that come from these; begin: from which
+            share of the time on.
     """
 
     knobs: dict[str, object]
@@ -68,7 +72,13 @@ class Variant:
     stages: tuple[float, float, float] = (0.1, 0.2, 0.7)
     planned: float = 1.0
     finish: bool = False
+    learner: type[Learner] = Learner
+    unpainted: whole_shot.Spread | None = None
+    share: float = 0.2
+    begin: float = 0.0
 
+
+_NEIGHBOURS = 5
 
 BASE = Variant({"model_size": "Small", "crop_size": 128})
 
@@ -110,6 +120,10 @@ VARIANTS = {
     "Matte Off": _with(matte="Off"),
     "Composites On": _with(composites="On"),
     "Composites Off": _with(composites="Off"),
+    "labels spread by flow": replace(BASE, unpainted=whole_shot.labelled_by_flow),
+    "labels spread by flow, a third": replace(BASE, unpainted=whole_shot.labelled_by_flow, share=1 / 3),
+    "labels of a teacher": replace(BASE, unpainted=whole_shot.unlabelled, learner=whole_shot.Taught, begin=0.5),
+    "stability": replace(BASE, learner=whole_shot.Steady),
     "2 crops per pair": _with(crops_per_pair=2),
     "flips": _with(flip_probability=0.5, flop_probability=0.5),
     "flops": _with(flop_probability=0.5),
@@ -144,7 +158,11 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Task:
-    """A pair of sequences with its training frames, and held-out frames with their masks."""
+    """A pair of sequences with its training frames, and held-out frames with their masks.
+
+    Attributes:
+        neighbours: Input and truth of consecutive held-out frames, for the flicker.
+    """
 
     pair: Pair
     frames: str
@@ -153,11 +171,17 @@ class Task:
     mask: ImageSequence | None
     held_out: tuple[int, ...]
     knobs: dict[str, object] = field(default_factory=dict)
+    neighbours: tuple[tuple[Path, Path], ...] = ()
 
     @classmethod
     def of(cls, name: str, frames: Path, shots: Path) -> Task:
         """T1 or T2, built below ``frames``, or a real shot."""
-        return cls.real(name, shots, frames / name) if name in SHOTS else cls.common(build(name, frames))
+        if name in SHOTS:
+            return cls.real(name, shots, frames / name)
+        folder = build_frames(name, NEIGHBOURS[name], frames / f"{name}-neighbours")
+        files = [f"{number:04d}.png" for number in NEIGHBOURS[name]]
+        neighbours = tuple((folder / "src" / file, folder / "dst" / file) for file in files)
+        return replace(cls.common(build(name, frames)), neighbours=neighbours)
 
     @classmethod
     def common(cls, root: Path) -> Task:
@@ -175,7 +199,9 @@ class Task:
         pair = Pair(str(shot.plate), str(shot.truth))
         knobs: dict[str, object] = {"ground_truth_channels": ",".join(shot.target_channels)}
         frames = format_frames(list(shot.training))
-        return cls(pair, frames, shot.plate, shot.truth, shot.mask, tuple(held_out), knobs)
+        middle = len(shot.held_out) // 2
+        near = [(shot.plate.path(n), shot.truth.path(n)) for n in shot.held_out[middle : middle + _NEIGHBOURS]]
+        return cls(pair, frames, shot.plate, shot.truth, shot.mask, tuple(held_out), knobs, tuple(near))
 
 
 def train(task: Task, variant: Variant, budget: float, seed: int, by_steps: bool = False) -> dict[str, float]:
@@ -212,14 +238,18 @@ def fit(
         weights = shipped.weights_for(full.input_channels, full.target_channels, header.plate_size)
     batch = settings.crops_per_step(len(full))
     with mock.patch.object(optimiser, "_is_inner_matrix", optimiser._is_inner_matrix if variant.muon else _never):
-        trained = Learner(
+        trained = variant.learner(
             header, settings, torch.device("cpu"), batch, weights, plate=full.clean_plate, painted=full.painted
         )
-    data, step = full, 0
+    others = variant.unpainted(full, task.source) if variant.unpainted else None
+    if others and full.mask_bank is None:
+        full = replace(full, mask_bank=torch.ones(*full.input_bank.shape[:3], 1, dtype=torch.half))
+    data, unpainted, step = full, others, 0
     composites: Composites | None = None
     plan = schedule.Schedule(0, budget * variant.planned, decay_share=variant.decay)
     finishing = False
     with (
+        mock.patch.object(crops, "_RECENT_SHARE", variant.share),
         mock.patch.object(losses, "_FLOOR", variant.floor),
         mock.patch.object(parameters, "AVERAGE_DECAY", variant.average),
         mock.patch.object(optimiser, "BETAS", variant.betas),
@@ -234,7 +264,7 @@ def fit(
             ends = zip((4, 2, 1), np.cumsum(variant.stages), strict=True)
             level = 1 if finishing else next(level for level, end in ends if done < end or level == 1)
             if data.level != level or not step:
-                data = full.at_level(level)
+                data, unpainted = full.at_level(level), others and others.at_level(level)
                 composites = None
                 if are_used(data, settings, print):
                     composites = Composites(with_room(data), seed, data.crop(settings.crop_size), batch)
@@ -242,29 +272,44 @@ def fit(
             if composites:
                 composites.renew(step)
             rate = plan.learning_rate(step, done) / schedule.LEARNING_RATE * variant.rate
-            trained.learn(data, step, rate, print)
+            begun = unpainted is not None and done >= variant.begin
+            if begun and batch == 1:  # no step has crops of both
+                whole = unpainted if step % round(1 / variant.share) == 0 else data
+                trained.learn(whole, step, rate, print)
+            else:
+                trained.learn(data, step, rate, print, unpainted if begun else None)
             step += 1
     return replace(header, step=step), trained.parameters.average_by_name()
 
 
 def scores(network: Network, header: cat.ModelHeader, task: Task) -> dict[str, float]:
-    """Mean PSNR over the held-out frames, in 8 bits as displayed; with masks also inside and outside these."""
+    """Mean PSNR over the held-out frames, with masks also inside and outside these; flicker of the neighbours."""
     rows: dict[str, list[float]] = {}
     for frame in task.held_out:
-        image = torch.from_numpy(read_frame(task.source.path(frame), header.channels_in).pixels).movedim(-1, 0)
-        result = tiles.render(network, image, (header.input_encoding, header.target_encoding)).movedim(0, -1).numpy()
-        truth = read_frame(task.truth.path(frame), header.channels_out)
-        colour = truth.info.linear and len(header.channels_out) >= 3
-        shown = [srgb(x) if colour else x for x in (result, truth.pixels)]
-        result8, truth8 = ((x.clip(0, 1) * 255).round() for x in shown)
-        found = {"psnr": psnr8(result8, truth8)}
+        shown = _shown(network, header, task.source.path(frame), task.truth.path(frame))
+        found = {"psnr": psnr8(shown.result, shown.truth)}
         if task.mask:
             path = task.mask.path(frame)
             mask = read_frame(path, read_info(path).channels[:1]).pixels[..., 0] > 0.5
-            found |= {"inside": psnr8(result8, truth8, mask), "outside": psnr8(result8, truth8, ~mask)}
+            places = {"inside": mask, "outside": ~mask}
+            found |= {name: psnr8(shown.result, shown.truth, where) for name, where in places.items()}
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in rows.items()}
+    result = {name: float(np.mean(values)) for name, values in rows.items()}
+    if task.neighbours:
+        result["flicker"] = flicker(pairwise(_shown(network, header, *files) for files in task.neighbours))
+    return result
+
+
+def _shown(network: Network, header: cat.ModelHeader, source: Path, truth: Path) -> Frame:
+    """A frame, its result and its truth in 8 bits as displayed."""
+    plate, wanted = read_frame(source, header.channels_in), read_frame(truth, header.channels_out)
+    image = torch.from_numpy(plate.pixels).movedim(-1, 0)
+    result = tiles.render(network, image, (header.input_encoding, header.target_encoding)).movedim(0, -1).numpy()
+    colour = wanted.info.linear and len(header.channels_out) >= 3
+    pictures = [(plate.pixels, plate.info.linear), (result, colour), (wanted.pixels, colour)]
+    parts = (srgb(pixels) if linear else pixels for pixels, linear in pictures)
+    return Frame(*((part.clip(0, 1) * 255).round() for part in parts))
 
 
 def _never(name: str, part: Tensor) -> bool:
@@ -289,8 +334,8 @@ def main() -> None:
     options = parser.parse_args()
     results: list[record.Row] = []
     task = Task.of(options.task, options.frames, options.shots)
-    print(f"| {options.task} | CPU-seconds of one thread | steps | PSNR | inside | outside |")
-    print("|---|---|---|---|---|---|")
+    print(f"| {options.task} | CPU-seconds of one thread | steps | PSNR | inside | outside | flicker |")
+    print("|---|---|---|---|---|---|---|")
     for name, budget in product(options.only, options.budget):
         rows = [train(task, VARIANTS[name], budget, seed) for seed in options.seeds]
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
@@ -298,7 +343,7 @@ def main() -> None:
         record.write(f"recipe-{options.task}", results, options.json)
         cells = [
             f"{budget:.0f} | {mean['steps']:.0f}",
-            *(f"{mean[k]:.2f}" if k in mean else "" for k in ("psnr", "inside", "outside")),
+            *(f"{mean[k]:.2f}" if k in mean else "" for k in ("psnr", "inside", "outside", "flicker")),
         ]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
