@@ -35,7 +35,7 @@ _EDGE = 3  # pixels to each side of an edge of the matte that are left out
 _SURE = 0.05  # a teacher's matte this near to 0 or 1 becomes a target, if it stays near under a small change
 _CHANGED = 0.1
 _LIGHT, _NOISE = 0.1, 0.05  # standard deviations of that change: gain, and grain in those of the Input
-_STILL_NOISE = 0.02  # grain under which the output has to stay, in units of the file
+_STILL_NOISE = 0.02  # grain that must change nothing else, in units of the encoding
 _STEADINESS = 4.0  # weight of the stability term
 
 
@@ -111,12 +111,12 @@ class Steady(Learner):
         source, target, mask, plate = stage.sampler.crops(self._step, 0, self.batch)
         output = self.network(source, plate)
         objective, found = self._loss(output, target, self._scale, mask)
-        one = int(self._step) % self.batch
+        one = slice(int(self._step) % self.batch, int(self._step) % self.batch + 1)
         random, data = torch.Generator().manual_seed(int(self._step)), stage.data
-        grain = _STILL_NOISE * torch.randn(source[:1].shape, generator=random)
+        grain = _STILL_NOISE * torch.randn(source[one].shape, generator=random)
         grain = grain / torch.tensor(data.input_encoding.std).view(1, -1, 1, 1)
-        again = self.network((source[one : one + 1] + grain).to(source.dtype), plate and plate[one : one + 1])
-        wanted = output[one : one + 1]
+        again = self.network((source[one] + grain).to(source.dtype), None if plate is None else plate[one])
+        wanted = output[one]
         for channel, origin in enumerate(data.residual):
             if origin >= 0:
                 factor = data.input_encoding.std[origin] / data.target_encoding.std[channel]
@@ -124,7 +124,7 @@ class Steady(Learner):
                 added[:, channel] = factor * grain[:, origin]
                 wanted = wanted + added
         change = ((again - wanted) * self._scale).square().mean()
-        error = self._loss(wanted.detach(), target[one : one + 1], self._scale, None)[1][0] + losses._FLOOR
+        error = self._loss(output[one].detach(), target[one], self._scale, None)[1][0] + losses._FLOOR
         objective = objective + torch.log(1 + _STEADINESS * change / error) / self.batch
         return _updated(self, objective, found)
 

@@ -84,3 +84,17 @@ def test_one_painted_frame_takes_turns_with_unpainted_ones(task: Task) -> None:
     header, weights = fit(one, variant, 6, 0, by_steps=True)
     assert header.step == 6
     assert all(bool(torch.isfinite(part).all()) for part in weights.values())
+
+
+def test_stability_lets_an_added_effect_keep_the_grain_of_the_plate(tmp_path: Path) -> None:
+    """A network that changes nothing passes the grain on, so the term is nothing, and the weights are those without."""
+    random = np.random.default_rng(0)
+    for frame in (1, 2):
+        picture = random.random((48, 48, 3), np.float32)
+        for name in ("plate", "truth"):
+            write_frame(tmp_path / f"{name}.{frame:04d}.exr", picture, ("R", "G", "B"))
+    plate, truth = (ImageSequence.parse(tmp_path / f"{name}.%04d.exr") for name in ("plate", "truth"))
+    same = Task(Pair(str(plate), str(truth)), "all", plate, truth, None, (1,), {"crop_size": 32})
+    (_, plain), (_, steady) = (fit(same, VARIANTS[name], 1, 0, by_steps=True) for name in ("chosen", "stability"))
+    for key, part in plain.items():
+        torch.testing.assert_close(steady[key], part, atol=1e-4, rtol=0)
