@@ -95,6 +95,6 @@ def test_stability_lets_an_added_effect_keep_the_grain_of_the_plate(tmp_path: Pa
             write_frame(tmp_path / f"{name}.{frame:04d}.exr", picture, ("R", "G", "B"))
     plate, truth = (ImageSequence.parse(tmp_path / f"{name}.%04d.exr") for name in ("plate", "truth"))
     same = Task(Pair(str(plate), str(truth)), "all", plate, truth, None, (1,), {"crop_size": 32})
-    (_, plain), (_, steady) = (fit(same, VARIANTS[name], 1, 0, by_steps=True) for name in ("chosen", "stability"))
+    (_, plain), (_, steady) = (fit(same, VARIANTS[name], 6, 0, by_steps=True) for name in ("chosen", "stability"))
     for key, part in plain.items():
         torch.testing.assert_close(steady[key], part, atol=1e-4, rtol=0)
