@@ -46,6 +46,7 @@ class Shot:
         return inside
 
 
+PAINTOUT_TRAINING = (1001, 1006, 1012, 1017, 1023, 1028, 1034, 1040)
 _FIVE = (1001, 1007, 1013, 1018, 1024)
 
 
@@ -102,8 +103,7 @@ def matte(shots: Path, out: Path) -> Shot:
 def paintout(shots: Path, out: Path) -> Shot:
     """paintout_table, 768x432: a woman is painted out of a locked-off shot."""
     plate, clean = (ImageSequence.parse(shots / f"paintout_table/{name}.%04d.exr") for name in ("plate", "clean"))
-    training = (1001, 1006, 1012, 1017, 1023, 1028, 1034, 1040)
-    return Shot(plate, clean, training, ImageSequence.parse(shots / "paintout_table/patch.%04d.png"))
+    return Shot(plate, clean, PAINTOUT_TRAINING, ImageSequence.parse(shots / "paintout_table/patch.%04d.png"))
 
 
 # Each writes its files below its second argument.

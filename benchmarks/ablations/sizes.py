@@ -1,7 +1,7 @@
 """What are Small, Medium and Large good for? PSNR over time, and over steps.
 
 ``python -m benchmarks.ablations.sizes SHOTS`` trains each size on five frames of each shot of
-``benchmarks.ablations.suggest``, one whole training for each of ``--budgets`` CPU-seconds of one thread, and scores
+``benchmarks.reduced_shots``, one whole training for each of ``--budgets`` CPU-seconds of one thread, and scores
 frames in between. Frames are reduced and crops are 64, so that a training is as far in a quarter of the time.
 ``--sizes`` also takes the other rows that Medium and Large were chosen from.
 """
@@ -19,7 +19,7 @@ from copycat.sequence import format_frames
 
 from benchmarks import record
 from benchmarks.ablations.recipe import train
-from benchmarks.ablations.suggest import SHOTS, prepare
+from benchmarks.reduced_shots import SHOTS, prepare
 
 TRAINED = tuple(ninths / 9 for ninths in (0, 2, 4, 7, 9))
 HELD_OUT = tuple((ninths + 0.5) / 9 for ninths in range(9))

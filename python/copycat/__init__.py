@@ -22,7 +22,7 @@ _HOME = {
     "load": "copycat.inference.model",
     "infer": "copycat.inference.render",
     "RenderError": "copycat.inference.render",
-    "suggest": "copycat.inference.suggest",
+    "review": "copycat.inference.review",
     "export": "copycat.inference.export",
     "ask": "copycat.runs.asking",
 }
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from copycat.inference.model import load as load
     from copycat.inference.render import RenderError as RenderError
     from copycat.inference.render import infer as infer
-    from copycat.inference.suggest import suggest as suggest
+    from copycat.inference.review import review as review
     from copycat.runs.asking import ask as ask
     from copycat.sequence.pairs import Pair as Pair
     from copycat.settings.tables import InferenceSettings as InferenceSettings

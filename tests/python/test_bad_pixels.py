@@ -14,7 +14,7 @@ from conftest import Outcome, Shot, picture, random_model
 from copycat import ops
 from copycat.inference.model import Model
 from copycat.inference.render import infer
-from copycat.inference.suggest import suggest
+from copycat.inference.review import review
 from copycat.model import cat
 from copycat.model.bad_pixels import BadPixels
 from copycat.sequence import read_frame, write_frame
@@ -119,7 +119,7 @@ def test_a_sequence_names_the_frame(shot: Shot, tmp_path: Path, copycat: Callabl
     _, out, _ = copycat("infer", path, shot.input, tmp_path / "again.%04d.exr")
     assert "warning: frame 1002: 1 pixel is NaN" in out
     said.clear()
-    found = suggest(path, shot.input, ground_truth_frames=1001, warn=said.append, use_gpu_if_available=False)
-    assert all(math.isfinite(one.score) for one in found)
+    found = review(path, shot.input, ground_truth_frames=1001, warn=said.append, use_gpu_if_available=False)
+    assert all(math.isfinite(one.doubt) for one in found.frames)
     assert len(said) == 1
     assert "plate.1002.exr: 1 pixel is NaN" in said[0]

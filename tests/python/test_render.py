@@ -17,7 +17,7 @@ from conftest import Outcome, Shot, environment, picture, random_model, write_sh
 from copycat.errors import CopycatError
 from copycat.inference.model import InferenceError, Model, load
 from copycat.inference.render import RenderError, infer
-from copycat.inference.suggest import suggest
+from copycat.inference.review import review
 from copycat.sequence import SequenceError, read_frame, read_info, write_frame
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import InferenceSettings, Settings
@@ -238,8 +238,8 @@ def test_float64_beyond_float32_is_a_bad_pixel(model: Model) -> None:
 def test_frames_as_anyone_writes_them(model: Model, shot: Shot, tmp_path: Path, frames: object) -> None:
     written = infer(model, shot.input, tmp_path / "o.%04d.exr", frames=frames)  # type: ignore[arg-type]
     assert [path.name for path in written] == ["o.1002.exr"]
-    found = suggest(model, shot.input, frames=frames, ground_truth_frames=1001)  # type: ignore[arg-type]
-    assert [one.frame for one in found] == [1002]
+    found = review(model, shot.input, frames=frames, ground_truth_frames=1001)  # type: ignore[arg-type]
+    assert [one.frame for one in found.frames] == [1002]
 
 
 @pytest.mark.parametrize("frames", [None, 1.5, ["x"], object()])
@@ -252,8 +252,8 @@ def test_an_unknown_knob_is_refused_with_a_list_of_the_valid_ones(model: Model, 
     with pytest.raises(SettingsError, match=r"unknown knob 'tilesize'; the knobs are .*tile_size"):
         infer(model, shot.input, tmp_path / "o.%04d.exr", tilesize=512)
     for name in ("frame", "tile_overlap", "before_render"):
-        with pytest.raises(SettingsError, match=rf"unknown knob '{name}'; the knobs of suggest are .*tile_size"):
-            suggest(model, shot.input, **{name: 1})
+        with pytest.raises(SettingsError, match=rf"unknown knob '{name}'; the knobs of review are .*tile_size"):
+            review(model, shot.input, **{name: 1})
     with pytest.raises(SettingsError, match="Checkpoint chooses a checkpoint in a host"):
         infer(model, shot.input, tmp_path / "o.%04d.exr", checkpoint=500)
     with pytest.raises(SettingsError, match="name a model each"):
@@ -364,6 +364,6 @@ def test_arrays_are_no_files(model: Model, shot: Shot, tmp_path: Path) -> None:
     with pytest.raises(CopycatError, match="not of type ndarray"):
         copycat.infer(model, image, tmp_path / "o.%04d.exr")
     with pytest.raises(CopycatError, match="not of type ndarray"):
-        copycat.suggest(model, image)
+        copycat.review(model, image)
     with pytest.raises(CopycatError, match="there is no model"):
         copycat.infer("", shot.input, tmp_path / "o.%04d.exr")

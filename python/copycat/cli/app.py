@@ -1,7 +1,7 @@
-"""The command line: ``copycat train | resume | ask | infer | suggest | export | info | runs | check | progress | ofx``.
+"""The command line: ``copycat train | resume | ask | infer | review | export | info | runs | check | progress | ofx``.
 
-Exit status: 0 finished, or stopped on request; 130 Ctrl-C and 143 SIGTERM, both after saving; 2 wrong usage; else 1
-with one sentence on standard error.
+Exit status: 0 finished, or stopped on request; 130 Ctrl-C and 143 SIGTERM, both after saving; 2 wrong usage; 3 a review
+past --fail-over; else 1 with one sentence on standard error.
 
 Over 400 lines: one function for each command, with its options.
 """
@@ -255,11 +255,11 @@ _RENDER_ONLY = (
 
 @app.command()
 @with_knobs(InferenceSettings, skip=("model_file", *_RENDER_ONLY))
-def suggest(
+def review(
     model: Annotated[str, typer.Argument(help=_MODEL_HELP)],
-    plate: Annotated[str, typer.Argument(help="The whole shot: plate.%04d.exr, a directory.")],
+    plate: Annotated[str, typer.Argument(help="The shot: plate.%04d.exr, a directory.")],
     frames: Annotated[
-        str, typer.Option("--frames", help="Frames to rank, as in 1001-1100x5,1200; by default all.")
+        str, typer.Option("--frames", help="Frames to review, as in 1001-1100x5,1200; by default all.")
     ] = "all",
     ground_truth_frames: Annotated[
         str | None,
@@ -268,13 +268,25 @@ def suggest(
             help="The painted frames; by default the model's training frames.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    fail_over: Annotated[
+        float | None,
+        typer.Option("--fail-over", min=0, metavar="DOUBT", help="Exit with status 3 if a frame's doubt is greater."),
+    ] = None,
+    json: Annotated[str, typer.Option("--json", metavar="FILE", help="Write the review of every frame as JSON.")] = "",
+    sheet: Annotated[
+        str,
+        typer.Option("--sheet", metavar="FILE", help="PNG for the worst frames; by default RUN_review.png."),
+    ] = "",
     **knobs: Any,
 ) -> None:
-    """Rank the frames to paint next, by how much of their content the painted frames lack."""
-    from copycat.cli.describe import report_suggestions
+    """Say for each frame of a shot how far to trust the result, and show the worst frames."""
+    from copycat.cli.describe import report_review
 
-    report_suggestions(model, plate, frames, ground_truth_frames, as_json, **knobs)
+    files = {"json": json, "sheet": sheet}
+    worst = report_review(model, plate, frames=frames, ground_truth_frames=ground_truth_frames, **files, **knobs)
+    if fail_over is not None and worst is not None and worst.doubt > fail_over:
+        _errors.print(f"frame {worst.frame}: its doubt is {worst.doubt:.2f}, and --fail-over is {fail_over:g}")
+        raise typer.Exit(3)
 
 
 @app.command()

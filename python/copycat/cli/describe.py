@@ -1,4 +1,4 @@
-"""Prints the results of ``copycat info``, ``copycat check`` and ``copycat suggest``, and the version."""
+"""Prints the results of ``copycat info``, ``copycat check`` and ``copycat review``, and the version."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from copycat.sequence import read_info
 from copycat.settings.tables import Settings
 
 if TYPE_CHECKING:
+    from copycat.inference.review import ReviewedFrame
     from copycat.sequence.pairs import Pair
 
+_LISTED_FRAMES = 20
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -109,28 +111,31 @@ def report_check(pairs: Sequence[Pair], settings: Settings, as_json: bool) -> bo
     return failing
 
 
-def report_suggestions(
-    model: str, plate: str, frames: str, ground_truth_frames: str | None, as_json: bool, **knobs: Any
-) -> None:
-    """Prints the frames of a plate, the one to paint next first; arguments as for ``suggest``."""
-    from copycat.inference.suggest import suggest
+def report_review(model: str, plate: str, **arguments: Any) -> ReviewedFrame | None:
+    """Reviews a plate and prints the most doubtful frames; arguments as for ``review``.
 
-    arguments: dict[str, Any] = {"frames": frames, "ground_truth_frames": ground_truth_frames, **knobs}
-    if as_json:
-        print(json.dumps([asdict(suggestion) for suggestion in suggest(model, plate, **arguments)], indent=1))
-        return
+    Returns:
+        The most doubtful frame; None if all are painted.
+    """
+    from copycat.inference.review import review
+
     with render_display() as (progress, warn):
-        suggestions = suggest(model, plate, progress=progress, warn=warn, **arguments)
+        found = review(model, plate, progress=progress, warn=warn, **arguments)
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for title in ("Rank", "Frame", "Score"):
+    for title in ("Frame", "Doubt", "Disagreement", "Unlikeness", "Chatter"):
         table.add_column(title, justify="right")
     table.add_column("")
-    rank = 0
-    for suggestion in suggestions:
-        row = [str(suggestion.frame), f"{suggestion.score:.5f}"]
-        if suggestion.painted:
-            table.add_row("", *row, "painted", style="dim")
-        else:
-            rank += 1
-            table.add_row(str(rank), *row, "", style="bold" if rank == 1 else "")
-    Console(highlight=False).print(table)
+    for one in found.worst[:_LISTED_FRAMES]:
+        chatter = "-" if one.chatter is None else f"{one.chatter:.5f}"
+        row = (str(one.frame), f"{one.doubt:.2f}", f"{one.disagreement:.5f}", f"{one.unlikeness:.3f}", chatter)
+        table.add_row(*row, "doubtful" if one.doubtful else "", style="yellow" if one.doubtful else "")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    doubtful = sum(one.doubtful for one in found.frames)
+    painted = len(found.frames) - len(found.worst)
+    console.print(
+        f"{len(found.frames)} frames: {painted} painted, {doubtful} doubtful; a doubt of 1 is usual on painted frames"
+    )
+    if found.sheet:
+        console.print(f"worst frames: {escape(printable(str(found.sheet)))}")
+    return found.worst[0] if found.worst else None

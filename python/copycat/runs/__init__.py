@@ -14,7 +14,7 @@ name followed by exactly one of these:
 ``.lock``                             held by the living trainer: host, pid, heartbeat
 ``.request``, ``.answer``             JSON lines: requests to the living trainer, and its answers
 ``.unpainted``                        Ground Truth files that are copies of the plate until somebody paints them
-``.review``                           how far to trust each frame of the result
+``.review``, ``_review.png``          how far to trust each frame (:mod:`copycat.inference.review`), and the worst
 ``.renaming``                         the new name, while the files of the run are renamed
 ``_input.<frame>.exr``,               frames that a compositing host handed over
 ``_groundTruth.<frame>.exr``,

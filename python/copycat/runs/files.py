@@ -16,7 +16,7 @@ DISPLAY_FILE = "copycat.json"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,118}[A-Za-z0-9_-])?")
 _SUFFIX = re.compile(
     r"_(?P<step>[0-9]+)\.cat|_best\.cat|_live\.cat|_(?P<sheet>[0-9]+)\.png|_(?P<preview>[0-9]+)_preview\.png"
-    r"|\.summary|\.ost|\.json|\.lock|\.request|\.answer|\.renaming|\.unpainted|\.review|_input\.-?[0-9]+\.exr|_groundTruth\.-?[0-9]+\.exr"
+    r"|\.summary|\.ost|\.json|\.lock|\.request|\.answer|\.renaming|\.unpainted|\.review|_review\.png|_input\.-?[0-9]+\.exr|_groundTruth\.-?[0-9]+\.exr"
     r"|_preview\.-?[0-9]+\.exr"
 )
 
@@ -72,6 +72,16 @@ class Run:
     def provenance(self) -> Path:
         """Settings, pairs, versions, host."""
         return self.file(".json")
+
+    @property
+    def review(self) -> Path:
+        """How far to trust each frame of the result."""
+        return self.file(".review")
+
+    @property
+    def review_sheet(self) -> Path:
+        """The contact sheet of the worst frames."""
+        return self.file("_review.png")
 
     @property
     def best(self) -> Path:

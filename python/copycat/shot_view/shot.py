@@ -146,8 +146,16 @@ class Shot:
             unpainted=tuple(sorted(unpainted)),
             rendered=tuple(sorted(frame for frame, written in results.items() if written >= model)),
             outdated=tuple(sorted(frame for frame, written in results.items() if written < model)),
-            doubtful=_doubtful(self.run, there),
+            doubtful=self._doubtful(there),
         )
+
+    def _doubtful(self, there: set[int]) -> tuple[int, ...] | None:
+        """The doubtful frames of the run's ``.review``; None without one, or if it is of another plate."""
+        review: Mapping[str, Any] = read_json(self.run.review)
+        frames, plate = review.get("doubtful"), review.get("input")
+        if not isinstance(frames, list) or (isinstance(plate, str) and not _same(plate, self.input)):
+            return None
+        return tuple(sorted({frame for frame in frames if isinstance(frame, int) and frame in there}))
 
     def paint(self, frame: int) -> Path:
         """Lays a copy of the plate's frame where its Ground Truth belongs, to be painted; never over a file.
@@ -200,13 +208,10 @@ class Shot:
                 os.unlink(temporary)
 
 
-def _doubtful(run: Run, there: set[int]) -> tuple[int, ...] | None:
-    """The frames of a ``.review``, ``{"doubtful": [1003, ...]}``; None where there is none."""
-    review: Mapping[str, Any] = read_json(run.file(".review"))
-    frames = review.get("doubtful")
-    if not isinstance(frames, list):
-        return None
-    return tuple(sorted({frame for frame in frames if isinstance(frame, int) and frame in there}))
+def _same(pattern: str, other: str) -> bool:
+    """Whether two patterns name the same files."""
+    sequences = [_parsed(text) for text in (pattern, other)]
+    return len({one.path(1).absolute() if one else None for one in sequences}) == 1
 
 
 def _parsed(pattern: str) -> ImageSequence | None:

@@ -1,0 +1,286 @@
+"""Says for each frame of a shot how far to trust a model's result, without the truth.
+
+A frame's *doubt* is the geometric mean of three ratios, each to the median of the painted frames: of its disagreement,
+its unlikeness and its chatter (:mod:`copycat.inference.signals`). So 1 means as sure as on a painted frame; the error
+grows about in proportion. ``docs/explanation/benchmarks.md`` says how well doubt and true error agree.
+
+The ``.review`` of a run, and the JSON of the command line, are one object::
+
+    {"model": "runs/a_2000.cat", "input": "plate.%04d.exr", "doubtful": [1013],
+     "frames": [{"frame": 1013, "doubt": 1.61, "disagreement": 0.0053, "unlikeness": 0.42, "chatter": 0.017,
+                 "painted": false, "doubtful": true}, ...]}
+
+``chatter`` is null where no neighbour was reviewed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from copycat.errors import CopycatError
+from copycat.inference.model import Model, model_for
+from copycat.inference.outputs import check_overwriting
+from copycat.inference.painted import is_plate_of, run_of, trained_frames
+from copycat.inference.render import FrameReport, frame_numbers
+from copycat.inference.review_sheet import Picture, sheet_picture, write_sheet
+from copycat.inference.signals import Chatter, look, unlikeness
+from copycat.runs import write_json
+from copycat.sequence import ImageSequence, check_writable, read_frames_parallel, read_info, resolve_channels
+from copycat.settings.knob import SettingsError
+from copycat.settings.tables import InferenceSettings
+
+DOUBTFUL = 1.25
+_KNOBS = ("gpu_index", "half_precision", "tile_size", "use_gpu_if_available")
+_LOOK_AHEAD = 2
+_MOST_PAINTED = 16  # frames that the others are compared with
+_LEAST = 1e-6  # of a signal; below it there is nothing to compare
+
+
+class ReviewError(CopycatError):
+    """No file says what a model was trained on."""
+
+
+@dataclass(frozen=True)
+class ReviewedFrame:
+    """A frame of the plate.
+
+    Attributes:
+        frame: its number.
+        doubt: how little to trust its result; 1 is the median of the painted frames.
+        disagreement: mean change of the result when the network sees a part of the frame, in the result's units.
+        unlikeness: mean distance of its content to the nearest in a painted frame, in standard deviations.
+        chatter: mean difference to the neighbours' results after optical flow, in the result's units; None without one.
+        painted: whether the model was trained on it.
+        doubtful: whether it is not painted and its doubt is above ``DOUBTFUL``.
+    """
+
+    frame: int
+    doubt: float
+    disagreement: float
+    unlikeness: float
+    chatter: float | None
+    painted: bool
+    doubtful: bool
+
+
+@dataclass(frozen=True)
+class Review:
+    """What was found.
+
+    Attributes:
+        model: the .cat.
+        input: the plate's pattern, absolute.
+        frames: in the plate's order.
+        sheet: the contact sheet of the worst frames; None if there is none.
+    """
+
+    model: Path
+    input: str
+    frames: tuple[ReviewedFrame, ...]
+    sheet: Path | None = None
+
+    @property
+    def worst(self) -> list[ReviewedFrame]:
+        """The frames that are not painted, the most doubtful first."""
+        return sorted((one for one in self.frames if not one.painted), key=lambda one: -one.doubt)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that the module describes."""
+        doubtful = [one.frame for one in self.frames if one.doubtful]
+        rows = [asdict(one) for one in self.frames]
+        return {"model": str(self.model), "input": self.input, "doubtful": doubtful, "frames": rows}
+
+
+def review(
+    model: Model | str | Path,
+    plate: str | Path,
+    *,
+    frames: str | int | Iterable[int] = "all",
+    ground_truth_frames: str | int | Iterable[int] | None = None,
+    json: str | Path = "",
+    sheet: str | Path = "",
+    settings: InferenceSettings | None = None,
+    progress: Callable[[FrameReport], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+    **knobs: Any,
+) -> Review:
+    """Says for each frame of a plate how far to trust a model's result.
+
+    A run's review of its own plate is written as its ``.review``, which Shot view shows, and a contact sheet of the
+    worst frames beside it (``<run>_review.png``). Both are written whole at the end.
+
+    Args:
+        model: a .cat, a run, or a Model.
+        plate: the sequence.
+        frames: a range, a number or numbers to review; by default all frames of the plate.
+        ground_truth_frames: a range, a number or numbers of the plate's painted frames; None reads them from the file
+            that the training left beside the model.
+        json: a file for the review of every frame, as the module describes it.
+        sheet: a PNG for the contact sheet, instead of the run's.
+        settings: device, precision, tiles; fields given by keyword take precedence.
+        progress: called after each frame.
+        warn: called with a sentence that the user should know.
+
+    Returns:
+        The review of every frame.
+
+    Raises:
+        ReviewError: no file says what the model was trained on.
+        CopycatError: a file cannot be read or written, or does not fit the model.
+    """
+    for name in knobs:
+        if name not in _KNOBS:
+            raise SettingsError(f"unknown knob {name!r}; the knobs of review are {', '.join(_KNOBS)}")
+    if sheet and Path(sheet).suffix.lower() != ".png":
+        raise ReviewError(f"{sheet}: the contact sheet is a PNG, so its name ends in .png")
+    files = [Path(file) for file in (json, sheet) if file]
+    settings = (settings or InferenceSettings()).replace(**knobs)
+    model = model_for(model, settings, warn)
+    source = ImageSequence.parse(plate)
+    numbers = sorted(frame_numbers(source, frames))
+    run = run_of(model)
+    painted, others = trained_frames(run, source) if run else (set(), [])
+    if ground_truth_frames is not None:
+        painted, others = set(frame_numbers(source, ground_truth_frames)), []
+    if not painted and not others:
+        raise ReviewError(f"{model.path}: no file says what it was trained on; give the Ground Truth frames")
+    check_overwriting(files, (model.path, *map(source.path, source.frames())))
+    check_writable(files)
+    own = {number: source.path(number) for number in numbers}
+    chosen = _spread([*(source.path(number) for number in sorted(painted)), *others])
+    there = set(own.values())
+    seen = _look_at(model, source, own, [path for path in chosen if path not in there], settings, progress, warn)
+    result = Review(model.path, os.path.abspath(str(source)), _compared(own, seen, chosen, painted))
+    if run and not is_plate_of(run, source):
+        run = None
+    sheet = sheet or (run.review_sheet if run else "")
+    if sheet and result.worst:
+        write_sheet(Path(sheet), [_labelled(one, seen[own[one.frame]]) for one in result.worst])
+        result = replace(result, sheet=Path(sheet))
+    if run:
+        write_json(run.review, result.to_json())
+    if json:
+        write_json(Path(json), result.to_json())
+    return result
+
+
+@dataclass(eq=False)
+class _Seen:
+    """What is kept of a frame: its signals, features, and pictures for the sheet.
+
+    Attributes:
+        chatters: to each neighbour.
+    """
+
+    disagreement: float
+    cells: Tensor
+    plate: Picture
+    result: Picture
+    chatters: list[float] = field(default_factory=list)
+
+    @property
+    def chatter(self) -> float:
+        """The mean over the neighbours; NaN without one."""
+        return float(np.mean(self.chatters)) if self.chatters else math.nan
+
+
+def _look_at(
+    model: Model,
+    source: ImageSequence,
+    own: Mapping[int, Path],
+    more: Sequence[Path],
+    settings: InferenceSettings,
+    progress: Callable[[FrameReport], None] | None,
+    warn: Callable[[str], None] | None,
+) -> dict[Path, _Seen]:
+    """Looks at the plate's frames, and at painted ones that are not among them."""
+    paths = [*own.values(), *more]
+    info = read_info(paths[0])
+    channels = resolve_channels(",".join(model.channels_in), info)
+    previous = {after: before for before, after in pairwise(source.frames())}
+    chatter, last = Chatter(model), None
+    seen: dict[Path, _Seen] = {}
+    frames = zip(
+        [*own, *[None] * len(more)], paths, read_frames_parallel(paths, channels, look_ahead=_LOOK_AHEAD), strict=True
+    )
+    for number, path, frame in frames:
+        one = look(model, frame.pixels, settings.tile_size, None if warn is None else partial(_warn_of, warn, path))
+        pictures = [
+            sheet_picture(one.plate, info.linear, model.channels_in),
+            sheet_picture(one.result, info.linear, model.channels_out),
+        ]
+        seen[path] = _Seen(one.disagreement, one.cells, pictures[0], pictures[1])
+        if number is None:
+            continue
+        if last and previous.get(number) == last[0]:
+            value = chatter.between(last[1], one)
+            for neighbour in (path, own[last[0]]):
+                seen[neighbour].chatters.append(value)
+        last = number, one
+        if progress:
+            progress(FrameReport(number, len(seen), len(own), path))
+    return seen
+
+
+def _compared(
+    own: Mapping[int, Path], seen: Mapping[Path, _Seen], chosen: Sequence[Path], painted: set[int]
+) -> tuple[ReviewedFrame, ...]:
+    """The plate's frames beside the painted ones."""
+    frames = list(seen.values())
+    strange = unlikeness([one.cells for one in frames], [seen[path].cells for path in chosen])
+    signals = np.array([[one.disagreement, unlike, one.chatter] for one, unlike in zip(frames, strange, strict=True)])
+    index = {path: i for i, path in enumerate(seen)}
+    usual = _medians(signals[[index[path] for path in chosen]], signals)
+    ratios = np.maximum(signals, _LEAST) / np.maximum(usual, _LEAST)
+    doubts = np.exp(np.nanmean(np.log(ratios), axis=1))
+    reviewed = []
+    for number, path in own.items():
+        row, doubt, is_painted = signals[index[path]].tolist(), float(doubts[index[path]]), number in painted
+        reviewed.append(
+            ReviewedFrame(
+                frame=number,
+                doubt=doubt,
+                disagreement=row[0],
+                unlikeness=row[1],
+                chatter=None if math.isnan(row[2]) else row[2],
+                painted=is_painted,
+                doubtful=doubt > DOUBTFUL and not is_painted,
+            )
+        )
+    return tuple(reviewed)
+
+
+def _medians(painted: np.ndarray, everything: np.ndarray) -> np.ndarray:
+    """[3] the median of each signal over the painted frames; over all frames where no painted frame has it."""
+    return np.array(
+        [
+            next(
+                (np.median(values) for part in (painted, everything) if len(values := part[~np.isnan(part[:, i]), i])),
+                1,
+            )
+            for i in range(painted.shape[1])
+        ]
+    )
+
+
+def _spread(paths: Sequence[Path]) -> list[Path]:
+    """At most 16 of the paths, evenly spread."""
+    return [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(len(paths), _MOST_PAINTED))]
+
+
+def _warn_of(warn: Callable[[str], None], path: Path, sentence: str) -> None:
+    warn(f"{path}: {sentence}")
+
+
+def _labelled(one: ReviewedFrame, seen: _Seen) -> tuple[str, Picture, Picture]:
+    return f"{one.frame}   {one.doubt:.2f}", seen.plate, seen.result
