@@ -114,6 +114,16 @@ def test_a_review_of_another_plate_is_not_shown(train: Train, shot: Shot, tmp_pa
     assert ShotOfRun.of(result.run).lanes().doubtful == (1001,)
 
 
+def test_a_run_that_cannot_be_written_is_a_warning(train: Train, with_a_strange_frame: Shot, tmp_path: Path) -> None:
+    result = train(run_name="r")
+    result.run.review.mkdir()
+    said: list[str] = []
+    options = {"json": tmp_path / "new/review.json", "use_gpu_if_available": False}
+    found = review(result.checkpoint or "", with_a_strange_frame.input, warn=said.append, **options)
+    assert json.loads((tmp_path / "new/review.json").read_text()) == found.to_json()
+    assert [".review: cannot be written" in sentence for sentence in said] == [True]
+
+
 def test_an_interrupted_review_leaves_the_last_one(train: Train, with_a_strange_frame: Shot) -> None:
     result = train(run_name="r")
     model = load(result.checkpoint or "", CPU)

@@ -34,7 +34,7 @@ from copycat.inference.painted import is_plate_of, run_of, trained_frames
 from copycat.inference.render import FrameReport, frame_numbers
 from copycat.inference.review_sheet import Picture, sheet_picture, write_sheet
 from copycat.inference.signals import Chatter, look, unlikeness
-from copycat.runs import write_json
+from copycat.runs import RunError, write_json
 from copycat.sequence import ImageSequence, check_writable, read_frames_parallel, read_info, resolve_channels
 from copycat.settings.knob import SettingsError
 from copycat.settings.tables import InferenceSettings
@@ -117,7 +117,7 @@ def review(
     """Says for each frame of a plate how far to trust a model's result.
 
     A run's review of its own plate is written as its ``.review``, which Shot view shows, and a contact sheet of the
-    worst frames beside it (``<run>_review.png``). Both are written whole at the end.
+    worst frames beside it (``<run>_review.png``), if the run can be written. All files are written whole at the end.
 
     Args:
         model: a .cat, a run, or a Model.
@@ -159,23 +159,27 @@ def review(
     own = {number: source.path(number) for number in numbers}
     chosen = _spread([*(source.path(number) for number in sorted(painted)), *others])
     there = set(own.values())
-    seen = _look_at(model, source, own, [path for path in chosen if path not in there], settings, progress, warn)
-    result = Review(model.path, os.path.abspath(str(source)), _compared(own, seen, chosen, painted))
-    if run and not is_plate_of(run, source):
-        run = None
-    sheet = sheet or (run.review_sheet if run else "")
-    if sheet and result.worst:
-        write_sheet(Path(sheet), [_labelled(one, seen[own[one.frame]]) for one in result.worst])
-        result = replace(result, sheet=Path(sheet))
-    if run:
-        write_json(run.review, result.to_json())
+    evidence = _look_at(model, source, own, [path for path in chosen if path not in there], settings, progress, warn)
+    result = Review(model.path, os.path.abspath(str(source)), _compared(own, evidence, chosen, painted))
+    worst = [_labelled(one, evidence[own[one.frame]]) for one in result.worst]
     if json:
         write_json(Path(json), result.to_json())
+    if sheet and worst:
+        write_sheet(Path(sheet), worst)
+        result = replace(result, sheet=Path(sheet))
+    if run and is_plate_of(run, source):
+        try:
+            write_json(run.review, result.to_json())
+            if worst and not sheet:
+                write_sheet(run.review_sheet, worst)
+                result = replace(result, sheet=run.review_sheet)
+        except RunError as error:  # the run may be somebody else's
+            (warn or _ignore)(str(error))
     return result
 
 
 @dataclass(eq=False)
-class _Seen:
+class _Evidence:
     """What is kept of a frame: its signals, features, and pictures for the sheet.
 
     Attributes:
@@ -202,14 +206,14 @@ def _look_at(
     settings: InferenceSettings,
     progress: Callable[[FrameReport], None] | None,
     warn: Callable[[str], None] | None,
-) -> dict[Path, _Seen]:
+) -> dict[Path, _Evidence]:
     """Looks at the plate's frames, and at painted ones that are not among them."""
     paths = [*own.values(), *more]
     info = read_info(paths[0])
     channels = resolve_channels(",".join(model.channels_in), info)
     previous = {after: before for before, after in pairwise(source.frames())}
     chatter, last = Chatter(model), None
-    seen: dict[Path, _Seen] = {}
+    evidence: dict[Path, _Evidence] = {}
     frames = zip(
         [*own, *[None] * len(more)], paths, read_frames_parallel(paths, channels, look_ahead=_LOOK_AHEAD), strict=True
     )
@@ -219,28 +223,29 @@ def _look_at(
             sheet_picture(one.plate, info.linear, model.channels_in),
             sheet_picture(one.result, info.linear, model.channels_out),
         ]
-        seen[path] = _Seen(one.disagreement, one.cells, pictures[0], pictures[1])
+        evidence[path] = _Evidence(one.disagreement, one.cells, pictures[0], pictures[1])
         if number is None:
             continue
         if last and previous.get(number) == last[0]:
             value = chatter.between(last[1], one)
-            for neighbour in (path, own[last[0]]):
-                seen[neighbour].chatters.append(value)
+            for neighbour in () if math.isnan(value) else (path, own[last[0]]):
+                evidence[neighbour].chatters.append(value)
         last = number, one
         if progress:
-            progress(FrameReport(number, len(seen), len(own), path))
-    return seen
+            progress(FrameReport(number, len(evidence), len(own), path))
+    return evidence
 
 
 def _compared(
-    own: Mapping[int, Path], seen: Mapping[Path, _Seen], chosen: Sequence[Path], painted: set[int]
+    own: Mapping[int, Path], evidence: Mapping[Path, _Evidence], chosen: Sequence[Path], painted: set[int]
 ) -> tuple[ReviewedFrame, ...]:
     """The plate's frames beside the painted ones."""
-    frames = list(seen.values())
-    strange = unlikeness([one.cells for one in frames], [seen[path].cells for path in chosen])
+    frames = list(evidence.values())
+    strange = unlikeness([one.cells for one in frames], [evidence[path].cells for path in chosen])
     signals = np.array([[one.disagreement, unlike, one.chatter] for one, unlike in zip(frames, strange, strict=True)])
-    index = {path: i for i, path in enumerate(seen)}
-    usual = _medians(signals[[index[path] for path in chosen]], signals)
+    index = {path: i for i, path in enumerate(evidence)}
+    painted_signals = signals[[index[path] for path in chosen]]
+    usual = [_usual(*columns) for columns in zip(painted_signals.T, signals.T, strict=True)]
     ratios = np.maximum(signals, _LEAST) / np.maximum(usual, _LEAST)
     doubts = np.exp(np.nanmean(np.log(ratios), axis=1))
     reviewed = []
@@ -260,17 +265,12 @@ def _compared(
     return tuple(reviewed)
 
 
-def _medians(painted: np.ndarray, everything: np.ndarray) -> np.ndarray:
-    """[3] the median of each signal over the painted frames; over all frames where no painted frame has it."""
-    return np.array(
-        [
-            next(
-                (np.median(values) for part in (painted, everything) if len(values := part[~np.isnan(part[:, i]), i])),
-                1,
-            )
-            for i in range(painted.shape[1])
-        ]
-    )
+def _usual(painted: np.ndarray, everything: np.ndarray) -> float:
+    """The median of a signal over the painted frames; over all frames where no painted frame has it."""
+    for values in (painted, everything):
+        if not np.isnan(values).all():
+            return float(np.nanmedian(values))
+    return 1.0
 
 
 def _spread(paths: Sequence[Path]) -> list[Path]:
@@ -282,5 +282,9 @@ def _warn_of(warn: Callable[[str], None], path: Path, sentence: str) -> None:
     warn(f"{path}: {sentence}")
 
 
-def _labelled(one: ReviewedFrame, seen: _Seen) -> tuple[str, Picture, Picture]:
-    return f"{one.frame}   {one.doubt:.2f}", seen.plate, seen.result
+def _labelled(one: ReviewedFrame, evidence: _Evidence) -> tuple[str, Picture, Picture]:
+    return f"{one.frame}   {one.doubt:.2f}", evidence.plate, evidence.result
+
+
+def _ignore(_sentence: str) -> None:
+    """Ignores a warning."""
