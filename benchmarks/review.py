@@ -6,12 +6,14 @@ Each shot (``benchmarks.reduced_shots``, and the tuning sequences of DAVIS-2016 
 evenly spaced frames, rendered and reviewed. On the frames that were not painted, doubt is compared with the true error:
 the mean absolute error of a matte, else the mean square error as displayed. ``rank`` is Spearman's rank correlation,
 ``auc`` the area under the ROC curve for the tenth of the frames with the largest errors, ``time`` the CPU time of the
-review divided by that of the render. The signals' own rank correlations stand beside it. Runs stay in ``--keep``.
+review divided by that of the render. The signals' own rank correlations stand beside it. Runs and scores stay in
+``--keep``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,7 +133,11 @@ def main() -> None:
     for name in args.only or [*SHOTS, *(TUNING if args.davis else ())]:
         out = args.keep / name
         plate, truth = sequences(name, args.shots, args.davis, out)
-        row = agreement(out, plate, truth, PAINTED.get(name) or painted_frames(plate.frames(), 5), args.steps)
+        kept = out / "agreement.json"
+        if not kept.exists():
+            painted = PAINTED.get(name) or painted_frames(plate.frames(), 5)
+            kept.write_text(json.dumps(agreement(out, plate, truth, painted, args.steps)))
+        row = json.loads(kept.read_text())
         rows.append({"shot": name, **row})
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
         mean = {key: round(float(np.mean([float(str(row[key])) for row in rows])), 3) for key in row}

@@ -126,7 +126,7 @@ def report_review(model: str, plate: str, **arguments: Any) -> ReviewedFrame | N
         table.add_column(title, justify="right")
     table.add_column("")
     for one in found.worst[:_LISTED_FRAMES]:
-        chatter = "-" if one.chatter is None else f"{one.chatter:.5f}"
+        chatter = "-" if one.chatter is None else f"{one.chatter:.3f}"
         row = (str(one.frame), f"{one.doubt:.2f}", f"{one.disagreement:.5f}", f"{one.unlikeness:.3f}", chatter)
         table.add_row(*row, "doubtful" if one.doubtful else "", style="yellow" if one.doubtful else "")
     console = Console(highlight=False, soft_wrap=True)

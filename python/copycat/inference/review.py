@@ -59,7 +59,7 @@ class ReviewedFrame:
         doubt: how little to trust its result; 1 is the median of the painted frames.
         disagreement: mean change of the result when the network sees a part of the frame, in the result's units.
         unlikeness: mean distance of its content to the nearest in a painted frame, in standard deviations.
-        chatter: mean difference to the neighbours' results after optical flow, in the result's units; None without one.
+        chatter: how many times as much as the plate the result differs from its neighbours; None without a neighbour.
         painted: whether the model was trained on it.
         doubtful: whether it is not painted and its doubt is above ``DOUBTFUL``.
     """

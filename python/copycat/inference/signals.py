@@ -4,7 +4,7 @@
   network gives the same. The part is the window with most of the network's work; it costs less than half a render.
 - *Unlikeness*: how far the frame's content is from that of the painted frames, as the network's middle sees it.
 - *Chatter*: how much the result differs from that of the neighbouring frame, moved onto it by the plate's optical flow
-  (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016).
+  (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016), beside how much the plate differs so.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _SMALLEST_WINDOW = 64  # pixels; a smaller frame is cut as a whole
 _MOST_CELLS = 1024  # of a frame's features
 _MOST_PAINTED_CELLS = 16384
 _SMALL_WIDTH = 320  # pixels
+_STILL = 1e-3  # a difference that does not count
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,19 +138,26 @@ class Chatter:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def between(self, before: Look, after: Look) -> float:
-        """Mean absolute difference of the two results where the plate says that they show the same.
+        """How many times as much the results of two neighbours differ as their plates, where these show the same.
 
-        In the units of `Look.disagreement`. Frames of two sizes have none: NaN.
+        Differences are mean absolute, in units of the encoded values. Frames of two sizes have no chatter: NaN.
         """
-        if before.result.shape != after.result.shape:
+        if before.plate.shape != after.plate.shape:
             return float("nan")
         height, width = after.plate.shape[:2]
         greys = self._grey(after.plate), self._grey(before.plate)
         flow = self._flow.calc(*greys, np.zeros((height, width, 2), np.float32))  # from no motion
         y, x = np.mgrid[:height, :width].astype(np.float32)
-        old, new = (_encoded(one.result, self._header.target_encoding) for one in (before, after))
-        moved = cv2.remap(old, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return float(np.abs(new - moved.reshape(new.shape)).mean())
+
+        def difference(old: Array, new: Array, encoding: ops.Encoding) -> float:
+            old, new = _encoded(old, encoding), _encoded(new, encoding)
+            moved = cv2.remap(
+                old, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+            return float(np.abs(new - moved.reshape(new.shape)).mean()) + _STILL
+
+        result = difference(before.result, after.result, self._header.target_encoding)
+        return result / difference(before.plate, after.plate, self._header.input_encoding)
 
     def _grey(self, plate: Array) -> NDArray[np.uint8]:
         values = torch.from_numpy(plate)
