@@ -28,7 +28,7 @@ from copycat.sequence.non_finite import usable_values
 Array = NDArray[np.float32]
 Window = tuple[slice, slice]
 
-_SHARE = 2 / 3  # of the frame's height and width that the window has
+_SHARE = 0.6  # of the frame's height and width that the window has
 _WORK_CELL = 16  # pixels
 _SMALLEST_WINDOW = 64  # pixels; a smaller frame is cut as a whole
 _MOST_CELLS = 1024  # of a frame's features
@@ -81,7 +81,7 @@ def look(model: Model, pixels: Array, tile_size: int = 0, warn: Callable[[str], 
 
 
 def busiest_window(change: Array) -> Window:
-    """The window of two thirds of the height and width in which a change [H, W, C] varies most from pixel to pixel.
+    """The window of three fifths of the height and width in which a change [H, W, C] varies most from pixel to pixel.
 
     Its corner is at odd pixels, where the network's grid lies otherwise than on the whole frame.
     """
@@ -135,7 +135,7 @@ class Chatter:
 
     def __init__(self, model: Model) -> None:
         self._header = model.header
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
     def between(self, before: Look, after: Look) -> float:
         """How many times as much the results of two neighbours differ as their plates, where these show the same.
@@ -165,7 +165,8 @@ class Chatter:
 
 
 def _encoded(values: Array, encoding: ops.Encoding) -> Array:
-    return encode(_finite(values), encoding)
+    values = _finite(values)
+    return encode(values, encoding) if any(encoding.log_scale) else values
 
 
 def _finite(values: Array) -> Array:
