@@ -6,8 +6,8 @@ Each shot (``benchmarks.reduced_shots``, and the tuning sequences of DAVIS-2016 
 evenly spaced frames, rendered and reviewed. On the frames that were not painted, doubt is compared with the true error:
 the mean absolute error of a matte, else the mean square error as displayed. ``rank`` is Spearman's rank correlation,
 ``auc`` the area under the ROC curve for the tenth of the frames with the largest errors, ``time`` the CPU time of the
-review divided by that of the render. The signals' own rank correlations stand beside it. Runs and scores stay in
-``--keep``.
+review divided by that of the render, ``worst_error`` the largest error divided by the median. The signals' own rank
+correlations stand beside it. Runs and measurements stay in ``--keep``, so another doubt costs no training.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import copycat
 import cv2
 import numpy as np
 import torch
+from copycat.inference.review import doubts_of
 from copycat.sequence import ImageSequence, format_frames, read_frame, read_info, write_frame
 from copycat.sequence.colour import display
+from numpy.typing import ArrayLike
 
 from benchmarks import record
 from benchmarks.davis import TUNING, painted_frames
@@ -34,17 +37,19 @@ from benchmarks.tasks import TRAINING
 PAINTED = {**TRAINING, "paintout": PAINTOUT_TRAINING}
 WORST = 0.1  # of the frames
 SIGNALS = ("disagreement", "unlikeness", "chatter")
+Kept = dict[str, Any]
+"""``painted``: indices; ``signals``, ``errors``: of each frame; ``time``."""
 
 
-def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's: the correlation of the ranks, for values that differ."""
-    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
+    ranks = [np.argsort(np.argsort(np.asarray(values))) for values in (a, b)]
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def area_under_curve(scores: Sequence[float], errors: Sequence[float]) -> float:
+def area_under_curve(scores: ArrayLike, errors: ArrayLike) -> float:
     """How often one of the worst tenth has a higher score than one of the others; a tie counts half."""
-    order, values = np.argsort(errors), np.asarray(scores)
+    order, values = np.argsort(np.asarray(errors)), np.asarray(scores)
     count = max(1, round(WORST * len(order)))
     worst, others = values[order[-count:]], values[order[:-count]]
     above, equal = worst[:, None] > others, worst[:, None] == others
@@ -95,27 +100,33 @@ def trained(out: Path, plate: ImageSequence, truth: ImageSequence, painted: Sequ
     return max(out.glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
 
 
-def agreement(out: Path, plate: ImageSequence, truth: ImageSequence, painted: Sequence[int], steps: int) -> record.Row:
-    """Trains, renders and reviews a shot; returns how well doubt and true error agree."""
+def measured(out: Path, plate: ImageSequence, truth: ImageSequence, painted: Sequence[int], steps: int) -> Kept:
+    """Trains, renders and reviews a shot."""
     model = copycat.load(trained(out / "runs", plate, truth, painted, steps), "cpu")
     began = time.process_time()
     result = ImageSequence.parse(out / f"result/%05d{plate.path(painted[0]).suffix}")
     copycat.infer(model, str(plate), str(result))
     rendered = time.process_time()
-    found = copycat.review(model, str(plate))
+    found = copycat.review(model, str(plate)).frames
     reviewed = time.process_time()
-    frames = [one for one in found.frames if not one.painted]
-    errors = true_errors(result, truth, [one.frame for one in frames])
-    doubts = [one.doubt for one in frames]
-    signals = {name: [getattr(one, name) for one in frames] for name in SIGNALS}
     return {
-        "frames": len(frames),
-        "rank": round(rank_correlation(doubts, errors), 3),
-        "auc": round(area_under_curve(doubts, errors), 3),
-        **{name: round(rank_correlation(values, errors), 3) for name, values in signals.items()},
-        "doubtful": sum(one.doubtful for one in frames),
-        "time": round((reviewed - rendered) / (rendered - began), 2),
+        "painted": [index for index, one in enumerate(found) if one.painted],
+        "signals": [[getattr(one, name) for name in SIGNALS] for one in found],
+        "errors": true_errors(result, truth, [one.frame for one in found]),
+        "time": (reviewed - rendered) / (rendered - began),
     }
+
+
+def agreement(kept: Kept) -> record.Row:
+    """How well the doubt of the frames that are not painted agrees with their true error."""
+    signals = np.array(kept["signals"], np.float64)
+    scores = {"rank": doubts_of(signals, kept["painted"]), **dict(zip(SIGNALS, signals.T, strict=True))}
+    others = np.delete(np.arange(len(signals)), kept["painted"])
+    errors = np.array(kept["errors"])[others]
+    row = {name: round(rank_correlation(values[others], errors), 3) for name, values in scores.items()}
+    area = round(area_under_curve(scores["rank"][others], errors), 3)
+    spread = round(float(errors.max() / np.median(errors)), 2)
+    return {"frames": len(others), "auc": area, **row, "worst_error": spread, "time": round(kept["time"], 2)}
 
 
 def main() -> None:
@@ -133,11 +144,11 @@ def main() -> None:
     for name in args.only or [*SHOTS, *(TUNING if args.davis else ())]:
         out = args.keep / name
         plate, truth = sequences(name, args.shots, args.davis, out)
-        kept = out / "agreement.json"
+        kept = out / "measured.json"
         if not kept.exists():
             painted = PAINTED.get(name) or painted_frames(plate.frames(), 5)
-            kept.write_text(json.dumps(agreement(out, plate, truth, painted, args.steps)))
-        row = json.loads(kept.read_text())
+            kept.write_text(json.dumps(measured(out, plate, truth, painted, args.steps)))
+        row = agreement(json.loads(kept.read_text()))
         rows.append({"shot": name, **row})
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
         mean = {key: round(float(np.mean([float(str(row[key])) for row in rows])), 3) for key in row}

@@ -1,8 +1,8 @@
 """Says for each frame of a shot how far to trust a model's result, without the truth.
 
 A frame's *doubt* is the geometric mean of three ratios, each to the median of the painted frames: of its disagreement,
-its unlikeness and its chatter (:mod:`copycat.inference.signals`). So 1 means as sure as on a painted frame; the error
-grows about in proportion. ``docs/explanation/benchmarks.md`` says how well doubt and true error agree.
+its unlikeness, at least 1, and its chatter (:mod:`copycat.inference.signals`). So 1 is usual on painted frames.
+``docs/explanation/benchmarks.md`` says how well doubt and true error agree.
 
 The ``.review`` of a run, and the JSON of the command line, are one object::
 
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from copycat.errors import CopycatError
@@ -244,10 +245,7 @@ def _compared(
     strange = unlikeness([one.cells for one in frames], [evidence[path].cells for path in chosen])
     signals = np.array([[one.disagreement, unlike, one.chatter] for one, unlike in zip(frames, strange, strict=True)])
     index = {path: i for i, path in enumerate(evidence)}
-    painted_signals = signals[[index[path] for path in chosen]]
-    usual = [_usual(*columns) for columns in zip(painted_signals.T, signals.T, strict=True)]
-    ratios = np.maximum(signals, _LEAST) / np.maximum(usual, _LEAST)
-    doubts = np.exp(np.nanmean(np.log(ratios), axis=1))
+    doubts = doubts_of(signals, [index[path] for path in chosen])
     reviewed = []
     for number, path in own.items():
         row, doubt, is_painted = signals[index[path]].tolist(), float(doubts[index[path]]), number in painted
@@ -263,6 +261,24 @@ def _compared(
             )
         )
     return tuple(reviewed)
+
+
+def doubts_of(signals: np.ndarray, painted: Sequence[int]) -> NDArray[np.float64]:
+    """The doubt of each frame.
+
+    Args:
+        signals: [N, 3] disagreement, unlikeness and chatter; NaN where there is none.
+        painted: indices of the painted frames.
+
+    Returns:
+        [N] the geometric mean of the ratios to the painted frames.
+    """
+    usual = [_usual(signals[list(painted), i], signals[:, i]) for i in range(signals.shape[1])]
+    ratios = np.maximum(signals, _LEAST) / np.maximum(usual, _LEAST)
+    # A frame that is more like a painted one than these are to each other is no better for it.
+    ratios[:, 1] = np.maximum(ratios[:, 1], 1)
+    doubts: NDArray[np.float64] = np.exp(np.nanmean(np.log(ratios), axis=1))
+    return doubts
 
 
 def _usual(painted: np.ndarray, everything: np.ndarray) -> float:
