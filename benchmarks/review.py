@@ -36,7 +36,7 @@ from benchmarks.tasks import TRAINING
 
 PAINTED = {**TRAINING, "paintout": PAINTOUT_TRAINING}
 WORST = 0.1  # of the frames
-SIGNALS = ("disagreement", "unlikeness", "chatter")
+SIGNALS = ("disagreement", "unlikeness", "chatter", "indecision")
 Kept = dict[str, Any]
 """``painted``: indices; ``signals``, ``errors``: of each frame; ``time``."""
 
@@ -123,7 +123,11 @@ def agreement(kept: Kept) -> record.Row:
     scores = {"rank": doubts_of(signals, kept["painted"]), **dict(zip(SIGNALS, signals.T, strict=True))}
     others = np.delete(np.arange(len(signals)), kept["painted"])
     errors = np.array(kept["errors"])[others]
-    row = {name: round(rank_correlation(values[others], errors), 3) for name, values in scores.items()}
+    row = {
+        name: round(rank_correlation(values[others], errors), 3)
+        for name, values in scores.items()
+        if not np.isnan(values).any()
+    }
     area = round(area_under_curve(scores["rank"][others], errors), 3)
     spread = round(float(errors.max() / np.median(errors)), 2)
     return {"frames": len(others), "auc": area, **row, "worst_error": spread, "time": round(kept["time"], 2)}
@@ -151,7 +155,8 @@ def main() -> None:
         row = agreement(json.loads(kept.read_text()))
         rows.append({"shot": name, **row})
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-        mean = {key: round(float(np.mean([float(str(row[key])) for row in rows])), 3) for key in row}
+        named = {key: [float(str(one[key])) for one in rows if key in one] for key in rows[0] if key != "shot"}
+        mean = {key: round(float(np.mean(values)), 3) for key, values in named.items()}
         record.write("review", [*rows, {"shot": "mean", **mean}], args.json)
     print("  ".join(f"{key} {value}" for key, value in mean.items()))
 

@@ -16,7 +16,7 @@ from conftest import FRAMES, Outcome, Shot, Train, picture, random_model, write_
 from copycat.inference.model import load
 from copycat.inference.painted import run_of, trained_frames
 from copycat.inference.render import FrameReport
-from copycat.inference.review import ReviewError, review
+from copycat.inference.review import ReviewError, doubts_of, review
 from copycat.inference.signals import Chatter, Look, busiest_window, look, unlikeness
 from copycat.model import cat
 from copycat.sequence import ImageSequence, SequenceError, write_frame
@@ -60,6 +60,25 @@ def test_a_result_that_depends_on_the_grid_disagrees(tmp_path: Path, tiny: None)
     assert not model.network.middle._forward_hooks
 
 
+def test_a_matte_between_0_and_1_is_undecided(tmp_path: Path, tiny: None) -> None:
+    header, weights = cat.load(random_model(tmp_path / "m.cat", channels_out=("A",)))
+    encoding = replace(header.target_encoding, mean=(0.5,), matte=(True,))
+    for name, bias in (("unsure", 0.0), ("sure", 10.0)):
+        flat = {key: torch.zeros_like(value) for key, value in weights.items()}
+        flat["tail.bias"] += bias
+        cat.save(tmp_path / f"{name}.cat", replace(header, target_encoding=encoding), flat)
+    found = {name: look(load(tmp_path / f"{name}.cat", CPU), picture(1)).indecision for name in ("unsure", "sure")}
+    assert found == pytest.approx({"unsure": 0.25, "sure": 0})
+    assert math.isnan(look(load(tmp_path / "m.cat", CPU), picture(1)).indecision)
+
+
+def test_doubt_is_the_mean_ratio_to_the_painted_frames() -> None:
+    signals = np.array([[1, 2, 1, np.nan], [3, 4, 1, np.nan], [4, 6, 8, np.nan], [2, 1, np.nan, np.nan]])
+    # Usual are 2, 3 and 1; an unlikeness below the usual counts as usual.
+    assert doubts_of(signals, [0, 1]) == pytest.approx([0.5 ** (1 / 3), 2 ** (1 / 3), 32 ** (1 / 3), 1])
+    assert doubts_of(signals, [3])[2] == pytest.approx((2 * 6 * 8) ** (1 / 3))  # no painted frame has a chatter
+
+
 def test_unlikeness_is_the_distance_to_another_painted_frame() -> None:
     first, second = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [5.0]])
     spread = float(torch.cat([first, second]).std())
@@ -79,7 +98,7 @@ def test_chatter_is_what_the_motion_of_the_plate_does_not_explain(tmp_path: Path
     plates = (before, after)
 
     def between(results: tuple[np.ndarray, np.ndarray]) -> float:
-        looks = [Look(0.0, torch.zeros(1, 1), p, r) for p, r in zip(plates, results, strict=True)]
+        looks = [Look(0.0, 0.0, torch.zeros(1, 1), p, r) for p, r in zip(plates, results, strict=True)]
         return chatter.between(*looks)
 
     assert between((before, after)) == pytest.approx(1, rel=1e-3)  # the result is the plate
@@ -241,7 +260,7 @@ def test_the_command_prints_the_worst_frames_and_fails_over_a_doubt(
     status, out, _ = copycat(*command, "--json", tmp_path / "review.json")
     assert status == 0
     rows = [line.split() for line in out.splitlines() if "[Frame" not in line]
-    assert rows[0] == ["Frame", "Doubt", "Disagreement", "Unlikeness", "Chatter"]
+    assert rows[0] == ["Frame", "Doubt", "Disagreement", "Unlikeness", "Chatter", "Indecision"]
     found = json.loads((tmp_path / "review.json").read_text())
     worst = max((one for one in found["frames"] if not one["painted"]), key=lambda one: one["doubt"])
     assert rows[1][:2] == ["1005", f"{worst['doubt']:.2f}"]

@@ -122,12 +122,19 @@ def report_review(model: str, plate: str, **arguments: Any) -> ReviewedFrame | N
     with render_display() as (progress, warn):
         found = review(model, plate, progress=progress, warn=warn, **arguments)
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for title in ("Frame", "Doubt", "Disagreement", "Unlikeness", "Chatter"):
+    for title in ("Frame", "Doubt", "Disagreement", "Unlikeness", "Chatter", "Indecision"):
         table.add_column(title, justify="right")
     table.add_column("")
     for one in found.worst[:_LISTED_FRAMES]:
-        chatter = "-" if one.chatter is None else f"{one.chatter:.3f}"
-        row = (str(one.frame), f"{one.doubt:.2f}", f"{one.disagreement:.5f}", f"{one.unlikeness:.3f}", chatter)
+        chatter, indecision = ("-" if x is None else f"{x:.{d}f}" for x, d in ((one.chatter, 3), (one.indecision, 5)))
+        row = (
+            str(one.frame),
+            f"{one.doubt:.2f}",
+            f"{one.disagreement:.5f}",
+            f"{one.unlikeness:.3f}",
+            chatter,
+            indecision,
+        )
         table.add_row(*row, "doubtful" if one.doubtful else "", style="yellow" if one.doubtful else "")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)

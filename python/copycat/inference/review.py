@@ -1,16 +1,16 @@
 """Says for each frame of a shot how far to trust a model's result, without the truth.
 
-A frame's *doubt* is the geometric mean of three ratios, each to the median of the painted frames: of its disagreement,
-its unlikeness, at least 1, and its chatter (:mod:`copycat.inference.signals`). So 1 is usual on painted frames.
-``docs/explanation/benchmarks.md`` says how well doubt and true error agree.
+A frame's *doubt* is the geometric mean of ratios, each to the median of the painted frames: of its disagreement, its
+unlikeness, at least 1, its chatter and, of a matte, its indecision (:mod:`copycat.inference.signals`). So 1 is usual on
+painted frames. ``docs/explanation/benchmarks.md`` says how well doubt and true error agree.
 
 The ``.review`` of a run, and the JSON of the command line, are one object::
 
     {"model": "runs/a_2000.cat", "input": "plate.%04d.exr", "doubtful": [1013],
-     "frames": [{"frame": 1013, "doubt": 1.61, "disagreement": 0.0053, "unlikeness": 0.42, "chatter": 0.017,
-                 "painted": false, "doubtful": true}, ...]}
+     "frames": [{"frame": 1013, "doubt": 1.61, "disagreement": 0.0053, "unlikeness": 0.42, "chatter": 1.31,
+                 "indecision": null, "painted": false, "doubtful": true}, ...]}
 
-``chatter`` is null where no neighbour was reviewed.
+``chatter`` is null where no neighbour was reviewed, ``indecision`` where the result has no matte.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class ReviewedFrame:
         disagreement: mean change of the result when the network sees a part of the frame, in the result's units.
         unlikeness: mean distance of its content to the nearest in a painted frame, in standard deviations.
         chatter: how many times as much as the plate the result differs from its neighbours; None without a neighbour.
+        indecision: mean of m (1 - m) over the result's mattes; None without one.
         painted: whether the model was trained on it.
         doubtful: whether it is not painted and its doubt is above ``DOUBTFUL``.
     """
@@ -70,6 +71,7 @@ class ReviewedFrame:
     disagreement: float
     unlikeness: float
     chatter: float | None
+    indecision: float | None
     painted: bool
     doubtful: bool
 
@@ -188,6 +190,7 @@ class _Evidence:
     """
 
     disagreement: float
+    indecision: float
     cells: Tensor
     plate: Picture
     result: Picture
@@ -224,7 +227,7 @@ def _look_at(
             sheet_picture(one.plate, info.linear, model.channels_in),
             sheet_picture(one.result, info.linear, model.channels_out),
         ]
-        evidence[path] = _Evidence(one.disagreement, one.cells, pictures[0], pictures[1])
+        evidence[path] = _Evidence(one.disagreement, one.indecision, one.cells, pictures[0], pictures[1])
         if number is None:
             continue
         if last and previous.get(number) == last[0]:
@@ -243,7 +246,9 @@ def _compared(
     """The plate's frames beside the painted ones."""
     frames = list(evidence.values())
     strange = unlikeness([one.cells for one in frames], [evidence[path].cells for path in chosen])
-    signals = np.array([[one.disagreement, unlike, one.chatter] for one, unlike in zip(frames, strange, strict=True)])
+    signals = np.array(
+        [[one.disagreement, unlike, one.chatter, one.indecision] for one, unlike in zip(frames, strange, strict=True)]
+    )
     index = {path: i for i, path in enumerate(evidence)}
     doubts = doubts_of(signals, [index[path] for path in chosen])
     reviewed = []
@@ -256,6 +261,7 @@ def _compared(
                 disagreement=row[0],
                 unlikeness=row[1],
                 chatter=None if math.isnan(row[2]) else row[2],
+                indecision=None if math.isnan(row[3]) else row[3],
                 painted=is_painted,
                 doubtful=doubt > DOUBTFUL and not is_painted,
             )
@@ -267,7 +273,7 @@ def doubts_of(signals: np.ndarray, painted: Sequence[int]) -> NDArray[np.float64
     """The doubt of each frame.
 
     Args:
-        signals: [N, 3] disagreement, unlikeness and chatter; NaN where there is none.
+        signals: [N, 4] disagreement, unlikeness, chatter and indecision; NaN where there is none.
         painted: indices of the painted frames.
 
     Returns:

@@ -5,6 +5,7 @@
 - *Unlikeness*: how far the frame's content is from that of the painted frames, as the network's middle sees it.
 - *Chatter*: how much the result differs from that of the neighbouring frame, moved onto it by the plate's optical flow
   (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016), beside how much the plate differs so.
+- *Indecision*: how far a matte is from 0 and 1.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ class Look:
 
     Attributes:
         disagreement: mean absolute, in the result's units, scene-linear values in those of their encoding.
+        indecision: mean of m (1 - m) over the mattes of the result; NaN without one.
         cells: [cells, D] half, features, on the CPU.
         plate, result: [h, w, C] values as in the file, at most 320 pixels wide.
     """
 
     disagreement: float
+    indecision: float
     cells: Tensor
     plate: Array
     result: Array
@@ -77,7 +80,9 @@ def look(model: Model, pixels: Array, tile_size: int = 0, warn: Callable[[str], 
     origin, format = (columns.start, rows.start), (width, height)
     again = model(pixels[window], tile_size=tile_size, origin=origin, format=format)
     disagreement = float(np.abs(_encoded(again, encoding) - encoded[window]).mean())
-    return Look(disagreement, torch.cat(caught), _small(pixels), _small(result))
+    mattes = _finite(result)[..., [*np.flatnonzero(encoding.matte)]]
+    indecision = float((mattes * (1 - mattes)).mean()) if mattes.size else float("nan")
+    return Look(disagreement, indecision, torch.cat(caught), _small(pixels), _small(result))
 
 
 def busiest_window(change: Array) -> Window:
