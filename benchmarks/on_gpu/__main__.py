@@ -98,11 +98,12 @@ def run_all(parts: Sequence[Part], out: Path, seconds: float, dry: bool) -> dict
     gpus = None if dry else count_gpus()
     path = out / "status.json"
     status: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    unbuilt = False
     for part in parts:
         began = time.monotonic()
         left = min(part.seconds * (_SLOWER if dry else 1), end - began)
         print(f"== {part.name}: {part.shows} (at most {max(left, 0):.0f} s)", flush=True)
-        if reason := obstacle(part, gpus):
+        if reason := "copycat is not built" if unbuilt else obstacle(part, gpus):
             ended = {"status": "not run", "why": reason}
         elif left < 1:
             ended = {"status": "not run", "why": "the time is over"}
@@ -112,9 +113,7 @@ def run_all(parts: Sequence[Part], out: Path, seconds: float, dry: bool) -> dict
         print(f"== {part.name}: {ended['status']} {ended.get('why', '')}".rstrip(), flush=True)
         _write(path, status)
         _write(out / "targets.json", targets(out, status))
-        if part.name == "build" and ended["status"] != "passed" and not dry:
-            print("== without a build nothing else can be measured", flush=True)
-            break
+        unbuilt |= part.name == "build" and ended["status"] != "passed" and not dry
     return status
 
 
@@ -154,7 +153,7 @@ def main() -> None:
     table = targets(out, status)
     (out / "targets.txt").write_text("".join(line + "\n" for line in lines(table)), encoding="utf-8")
     print("\n".join(lines(table)))
-    ended = {part.name: status.get(part.name, {"status": "not run"})["status"] for part in chosen}
+    ended = {part.name: status[part.name]["status"] for part in chosen}
     absent = [name for name, how in ended.items() if how == "not run"]
     failed = [name for name, how in ended.items() if how not in ("passed", "not run")]
     print(f"failed: {', '.join(failed) or 'none'}; not run: {', '.join(absent) or 'none'}; results in {out}")
@@ -162,4 +161,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the running part ends too
     main()

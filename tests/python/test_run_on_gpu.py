@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmarks.on_gpu import __main__ as run_on_gpu
@@ -98,6 +100,23 @@ def test_what_a_part_started_ends_with_it(tmp_path: Path, run: Callable[..., int
     raise AssertionError((child / "status").read_text())
 
 
+def test_a_run_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = f"""
+import runpy, sys
+from benchmarks.on_gpu import parts
+parts.PARTS = (parts.Part("a", 60, "", "sleep 60", ""),)
+sys.argv = ["on_gpu", "--out", {str(tmp_path)!r}, "--dry-run"]
+runpy.run_module("benchmarks.on_gpu.__main__", run_name="__main__")
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while not (children := psutil.Process(process.pid).children()):
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    psutil.wait_procs(children, timeout=20)
+    assert not any(child.is_running() for child in children)
+
+
 def test_some_parts_add_to_an_earlier_run(tmp_path: Path, run: Callable[..., int]) -> None:
     parts = (part("a", ""), part("b", "raise SystemExit(1)"))
     assert run(parts, "--only", "b") == 1
@@ -119,7 +138,9 @@ def test_nothing_is_measured_without_a_build(tmp_path: Path) -> None:
     build, training = (
         Part(name, 30, f"-c 'raise SystemExit({name == 'build':d})'", "", "", gpus=0) for name in ("build", "training")
     )
-    assert list(run_on_gpu.run_all((build, training), tmp_path, 60, dry=False)) == ["build"]
+    found = run_on_gpu.run_all((build, training), tmp_path, 60, dry=False)
+    assert found["build"]["status"] == "failed with status 1"
+    assert (found["training"]["status"], found["training"]["why"]) == ("not run", "copycat is not built")
 
 
 def test_nothing_that_ran_is_no_success(run: Callable[..., int]) -> None:
@@ -171,7 +192,8 @@ def test_the_script_makes_its_environment_and_says_what_is_missing(tmp_path: Pat
     )
     assert done.returncode == 1
     assert status(tmp_path)["device"]["why"] == "nvidia-smi is not on the path"
-    assert "without a build nothing else can be measured" in done.stdout
+    assert status(tmp_path)["training"]["why"] == "copycat is not built"
+    assert len(status(tmp_path)) == len(PARTS)
 
 
 @pytest.mark.long
