@@ -1,7 +1,8 @@
 """The painting loop on the Progress page, recorded: from an empty folder to a rendered shot, in a headless browser.
 
 The shot is the first seconds of the demo's clip (Big Buck Bunny, (c) Blender Foundation, CC BY 3.0). The "artist"
-presses the page's buttons and paints a frame by saving the film's clean one. Needs Chromium and playwright. It leaves,
+presses the page's buttons and paints a weak frame by saving the film's clean one, which the running training takes in.
+Needs Chromium and playwright. It leaves,
 in ``--pictures``, those of README.md and docs/guides/progress.md: ``walk_through.jpg``, a strip of six steps, and
 ``page_*.jpg``.
 
@@ -107,17 +108,18 @@ class Walk:
     def record(self) -> None:
         """The whole walk."""
         self._start()
-        self._wait(lambda: self._steps() > 20, 300)
         self._page.wait_for_timeout(self._minutes * 20e3)
         self._view("Shot")
         self._look("Result", LOOKED_AT)
         self._page.keyboard.press("w")
         self._page.get_by_label("Right view").select_option("Input")
         self._page.wait_for_timeout(4000)
+        self._close_notices()
         self._take("3 wipe")
         self._page.keyboard.press("w")
         self._paint()
-        self._wait(lambda: self._state() == "finished", self._minutes * 60 + 600)
+        self._wait(lambda: self._state() == "finished", self._minutes * 60 + 900)
+        self._compare()
         self._view("Runs")
         self._page.wait_for_timeout(3000)
         self._close_notices()
@@ -150,19 +152,40 @@ class Walk:
         self._take("2 train")
 
     def _paint(self) -> None:
+        """Keeps the model as it is now, and paints the weakest frame while the training goes on."""
+        page = self._page
+        page.get_by_role("button", name="Checkpoint Now").click()
+        (run,) = find_runs(self._out / "runs")
+        self._wait(lambda: bool(run.checkpoints()), 120)
         self._look("Result", PAINTED_LATER)
-        self._page.get_by_role("button", name="Paint this Frame").click()
-        self._page.wait_for_timeout(2500)
-        self._take("4 paint")
+        page.get_by_role("button", name="Paint this Frame").click()
+        page.wait_for_timeout(2500)
+        self._close_notices()
         target = self._out / f"clean/clean.{PAINTED_LATER}.exr"
         write_frame(target, self._clean[PAINTED_LATER], CHANNELS, dtype="half")
-        self._page.wait_for_timeout(3000)
+        page.get_by_text(f"{target.name} is new").wait_for()
+        page.wait_for_timeout(500)
+        self._take("4 paint")
+        self._close_notices()
+
+    def _compare(self) -> None:
+        """The weak frame before and after: the checkpoint beside the newest weights, both as they differ from the truth."""
+        page = self._page
+        (run,) = find_runs(self._out / "runs")
+        before = run.checkpoints()[0][0]
+        self._close_notices()
+        self._look("Difference", PAINTED_LATER)
+        page.keyboard.press("s")
+        page.get_by_label("Right view").select_option("Difference")
+        page.get_by_label("Step", exact=True).select_option(str(before))
+        page.get_by_label("Right step").select_option("")
+        page.wait_for_timeout(6000)
+        self._take("5 compare")
+        page.get_by_label("Step", exact=True).select_option("")
+        page.locator(".shot .segments .tab", has_text="Single").click()
 
     def _render(self) -> None:
         page = self._page
-        self._look("Difference", PAINTED_LATER)
-        page.wait_for_timeout(1000)
-        self._take("5 difference")
         page.get_by_text("Optimize for Speed").click()
         page.get_by_role("button", name="Render", exact=True).click()
         self._wait(lambda: f"{COUNT} rendered" in page.locator(".shot .summary").inner_text(), 900)

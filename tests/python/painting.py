@@ -12,6 +12,8 @@ from conftest import Shot, graded, summary, write_shot
 from copycat.runs import Run
 from copycat.training.frame_watch import FrameWatch
 
+PATIENCE = 240.0  # seconds; a busy machine fails no test
+
 
 def paint(shot: Shot, *frames: int, effect: Callable[[np.ndarray], np.ndarray] = graded, size: Any = (64, 64)) -> None:
     write_shot(shot.folder, frames, size=size, effect=effect)
@@ -48,7 +50,7 @@ class Painter:
 
 
 def until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.01)

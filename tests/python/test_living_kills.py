@@ -14,7 +14,7 @@ from conftest import TINY, Shot, Train, environment, losses, summary
 from copycat.model import cat
 from copycat.runs import Run, find_run
 from copycat.training import checkpoint
-from painting import Painter, changes, erase, names, paint, until
+from painting import PATIENCE, Painter, changes, erase, names, paint, until
 
 STEPS = 40
 KNOBS = ("--model-size", "Small", "--crop-size", 32, "--epochs", STEPS, "--image-interval", 1000)
@@ -142,7 +142,7 @@ def test_killed_around_a_change_it_goes_on_to_the_bit(
             time.sleep(float(when.split()[0]))
         if moment != "during":
             process.kill()
-        process.wait(120)
+        process.wait(PATIENCE)
         assert process.stderr
         if process.returncode == 0:
             pytest.skip(f"recording a change calls os.{call} fewer than {count} times")
@@ -151,5 +151,5 @@ def test_killed_around_a_change_it_goes_on_to_the_bit(
     if moment == "before":
         assert changes(run) == []
     with start(killer, "none", 0, "before", "resume", directory) as process:
-        assert process.wait(120) == 0
+        assert process.wait(PATIENCE) == 0
     assert_lived_on(train, shot, painter, run, 1005)

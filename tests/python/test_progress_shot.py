@@ -359,10 +359,16 @@ def test_a_render_is_cancelled_and_its_failure_named(run: Run, tmp_path: Path, i
 
 
 def row(state: str, reason: str = "", **more: Any) -> RunInfo:
-    facts = {"steps": 40, "total_steps": 80, "seconds": 5.0, "updated": 0.0, "loss": 0.1, "best_psnr": None}
-    return RunInfo(
-        run=Run(Path("data"), "r"), state=state, reason=reason, model_size="Small", header={}, **(facts | more)
-    )
+    facts: dict[str, Any] = {
+        "header": {},
+        "steps": 40,
+        "total_steps": 80,
+        "seconds": 5.0,
+        "updated": 0.0,
+        "loss": 0.1,
+        "best_psnr": None,
+    }
+    return RunInfo(run=Run(Path("data"), "r"), state=state, reason=reason, model_size="Small", **(facts | more))
 
 
 def test_an_end_is_noticed_once_with_its_reason_and_what_to_do() -> None:
@@ -375,6 +381,17 @@ def test_an_end_is_noticed_once_with_its_reason_and_what_to_do() -> None:
     assert notices.look([row("failed")]) == []
     assert notice(row("finished", best_psnr=41.234)).text.startswith("40 steps, 41.23 dB. Look at the shot")
     assert "last saved state" in notice(row("killed", "the trainer was killed")).text
+
+
+def test_frames_that_a_training_takes_in_are_noticed_once_and_on_the_page_alone() -> None:
+    notices, header = Notices(), {"change": "step 9: clean.1005.exr is new: training on 5 pairs"}
+    assert notices.look([row("training", header=header)]) == []  # it had changed before
+    header = {"change": "step 40: clean.1005.exr has changed: training on 5 pairs"}
+    (said,) = notices.look([row("training", header=header)])
+    assert (said.title, said.text, said.kind, said.ended) == ("r", header["change"], "info", False)
+    assert notices.look([row("training", header=header)]) == []
+    (said,) = notices.look([row("finished", header=header)])
+    assert said.ended
 
 
 @pytest.mark.parametrize(

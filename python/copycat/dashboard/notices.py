@@ -1,4 +1,4 @@
-"""What the page says when a run ends: that it ended, why, and what to do next."""
+"""What the page says of runs: that one ended, why, and what to do next; and which painted frames one took in."""
 
 from __future__ import annotations
 
@@ -37,31 +37,40 @@ _NEXT = {
 
 @dataclass(frozen=True)
 class Notice:
-    """A run has ended.
+    """A run has ended, or its frames have changed.
 
     Attributes:
         title: which, and how.
-        text: why, and what to do next.
+        text: why, and what to do next; or what has changed.
         kind: how the page colours it.
+        ended: whether it has ended, which is worth a desktop notification.
     """
 
     title: str
     text: str
     kind: Kind
+    ended: bool = True
 
 
 class Notices:
-    """Notices of one browser: runs that lived when it last looked, and live no more."""
+    """Notices of one browser: runs that lived when it last looked, and live no more or train on other frames."""
 
     def __init__(self) -> None:
         self._states: dict[str, str] = {}
+        self._changes: dict[str, str] = {}
 
     def look(self, rows: Iterable[RunInfo]) -> Sequence[Notice]:
         """The notices since the last look; none for runs that had ended before."""
         rows = list(rows)
         ended = [row for row in rows if row.state not in _LIVE and self._states.get(row.run.name) in _LIVE]
-        self._states = {row.run.name: row.state for row in rows}
-        return [notice(row) for row in ended]
+        changes = {row.run.name: str(row.header.get("change", "")) for row in rows}
+        changed = [
+            Notice(row.run.name, changes[row.run.name], "info", ended=False)
+            for row in rows
+            if row.state in _LIVE and changes[row.run.name] != self._changes.get(row.run.name, changes[row.run.name])
+        ]
+        self._states, self._changes = {row.run.name: row.state for row in rows}, changes
+        return [*changed, *map(notice, ended)]
 
 
 def notice(row: RunInfo) -> Notice:

@@ -177,14 +177,14 @@ class Page:
         self._count.text = f"{len(rows)}" if rows else ""
         self._table.show(rows, again)
         await self._training.show(active)
-        self._say_what_ended(rows, active)
+        self._say_what_happened(rows, active)
         pictures = await asyncio.to_thread(self._watch.pictures, active.run.name if active else "")
         self._viewer.show(active.run.name if active else "", active.colour if active else "", pictures)
         await self._shot.show(active, rows)
         self._render.show()
         await self._graph.draw()
 
-    def _say_what_ended(self, rows: Sequence[runs.RunInfo], active: runs.RunInfo | None) -> None:
+    def _say_what_happened(self, rows: Sequence[runs.RunInfo], active: runs.RunInfo | None) -> None:
         tab = json.dumps(title(active, self._watch.directory.name))
         if tab != self._tab:
             self._tab = tab
@@ -197,7 +197,8 @@ class Page:
                 close_button="Close",
                 multi_line=True,
             )
-            ui.run_javascript(f"copycat.notice({json.dumps(notice.title)}, {json.dumps(notice.text)})")
+            if notice.ended:
+                ui.run_javascript(f"copycat.notice({json.dumps(notice.title)}, {json.dumps(notice.text)})")
 
     async def _look_at_shot(self) -> None:
         if self._shot.open:

@@ -27,8 +27,8 @@ So ``shot`` and ``shot_v2`` never mix. Every file is written whole under a tempo
 Lines of a ``.summary``, each a JSON object:
 
 * the header ``{"run": {...}}``: ``totalSteps``, ``stages`` as ``[[level, first step, last step], ...]`` (null
-  where a time limit decides), pairs, batch, channels, ``modelSize``, device, processes, start time. A resume appends a
-  further header.
+  where a time limit decides), pairs, batch, channels, ``modelSize``, device, processes, start time, and the last change
+  of the data set as a sentence (``change``). A resume, another plan and a change append a further header.
 * a step ``{"step": 12, "loss": 0.031, "parts": {"l1": .., "l2": ..}, "level": 4, "lr": 1e-3, "time": 3.2}``, time in
   seconds of training so far; ``"rate"`` (steps per second) and ``"memory"`` (peak bytes on the GPU) now and then.
 * a validation ``{"step": 1000, "psnr": 38.2}``.

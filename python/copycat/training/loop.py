@@ -173,6 +173,7 @@ class Trainer:
         self._resume_state_timer = _Timer(_RESUME_STATE_SECONDS)
         self._settings = task.settings
         self._requested: set[str] = set()
+        self._change = ""
         control.attend(self._carry_out)
 
     def loop(self) -> str:
@@ -256,6 +257,7 @@ class Trainer:
     def _record(self, difference: Difference) -> None:
         """Writes down that the data set has changed: first the resume state, so that no step is made without it."""
         line = {"step": self._standing.step, "frames": difference.to_json()}
+        self._change = f"step {self._standing.step}: {difference.sentence}"
         self._outputs.change_data(self._member.data, line)
         self._save_resume_state()
         self._living.store()
@@ -354,6 +356,7 @@ class Trainer:
             "pairs": len(self._member.data),
             "batch": self._member.learner.batch,
             "processes": process.group.rendezvous.size if process.group else 1,
+            **({"change": self._change} if self._change else {}),
             "channels": f"{_short(header.channels_in)} -> {_short(header.channels_out)}",
             "modelSize": self._task.settings.model_size,
             "device": device_name(process.device),

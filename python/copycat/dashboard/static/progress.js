@@ -1,5 +1,12 @@
 // What the graph and the runs table need on the browser's side. Values from files become text, never HTML.
 window.copycat = (() => {
+  // The filter of a view: its exposure in stops, then its gamma, in linear light. Part of the template of a component.
+  const channels = (type, name, value) => ["R", "G", "B"].map((c) => `<feFunc${c} type="${type}" :${name}="${value}" />`).join("");
+  const exposureFilter = (id) => `
+    <svg width="0" height="0" class="hidden-filter"><filter id="${id}" color-interpolation-filters="linearRGB">
+      <feComponentTransfer>${channels("linear", "slope", "2 ** exposure")}</feComponentTransfer>
+      <feComponentTransfer>${channels("gamma", "exponent", "1 / gamma")}</feComponentTransfer>
+    </filter></svg>`;
   const act = (action, name, value) => emitEvent("copycat-run", { action, name, value });
   const element = (tag, properties) => Object.assign(document.createElement(tag), properties);
   const escaped = (text) => {
@@ -130,7 +137,7 @@ window.copycat = (() => {
     setTimeout(showLeave, 500);
   });
 
-  return {
+  return { exposureFilter,
     tooltip, colour, state, actions, steps, number, short, copy, notice, allowNotices,
     shown: box("checkbox", "show"),
     active: box("radio", "activate"),

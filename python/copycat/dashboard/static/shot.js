@@ -90,12 +90,7 @@ export default {
         <button class="paint" :disabled="!frames.length || isPainted(frame) || isUnpainted(frame)" @click="$emit('paint', frame)"
           title="Lay a copy of this frame where its Ground Truth belongs, to be painted (P)">Paint this Frame</button>
       </div>
-      <svg width="0" height="0" class="hidden-filter"><filter id="copycat-shot-exposure" color-interpolation-filters="linearRGB">
-        <feComponentTransfer><feFuncR type="linear" :slope="2 ** exposure" /><feFuncG type="linear" :slope="2 ** exposure" />
-          <feFuncB type="linear" :slope="2 ** exposure" /></feComponentTransfer>
-        <feComponentTransfer><feFuncR type="gamma" :exponent="1 / gamma" /><feFuncG type="gamma" :exponent="1 / gamma" />
-          <feFuncB type="gamma" :exponent="1 / gamma" /></feComponentTransfer>
-      </filter></svg>
+      ${window.copycat.exposureFilter("copycat-shot-exposure")}
     </div>`,
   props: {
     run: String, colour: String, index: Number, shots: Number, trains: Boolean, problem: String, open: Boolean, doubtful: Array,

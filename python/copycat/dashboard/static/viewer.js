@@ -1,7 +1,7 @@
 // The viewer of contact sheets and previews: step slider, wipe between the columns of a sheet, exposure, gamma, zoom.
 //
 // A sheet is three crops (rows, crop 3 on top) by input, ground truth, output (columns), without gaps. The pictures are
-// display-ready (sRGB); exposure and gamma work in linear light through an SVG filter on the canvas.
+// display-ready (sRGB); exposure and gamma work in linear light through the filter of progress.js.
 const SIDES = ["Input", "Ground Truth", "Output"];
 const KEPT = 40;
 
@@ -53,12 +53,7 @@ export default {
         <span class="count small">{{ gamma.toFixed(2) }}</span>
         <button class="tab" @click="exposure = 0; gamma = 1" :disabled="!filter">Reset</button>
       </div>
-      <svg width="0" height="0" class="hidden-filter"><filter id="copycat-exposure" color-interpolation-filters="linearRGB">
-        <feComponentTransfer><feFuncR type="linear" :slope="gain" /><feFuncG type="linear" :slope="gain" />
-          <feFuncB type="linear" :slope="gain" /></feComponentTransfer>
-        <feComponentTransfer><feFuncR type="gamma" :exponent="1 / gamma" /><feFuncG type="gamma" :exponent="1 / gamma" />
-          <feFuncB type="gamma" :exponent="1 / gamma" /></feComponentTransfer>
-      </filter></svg>
+      ${window.copycat.exposureFilter("copycat-exposure")}
     </div>`,
   props: { run: String, colour: String, sheets: Array, previews: Array, generation: Number },
   data: () => ({
@@ -74,7 +69,6 @@ export default {
       if (!this.run) return "No run yet";
       return this.tab === "sheet" ? "No contact sheet yet" : "This run has no preview";
     },
-    gain() { return 2 ** this.exposure; },
     filter() { return this.exposure === 0 && this.gamma === 1 ? "" : "url(#copycat-exposure)"; },
     address() {
       if (this.step < 0) return "";
