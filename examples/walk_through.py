@@ -136,7 +136,8 @@ class Walk:
         dialog = page.locator(".q-card.training")
         dialog.get_by_role("button", name="Clean-up").click()
         page.get_by_label("Time Limit").fill(str(self._minutes))
-        page.wait_for_timeout(500)
+        dialog.locator(".title").first.hover()  # no hint in the way
+        page.wait_for_timeout(1500)
         self._take("1 start")
         page.get_by_role("tab", name="Advanced").click()
         for label, choice in (("Model Size", "Small"), ("Crop Size", "128")):
@@ -169,7 +170,7 @@ class Walk:
         self._close_notices()
 
     def _compare(self) -> None:
-        """The weak frame before and after: the checkpoint beside the newest weights, both as they differ from the truth."""
+        """How the weak frame differs from the truth: the checkpoint before it was painted beside the finished model."""
         page = self._page
         (run,) = find_runs(self._out / "runs")
         before = run.checkpoints()[0][0]
@@ -177,11 +178,12 @@ class Walk:
         self._look("Difference", PAINTED_LATER)
         page.keyboard.press("s")
         page.get_by_label("Right view").select_option("Difference")
-        page.get_by_label("Step", exact=True).select_option(str(before))
+        page.locator(".shot").get_by_label("Step", exact=True).select_option(str(before))
         page.get_by_label("Right step").select_option("")
+        page.get_by_label("Gain").fill("5")
         page.wait_for_timeout(6000)
         self._take("5 compare")
-        page.get_by_label("Step", exact=True).select_option("")
+        page.locator(".shot").get_by_label("Step", exact=True).select_option("")
         page.locator(".shot .segments .tab", has_text="Single").click()
 
     def _render(self) -> None:
@@ -216,7 +218,7 @@ class Walk:
         return page
 
     def _take(self, name: str) -> None:
-        self.shots[name] = self._page.screenshot()
+        self.shots[name] = self._page.screenshot(path=self._out / f"{name}.png")
         print(f"[{time.strftime('%H:%M:%S')}] {name}", flush=True)
 
     def _close_notices(self) -> None:

@@ -199,6 +199,16 @@ def test_the_command_line_asks_a_training_of_another_process(shot: Shot, tmp_pat
         with start_copycat("ask", tmp_path / RUNS, "checkpoint") as asker:
             out, error = asker.communicate(timeout=120)
         assert (asker.returncode, out) == (0, f"{found[0].name}: checkpoint requested\n"), error
+        preview = shot.folder / "plate.1002.exr"
+        with start_copycat("ask", tmp_path / RUNS, "pictures", "--preview", preview) as asker:
+            out, error = asker.communicate(timeout=120)
+        assert (asker.returncode, out) == (0, f"{found[0].name}: pictures requested\n"), error
+        with start_copycat("ask", tmp_path / RUNS, "pictures", "--preview", shot.folder / "gone.exr") as asker:
+            out, error = asker.communicate(timeout=120)
+        assert (asker.returncode, "gone.exr" in error) == (1, True), (out, error)
         ask(tmp_path / RUNS, "stop")
         trainer.communicate(timeout=120)
-    assert len(find_run(tmp_path / RUNS).checkpoints()) == 2
+    run = find_run(tmp_path / RUNS)
+    assert len(run.checkpoints()) == 2
+    assert run.previews()
+    assert read_provenance(run)["settings"]["preview"] == str(preview)

@@ -45,9 +45,9 @@ def test_it_is_said_everywhere(train: Train) -> None:
     (sentence,) = sentences(run)
     assert sentence == (
         "Auto: trains on CPU (there is no GPU to use); Batch Size 4 (all 4 pairs); Matte off (the Ground Truth is not "
-        "mostly 0 or 1); Composites off (they are for a Ground Truth of mattes that the Input lacks, on no Clean "
-        "Plate); Clean Plate off (where the pairs differ, the other painted frames, aligned, are 0.0 dB nearer to the "
-        "Ground Truth than the Input is; it takes 13); Bank in memory (0.0002 GB)"
+        "mostly 0 or 1); Composites off (the Ground Truth is no matte); Clean Plate off (where the pairs "
+        "differ, the other painted frames, aligned, are 0.0 dB nearer to the Ground Truth than the Input is; it takes "
+        "13); Bank in memory (0.0002 GB)"
     )
     assert [report.message for report in said if report.message.startswith("Auto: ")] == [sentence]
     info = read_info(run)

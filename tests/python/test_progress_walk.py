@@ -6,13 +6,15 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import graded, picture, write_shot
+from conftest import graded, picture, random_model, write_shot
 from copycat.inference.model import load
+from copycat.model import cat
 from copycat.runs import Run, find_runs, read_provenance, trainer_lives
 from copycat.sequence import read_frame, write_frame
 from playwright.sync_api import Page, expect
@@ -42,6 +44,18 @@ def pixel(page: Page, x: float, y: float = 0.5) -> list[int]:
         "return [...c.getContext('2d').getImageData(c.width * x, c.height * y, 1, 1).data].slice(0, 3); }",
         [x, y],
     )
+
+
+def colour(page: Page, x: float, share: float) -> np.ndarray:
+    """The mean colour of a square around a place in the middle of the canvas; its side as a share of the width."""
+    mean = page.evaluate(
+        "([x, share]) => { const c = document.querySelector('.shot .shot-stage canvas');"
+        "const side = Math.round(c.width * share);"
+        "const d = c.getContext('2d').getImageData(c.width * x - side / 2, c.height / 2 - side / 2, side, side).data;"
+        "return [0, 1, 2].map((i) => d.reduce((sum, v, at) => sum + (at % 4 === i ? v : 0), 0) / side ** 2); }",
+        [x, share],
+    )
+    return np.array(mean)
 
 
 def press_view(page: Page, name: str) -> None:
@@ -76,6 +90,7 @@ def folder(tmp_path: Path) -> Path:
 def test_from_an_empty_folder_to_a_rendered_shot(open_page: Open, directory: Path, folder: Path) -> None:
     page = open_page(options="view=shot")
     expect(page.locator(".shot .nothing")).to_contain_text("No run yet")
+    notify(page)
     try:
         start(page, folder)
         # The newest weights show, though there is no checkpoint yet, and newer ones by themselves.
@@ -83,14 +98,18 @@ def test_from_an_empty_folder_to_a_rendered_shot(open_page: Open, directory: Pat
         (run,) = find_runs(directory)
         assert run.checkpoints() == []
         step = int(page.locator(".shot").get_attribute("data-step") or 0)
-        wait_for(lambda: int(page.locator(".shot").get_attribute("data-step") or 0) > step, page, 60)
+        wait_for(lambda: int(page.locator(".shot").get_attribute("data-step") or 0) > step, page, 120)
         look_around(page)
         paint(page, folder)
         change_the_plan(page, run)
         page.get_by_role("button", name="Checkpoint Now").click()
         wait_for(lambda: bool(run.checkpoints()), page)
+        preview(page, run, folder)
         page.get_by_role("button", name="Stop Training").click()
         expect(page.get_by_text(re.compile(f"{run.name} stopped: .* Resume Training goes on"))).to_be_visible()
+        ((title, body),) = page.evaluate("notices")
+        assert title == f"{run.name} stopped"
+        assert body.endswith("Resume Training goes on; Finish Training ends it with a better model.")
         wait_for(lambda: page.title() == f"{run.name} stopped - copycat", page)
     finally:
         for run in find_runs(directory):
@@ -135,6 +154,36 @@ def paint(page: Page, folder: Path) -> None:
     expect(page.get_by_role("button", name="Paint this Frame")).to_be_disabled()
     write_frame(target, graded(picture(1003, SIZE)), RGB)
     expect(summary).to_have_text("3 painted")
+    expect(page.get_by_text(re.compile(r"step \d+: clean\.1003\.exr is new: training on 3 pairs"))).to_be_visible(
+        timeout=60000
+    )
+
+
+def notify(page: Page) -> None:
+    """Allows desktop notifications as a user does, and keeps a list of those that the browser shows."""
+    page.context.grant_permissions(["notifications"])
+    page.evaluate(
+        "() => { window.notices = []; const Real = Notification;"
+        "window.Notification = class extends Real { constructor(title, options) {"
+        "super(title, options); notices.push([title, options.body]); } }; }"
+    )
+    page.get_by_label("Desktop notifications").click()
+    expect(page.get_by_text("You get a desktop notification when a run ends.")).to_be_visible()
+    expect(page.locator(".bell")).to_contain_text("notifications_active")
+
+
+def preview(page: Page, run: Run, folder: Path) -> None:
+    """Another frame for the previews; one that does not exist is refused with a sentence."""
+    for path in (folder / "gone.exr", folder / "plate.1005.exr"):
+        page.get_by_role("button", name="Preview Frame").click()
+        card = page.locator(".q-card.question")
+        card.get_by_label("File").fill(str(path))
+        card.get_by_role("button", name="Preview").click()
+        if not path.exists():
+            expect(page.get_by_text(re.compile(r"gone\.exr"))).to_be_visible(timeout=60000)
+            assert run.previews() == []
+    wait_for(lambda: bool(run.previews()), page, 120)
+    assert read_provenance(run)["settings"]["preview"] == str(folder / "plate.1005.exr")
 
 
 def change_the_plan(page: Page, run: Run) -> None:
@@ -206,10 +255,52 @@ def test_a_matte_shows_over_backgrounds_and_doubtful_frames_have_keys(
     ):
         page.get_by_label("Matte", exact=True).select_option(name)
         wait_for(lambda expected=expected: np.abs(np.array(pixel(page, 0.5)) - expected).max() <= 2, page)
+    page.get_by_label("Matte", exact=True).select_option("Checker")
+    cells = [plate * 64 / 255 + grey * 191 / 255 for grey in (90, 150)]
+
+    def matches(x: float, cell: np.ndarray) -> bool:
+        return bool(np.abs(np.array(pixel(page, x)) - cell).max() <= 2)
+
+    wait_for(lambda: matches(0.5, cells[0]) or matches(0.5, cells[1]), page)
+    across = [np.array(pixel(page, x)) for x in np.linspace(0.45, 0.55, 30)]
+    assert np.ptp(across, axis=0).min() > 30  # both greys of the checker
     page.locator(".shot .shot-stage").focus()
-    page.keyboard.press(".")
-    wait_for(lambda: page.locator(".shot").get_attribute("data-frame") == "1004", page)
+    for key, frame in ((".", 1004), ("]", 1006), (",", 1004), ("[", 1001)):
+        page.keyboard.press(key)
+        wait_for(lambda frame=frame: page.locator(".shot").get_attribute("data-frame") == str(frame), page)
     expect(page.locator(".shot .summary")).to_have_text("2 painted · 1 doubtful")
+
+
+def test_two_steps_and_two_runs_show_side_by_side_on_one_frame(open_page: Open, directory: Path, folder: Path) -> None:
+    run = still_run(directory, folder)
+    other = Run(directory, "other")
+    other.provenance.write_text(run.provenance.read_text())
+    other.summary.write_text('{"step": 1, "loss": 1}\n')
+    models = {run.checkpoint(100): "Small", run.checkpoint(200): "Medium", other.checkpoint(50): "Large"}
+    for (path, size), step in zip(models.items(), (100, 200, 50), strict=True):
+        header, weights = cat.load(random_model(path, size=size))
+        cat.save(path, replace(header, step=step), weights)
+    page = open_page()
+    page.get_by_label("Activate r", exact=True).check()
+    page.locator(".views").get_by_role("button", name="Shot").click()
+    wait_for(lambda: page.locator(".shot").get_attribute("data-frame") == "1001", page)
+    alone = {}
+    for step in ("100", "200"):
+        page.locator(".shot").get_by_label("Step", exact=True).select_option(step)
+        wait_for(lambda step=step: page.locator(".shot").get_attribute("data-step") == step, page, 120)
+        alone[step] = colour(page, 0.5, 0.2)
+    assert np.abs(alone["100"] - alone["200"]).max() > 8
+    press_view(page, "Side by Side")
+    page.get_by_label("Right view").select_option("Result")
+    page.get_by_label("Right step").select_option("100")
+    chips = page.locator(".shot .chip")
+    expect(chips.nth(0)).to_contain_text("RESULT  1001  STEP 200")
+    expect(chips.nth(1)).to_contain_text("RESULT  1001  STEP 100")
+    for place, step in ((0.25, "200"), (0.75, "100")):
+        wait_for(lambda p=place, s=step: np.abs(colour(page, p, 0.1) - alone[s]).max() <= 4, page)
+    page.get_by_label("Right run").select_option("other")
+    expect(chips.nth(1)).to_contain_text("RESULT  1001  STEP 50", timeout=60000)
+    wait_for(lambda: np.abs(colour(page, 0.75, 0.1) - alone["100"]).max() > 8, page)
 
 
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)])

@@ -77,7 +77,7 @@ class Page:
         self._notified = {id(sentences): len(sentences) for sentences in (trainings.failures, faults.sentences)}
         self._new_run = TrainingDialog(self._start)
         ui.add_head_html(_HEAD)
-        ui.colors(primary="#4d86c6", negative="#c4534a", positive="#3f9b6c")
+        ui.colors(primary="#4d86c6", negative="#c4534a", positive="#3f9b6c", info="#3a6ea5")
         self._header()
         with ui.element("main").classes("layout") as self._layout:
             with ui.element("div").classes("left"):

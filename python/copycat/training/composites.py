@@ -52,7 +52,6 @@ _BACKGROUND = _Limits(1.2, 5.0, 0.05, 0.15, 0.0)
 _FEW = 2
 
 
-_UNSUITED = "they are for a Ground Truth of mattes that the Input lacks, on no Clean Plate"
 _SHORT = "memory is short: the matte is trained on the painted frames alone"
 
 
@@ -75,8 +74,12 @@ def why_not(data: Dataset, settings: Settings) -> str:
     if settings.composites == "Off":
         return "they are off"
     mattes = data.target_encoding.matte
-    if not (mattes and all(mattes)) or max(data.residual) >= 0 or data.clean_plate is not None:
-        return _UNSUITED
+    if not (mattes and all(mattes)):
+        return "the Ground Truth is no matte"
+    if max(data.residual) >= 0:
+        return "the Input has the matte too"
+    if data.clean_plate is not None:
+        return "there is a Clean Plate"
     if settings.composites == "Auto" and len(data) > _FEW:
         return f"{len(data)} frames are painted, and more than {_FEW} gain nothing from them"
     if 2 * sum(bank.nbytes for bank in _banks(data)) + data.input_bank.nbytes > _SHARE_OF_MEMORY * free_memory():
