@@ -251,7 +251,7 @@ def _shot_view(rows: list[dict[str, Value]]) -> str:
     row = rows[0]
     cost = float(str(row["cost"]))
     loss = f"the training loses {cost:.1%} of its speed" if cost > 0 else "the training is as fast as alone"
-    return f"{row['seconds']:.2f} s, beside a training {row['seconds_training']:.2f} s; {loss}"
+    return f"{row['size']}: {row['seconds']:.2f} s, beside a training {row['seconds_training']:.2f} s; {loss}"
 
 
 # Result: what it asks, and its numbers in one line.
