@@ -65,7 +65,7 @@ def test_on_the_command_line(copycat: Callable[..., Outcome], shot: Shot, tmp_pa
 
 def test_a_preset_does_without_weights_that_a_model_size_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting_point, "path", lambda work, size: Path(f"{work} of {size} that is not there"))
-    settings = Settings.from_dict({"preset": "Roto", "modelSize": "Large"})
+    settings = Settings.from_dict({"preset": "Beauty", "modelSize": "Large"})
     assert settings.initial_weights == "Deblur"
     assert starting_point.starting_point(settings) is None
     assert starting_point.lacks_preset_weights(settings)

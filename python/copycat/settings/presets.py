@@ -11,14 +11,14 @@ from typing import Any
 
 NONE = "None"
 
-# Fields of Settings. Initial Weights Deblur give other work a start too (``docs/explanation/benchmarks.md``); a grade
-# changes each pixel by itself, so that weights which sharpen are no start for it, and it differs everywhere.
+# Fields of Settings. Initial Weights Deblur give other work on colour a start too (``docs/explanation/benchmarks.md``),
+# but not a matte. A grade changes each pixel by itself, so that weights which sharpen are no start for it.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "Roto": {
         "ground_truth_channels": "A",
         "matte": "On",
         "clean_plate": "Off",
-        "initial_weights": "Deblur",
+        "initial_weights": "None",
         "difference_share": 0.5,
     },
     "Clean-up": {

@@ -88,7 +88,7 @@ class Settings(Table):
         "None",
         "Initial Weights",
         "What the network starts from: nothing, a checkpoint, or weights trained for one kind of work. Deblur helps "
-        "other work too, mattes included.",
+        "other work on colour too, but not mattes.",
         choices=("None", "Checkpoint", "Deblur", "Upscale", "Human Matting"),
     )
     checkpoint_file: str = knob(
