@@ -28,8 +28,8 @@ std::string without_run(const std::string& status) {
 // What a button asks of the run, or null if it is none of these buttons.
 const char* request_of(const std::string& button) {
   static const std::map<std::string, const char*> requests = {
-      {"changePlan", "plan"},   {"saveCheckpoint", "checkpoint"}, {"updatePictures", "pictures"},
-      {"stopTraining", "stop"}, {"finishTraining", "finish"},     {"resumeTraining", "resume"},
+      {"changePlan", "plan"},       {"saveCheckpoint", "checkpoint"}, {"stopTraining", "stop"},
+      {"finishTraining", "finish"}, {"resumeTraining", "resume"},
   };
   const auto found = requests.find(button);
   return found == requests.end() ? nullptr : found->second;
@@ -113,6 +113,8 @@ class CopyCatEffect final : public Effect {
       show_status(instance, start_training(instance, edit), time);
     } else if (name == "updateTrainingFrames") {
       show_status(instance, update_training_frames(instance, edit), time);
+    } else if (name == "updatePictures") {
+      show_status(instance, update_pictures(instance, edit, about_run("pictures", parameters, time)), time);
     } else if (const char* request = request_of(name)) {
       show_status(instance, ask(instance, request, time), time);
     } else if (name == "openProgress") {

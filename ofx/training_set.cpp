@@ -79,14 +79,20 @@ void check_picture(const HostImage& picture, const char* name, const Edit& edit)
         " is a proxy: switch the host to full resolution, training needs the real picture");
 }
 
-void hand_over(const HostImage& picture, const OfxRectI& region, Json request, const Aborted& aborted) {
+// Sends a request with a copy of a picture, which the worker keeps.
+Json send_picture(const HostImage& picture, const OfxRectI& region, Json request, const Aborted& aborted) {
   Buffer buffer(worker()->pool(), packed_bytes(region, picture.view().format));
   const PixelView shared = top_down_view(buffer.data(), region, picture.view().format);
   if (!write_pixels(picture.view(), buffer.memory()->descriptor(), region))
     copy_pixels(picture.view(), shared, region);
-  request.set("do", "hand_over").set("picture", describe_picture(shared));
-  buffer.discard();  // the worker keeps it until the file is written
-  worker()->ask(std::move(request), &buffer, aborted);
+  request.set("picture", describe_picture(shared));
+  buffer.discard();
+  return worker()->ask(std::move(request), &buffer, aborted);
+}
+
+void hand_over(const HostImage& picture, const OfxRectI& region, Json request, const Aborted& aborted) {
+  request.set("do", "hand_over");
+  send_picture(picture, region, std::move(request), aborted);
 }
 
 // Hands over the pair at `edit.time`. False when its Ground Truth is black, as some hosts deliver it for an
@@ -112,11 +118,18 @@ bool hand_over_pair(const Instance& instance, const Clips& clips, const Json& ru
   return !is_black(ground_truth.view(), region);
 }
 
-// Hands over the frame outside the data set that training renders as a preview, if there is one.
+// Where the frame outside the data set that training renders as a preview comes from; null for nowhere.
+OfxImageClipHandle preview_clip(const Instance& instance) {
+  return instance.is_connected("Preview") ? instance.clip("Preview") : nullptr;
+}
+
+bool can_preview(const HostImage& picture, const Edit& edit) {
+  return picture && !picture.is_scaled(edit.scale) && !is_black(picture.view(), picture.view().bounds);
+}
+
 void hand_over_preview(const Instance& instance, const Json& run, const Edit& edit, const Aborted& aborted) {
-  if (!instance.is_connected("Preview")) return;
-  const HostImage preview(instance.clip("Preview"), edit.time);
-  if (!preview || preview.is_scaled(edit.scale) || is_black(preview.view(), preview.view().bounds)) return;
+  const HostImage preview(preview_clip(instance), edit.time);
+  if (!can_preview(preview, edit)) return;
   Json request = Json::object();
   request.set("run", run).set("frame", std::round(edit.time)).set("clip", "preview");
   hand_over(preview, preview.view().bounds, request, aborted);
@@ -197,6 +210,14 @@ Json start_training(Instance& instance, const Edit& edit) {
 
 Json update_training_frames(Instance& instance, const Edit& edit) {
   return hand_over_all(instance, edit, "begin_update", "update");
+}
+
+Json update_pictures(Instance& instance, const Edit& edit, Json request) {
+  const HostImage preview(preview_clip(instance), edit.time);
+  if (!can_preview(preview, edit)) return ask_behind_bar(instance.effect, std::move(request));
+  request.set("frame", std::round(edit.time));
+  LateProgressBar bar(instance.effect, "copycat: waiting for the trainer");
+  return send_picture(preview, preview.view().bounds, std::move(request), [&] { return !bar.update(0); });
 }
 
 }  // namespace copycat

@@ -14,4 +14,8 @@ Json start_training(Instance& instance, const Edit& edit);
 // start_training, but that the run and its frames stay as they are when something goes wrong.
 Json update_training_frames(Instance& instance, const Edit& edit);
 
+// Sends `request` for the active run's contact sheet and preview, with the frame of the Preview clip, if
+// there is one: previews show it from then on. Throws like start_training.
+Json update_pictures(Instance& instance, const Edit& edit, Json request);
+
 }  // namespace copycat

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ofx_host
 import pytest
 from conftest import picture
 from copycat import runs
-from copycat.sequence import write_frame
+from copycat.sequence import read_frame, write_frame
 from test_ofx_training import REAL, connect, pairs, wait_until_trained
 
 LONG = 1_000_000
@@ -98,6 +99,12 @@ def test_outputs_and_another_plan_are_asked_for(training: tuple[ofx_host.Host, r
     until(run.checkpoints, host)
     assert press(host, "updatePictures"), host.messages()
     until(run.contact_sheets, host)
+    assert not run.previews()
+    host.clip("Preview", {12.0: pairs()[0][15.0]})
+    assert press(host, "updatePictures"), host.messages()
+    until(run.previews, host)
+    kept = read_frame(run.file("_preview.0012.exr"), ("R", "G", "B")).pixels
+    assert np.array_equal(kept, pairs()[0][15.0][..., :3])
     host.do("set", param="epochs", value=1)
     assert not press(host, "changePlan")
     assert "the training is past the end of that plan" in host.last_message()

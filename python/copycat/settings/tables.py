@@ -533,7 +533,8 @@ _COPYCAT_EXTRAS = (
         "Update Pictures",
         "button",
         "CopyCat",
-        "Has the active run write a contact sheet and a preview now.",
+        "Has the active run write a contact sheet and a preview now. Previews show the current frame of the Preview "
+        "clip from then on, where one is connected.",
         on=OFX,
     ),
     _extra(

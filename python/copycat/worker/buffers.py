@@ -6,12 +6,13 @@ import mmap
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from copycat.sequence.colour import to_integers
+from copycat.sequence.colour import from_integers, to_integers
 from copycat.worker.protocol import MessageError, integer
 
 COMPONENTS = {"RGBA": ("R", "G", "B", "A"), "RGB": ("R", "G", "B"), "A": ("A",)}
@@ -113,6 +114,18 @@ def picture(piece: mmap.mmap, described: Any) -> tuple[NDArray[Any], tuple[str, 
     if min(shape) <= 0 or count * dtype.itemsize > len(piece):
         raise MessageError(f"a picture of {shape} does not fit into {len(piece)} bytes")
     return np.frombuffer(piece, dtype, count).reshape(shape), names
+
+
+def write_picture(path: Path, pixels: NDArray[Any], names: tuple[str, ...]) -> None:
+    """Writes a picture to an EXR, in half floats if the host's are.
+
+    Raises:
+        SequenceError: the file cannot be written.
+    """
+    from copycat.sequence import write_frame
+
+    values = from_integers(pixels)  # none of their values is lost in float32
+    write_frame(path, values, names, dtype="half" if values.dtype == np.float16 else "float", compression="zip")
 
 
 def store(values: NDArray[Any], pixels: NDArray[Any], indices: list[int] | None = None) -> None:

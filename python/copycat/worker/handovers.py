@@ -25,10 +25,9 @@ from copycat.errors import CopycatError
 from copycat.runs import Run, RunError, read_provenance
 from copycat.runs.launch import Trainings, claim_new_run, refuse_second_start
 from copycat.sequence import remove_leftovers
-from copycat.sequence.colour import from_integers
 from copycat.settings.tables import Settings
 from copycat.worker import active_run, host_callbacks
-from copycat.worker.buffers import picture
+from copycat.worker.buffers import picture, write_picture
 from copycat.worker.host_request import Handler, HostRequest
 
 _WRITERS = 2
@@ -123,14 +122,9 @@ class Handovers:
         return {}
 
     def _write(self, handover: _Handover, path: Path, pixels: NDArray[Any], names: tuple[str, ...]) -> None:
-        from copycat.sequence import write_frame
-
         try:
             if not handover.given_up.is_set():
-                values = from_integers(pixels)  # none of their values is lost in float32
-                write_frame(
-                    path, values, names, dtype="half" if values.dtype == np.float16 else "float", compression="zip"
-                )
+                write_picture(path, pixels, names)
         finally:
             with self._written:
                 self._queued -= pixels.nbytes

@@ -61,8 +61,9 @@ knobs of the Progress page, which say how runs are shown and whether runs that t
 ``finish``,
 ``resume``,
 ``checkpoint``,
-``pictures``,
 ``plan``
+``pictures``        settings (CopyCat); frame, buffer, picture: what   as ``stop``; the buffer is the worker's for good
+                    previews show from now on, if that is to change
 ``newest_model``    settings (CopyCat)                                 model
 ==================  =================================================  =================================================
 

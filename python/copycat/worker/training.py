@@ -11,6 +11,7 @@ from copycat.runs.asking import Action
 from copycat.runs.launch import Trainings, stop_training
 from copycat.settings.tables import Settings
 from copycat.worker import active_run, host_callbacks
+from copycat.worker.buffers import picture, write_picture
 from copycat.worker.host_request import Handler, HostRequest
 
 _PATIENCE_SECONDS = 20.0  # a step can take long
@@ -67,8 +68,18 @@ def checkpoint(request: HostRequest) -> dict[str, Any]:
 
 
 def pictures(request: HostRequest) -> dict[str, Any]:
-    """Has the active run's trainer write a contact sheet and a preview now."""
-    return _asked(request, "pictures", "writes its pictures")
+    """Has the active run's trainer write a contact sheet and a preview now: of the picture that came along, if any."""
+    preview = _preview(request) if "picture" in request.message else ""
+    return _asked(request, "pictures", "writes its pictures", preview=preview)
+
+
+def _preview(request: HostRequest) -> str:
+    """Writes the picture to a file of the active run."""
+    run = active_run.expect(request.settings)
+    pixels, names = picture(request.buffers.keep(request.message), request.message["picture"])
+    path = run.file(f"_preview.{request.integer('frame'):04d}.exr")
+    write_picture(path, pixels, names)
+    return str(path)
 
 
 def plan(request: HostRequest) -> dict[str, Any]:
