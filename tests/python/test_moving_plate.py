@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from copycat.runs import find_run, stop
 from copycat.sequence import read_frame, write_frame
 from copycat.sequence.pairs import DatasetError, Pair, find_frames
 from copycat.settings.tables import Settings
-from copycat.training.report import Report
 from copycat.training.start import resume, train
 from moving_camera import write_shot
 
@@ -311,7 +311,7 @@ def trained(shot: Pair, folder: Path, epochs: int, **knobs: object) -> Path:
         crop_size=64,
         epochs=epochs,
         training_frames="0,1,3,4",
-        checkpoint_interval=40,
+        checkpoint_interval=10,  # steps after which requests are looked at
         use_gpu_if_available=False,
         **knobs,  # type: ignore[arg-type]
     ).checkpoint
@@ -327,12 +327,12 @@ def test_a_training_finds_behind_what_it_removes_what_is_there(shot: Pair, tmp_p
 
 
 def test_a_stopped_and_resumed_training_is_the_same_to_the_bit(shot: Pair, tmp_path: Path, one_thread: None) -> None:
-    def stop_early(report: Report) -> None:
-        if report.step:
+    def stop_early(facts: Mapping[str, object]) -> None:
+        if facts["frame"] == 5:
             stop(find_run(tmp_path / "parts"))
 
     whole = trained(shot, tmp_path / "whole", 30)
-    stopped = trained(shot, tmp_path / "parts", 30, progress=stop_early)
+    stopped = trained(shot, tmp_path / "parts", 30, after_frame_render=stop_early)
     parts = resume(tmp_path / "parts").checkpoint
     assert cat.read_header(stopped).step < cat.read_header(parts).step == 30
     (header, weights), (_, same) = (cat.load(path) for path in (whole, parts))
