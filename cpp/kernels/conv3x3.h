@@ -36,10 +36,6 @@ struct Conv3x3WeightGradient : Conv3x3 {
   void *weight_gradient, *bias_gradient;
 };
 
-// The instruction set whose loops this processor runs for a type of numbers.
-enum class WinogradInstructions { kNone, kAvx2, kAvx512, kAvx512Bf16 };
-WinogradInstructions winograd_instructions(DType dtype);
-
 // Whether this processor has the instructions of the loops, and no matrix units, with which torch's
 // convolutions are faster.
 bool conv3x3_is_fast(DType dtype);

@@ -1,37 +1,17 @@
 // Runs the operations of conv3x3.h on the CPU: patches and channels over threads.
-#include <stdexcept>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "conv3x3.h"
 #include "processor.h"
-#include "rows.h"
 #include "scratch.h"
 #include "threads.h"
+#include "vector_kernels.h"
 
 namespace copycat {
 namespace {
 
 constexpr int64_t kPartsBytes = 3 << 19;  // of transformed patches: what about stays in a second cache
-
-const Conv3x3Kernels& kernels(DType dtype) {
-#if defined(COPYCAT_X86)
-  switch (winograd_instructions(dtype)) {
-    case WinogradInstructions::kAvx2:
-      return kConv3x3Avx2;
-    case WinogradInstructions::kAvx512:
-      return kConv3x3Avx512;
-    case WinogradInstructions::kAvx512Bf16:
-      return kConv3x3Avx512Bf16;
-    case WinogradInstructions::kNone:
-      break;
-  }
-#else
-  (void)dtype;
-#endif
-  throw std::runtime_error("this processor has not the instructions that conv3x3 is compiled for");
-}
 
 void convolve(const Convolution& conv, const Conv3x3Kernels& loops, int threads) {
   const int group = loops.group(conv.channels_out);
@@ -69,24 +49,10 @@ int64_t parts_together(int64_t parts, int64_t in, int64_t out, int64_t element_s
 
 }  // namespace
 
-WinogradInstructions winograd_instructions(DType dtype) {
-#if defined(COPYCAT_X86)
-  const std::string_view rows = row_kernels().name;  // COPYCAT_ISA counts here too
-  const bool avx512 = rows == kRowsAvx512.name;
-  if (dtype == DType::kBFloat16 && avx512 && processor().avx512_bfloat16)
-    return WinogradInstructions::kAvx512Bf16;
-  if (dtype == DType::kFloat32 && rows != kRowsBaseline.name && processor().fma)
-    return avx512 ? WinogradInstructions::kAvx512 : WinogradInstructions::kAvx2;
-#else
-  (void)dtype;
-#endif
-  return WinogradInstructions::kNone;
-}
-
 bool conv3x3_is_fast(DType dtype) {
   // Where the processor has matrix units, torch's convolutions use them.
   if (dtype == DType::kBFloat16 && processor().matrices_of_bfloat16) return false;
-  return winograd_instructions(dtype) != WinogradInstructions::kNone;
+  return find_vector_kernels(dtype) != nullptr;
 }
 
 void run_with(const Conv3x3Kernels& loops, const Conv3x3Forward& operation, int threads) {
@@ -136,15 +102,15 @@ void run_with(const Conv3x3Kernels& loops, const Conv3x3WeightGradient& operatio
 }
 
 void run_on_cpu(const Conv3x3Forward& operation, int threads) {
-  run_with(kernels(operation.dtype), operation, threads);
+  run_with(vector_kernels(operation.dtype).conv3x3, operation, threads);
 }
 
 void run_on_cpu(const Conv3x3InputGradient& operation, int threads) {
-  run_with(kernels(operation.dtype), operation, threads);
+  run_with(vector_kernels(operation.dtype).conv3x3, operation, threads);
 }
 
 void run_on_cpu(const Conv3x3WeightGradient& operation, int threads) {
-  run_with(kernels(operation.dtype), operation, threads);
+  run_with(vector_kernels(operation.dtype).conv3x3, operation, threads);
 }
 
 }  // namespace copycat

@@ -1,38 +1,13 @@
 // Runs the operations of whole_block.h and add_enlarged.h on the CPU: tiles and ranges of pixels over
 // threads.
-#include <stdexcept>
 #include <utility>
 
-#include "add_enlarged.h"
 #include "scratch.h"
 #include "threads.h"
-#include "whole_block.h"
+#include "vector_kernels.h"
 
 namespace copycat {
 namespace {
-
-struct Kernels {
-  const WholeBlockKernels& whole_block;
-  const AddEnlargedKernels& add_enlarged;
-};
-
-Kernels kernels(DType dtype) {
-#if defined(COPYCAT_X86)
-  switch (winograd_instructions(dtype)) {
-    case WinogradInstructions::kAvx2:
-      return {kWholeBlockAvx2, kAddEnlargedAvx2};
-    case WinogradInstructions::kAvx512:
-      return {kWholeBlockAvx512, kAddEnlargedAvx512};
-    case WinogradInstructions::kAvx512Bf16:
-      return {kWholeBlockAvx512Bf16, kAddEnlargedAvx512Bf16};
-    case WinogradInstructions::kNone:
-      break;
-  }
-#else
-  (void)dtype;
-#endif
-  throw std::runtime_error("this processor has not the instructions that these loops are compiled for");
-}
 
 constexpr int64_t kPixelsTogether = 768;
 
@@ -75,11 +50,11 @@ void run_with(const AddEnlargedKernels& loops, const AddEnlarged& add, int threa
 }
 
 void run_on_cpu(const WholeBlock& operation, int threads) {
-  run_with(kernels(operation.dtype).whole_block, operation, threads);
+  run_with(vector_kernels(operation.dtype).whole_block, operation, threads);
 }
 
 void run_on_cpu(const AddEnlarged& operation, int threads) {
-  run_with(kernels(operation.dtype).add_enlarged, operation, threads);
+  run_with(vector_kernels(operation.dtype).add_enlarged, operation, threads);
 }
 
 }  // namespace copycat

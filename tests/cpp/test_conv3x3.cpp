@@ -3,9 +3,8 @@
 #include <cmath>
 #include <vector>
 
+#include "all_vector_kernels.h"
 #include "check.h"
-#include "kernels/conv3x3.h"
-#include "kernels/processor.h"
 #include "numbers.h"
 
 using namespace copycat;
@@ -17,19 +16,6 @@ namespace {
 const Conv3x3 kShapes[] = {{0, 3, 5, 32, 48, {}},  {2, 0, 5, 16, 16, {}},   {1, 1, 1, 16, 16, {}},
                            {2, 3, 5, 32, 48, {}},  {1, 22, 19, 16, 32, {}}, {3, 6, 7, 48, 64, {}},
                            {1, 5, 4, 80, 112, {}}, {1, 4, 4, 256, 32, {}}};
-
-std::vector<const Conv3x3Kernels*> all_kernels(DType dtype) {
-  std::vector<const Conv3x3Kernels*> all;
-#if defined(COPYCAT_X86)
-  if (dtype == DType::kBFloat16) {
-    if (processor().avx512_bfloat16) all.push_back(&kConv3x3Avx512Bf16);
-    return all;
-  }
-  if (processor().fma && processor().avx2) all.push_back(&kConv3x3Avx2);
-  if (processor().fma && processor().avx512) all.push_back(&kConv3x3Avx512);
-#endif
-  return all;
-}
 
 // The arguments of a convolution, and memory for its output and gradients.
 struct Case {
@@ -114,9 +100,9 @@ TEST(convolutions_and_their_gradients_are_those_of_the_definition) {
   for (const DType dtype : kTypes)
     for (const Conv3x3& shape : kShapes) {
       const Definition expected{Case(shape, dtype)};
-      for (const Conv3x3Kernels* kernels : all_kernels(dtype)) {
+      for (const VectorKernels* kernels : all_vector_kernels(dtype)) {
         Case c(shape, dtype);
-        c.run(*kernels, 1);
+        c.run(kernels->conv3x3, 1);
         expect(c.output, expected.output, dtype);
         expect(c.input_gradient, expected.input_gradient, dtype);
         expect(c.weight_gradient, expected.weight_gradient, dtype);
@@ -128,11 +114,11 @@ TEST(convolutions_and_their_gradients_are_those_of_the_definition) {
 TEST(convolutions_do_not_depend_on_the_threads) {
   for (const DType dtype : kTypes)
     for (const Conv3x3& shape : kShapes)
-      for (const Conv3x3Kernels* kernels : all_kernels(dtype)) {
+      for (const VectorKernels* kernels : all_vector_kernels(dtype)) {
         std::vector<std::vector<std::vector<uint8_t>>> outputs;
         for (const int threads : {1, 2, 5}) {
           Case c(shape, dtype);
-          c.run(*kernels, threads);
+          c.run(kernels->conv3x3, threads);
           outputs.push_back(c.results());
         }
         EQUAL(outputs[1] == outputs[0], true);
@@ -142,11 +128,11 @@ TEST(convolutions_do_not_depend_on_the_threads) {
 
 TEST(a_convolution_may_have_no_bias) {
   for (const DType dtype : kTypes)
-    for (const Conv3x3Kernels* kernels : all_kernels(dtype)) {
+    for (const VectorKernels* kernels : all_vector_kernels(dtype)) {
       Case with(kShapes[3], dtype), without(kShapes[3], dtype);
       with.bias = Numbers::zeros(dtype, with.conv.channels_out);
-      with.run(*kernels, 1);
-      run_with(*kernels,
+      with.run(kernels->conv3x3, 1);
+      run_with(kernels->conv3x3,
                Conv3x3Forward{without.conv, without.input.data(), without.weight.data(), nullptr,
                               without.output.data()},
                1);

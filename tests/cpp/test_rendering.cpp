@@ -3,10 +3,8 @@
 #include <cmath>
 #include <vector>
 
+#include "all_vector_kernels.h"
 #include "check.h"
-#include "kernels/add_enlarged.h"
-#include "kernels/processor.h"
-#include "kernels/whole_block.h"
 #include "numbers.h"
 
 using namespace copycat;
@@ -20,32 +18,6 @@ struct Shape {
 // No picture, no pixel, one pixel, odd sides, several tiles, every number of vectors in registers.
 const Shape kShapes[] = {{0, 3, 5, 32},   {2, 0, 5, 16}, {1, 1, 1, 16}, {2, 3, 5, 32}, {1, 51, 35, 16},
                          {1, 27, 33, 48}, {2, 9, 7, 64}, {1, 6, 5, 96}, {1, 4, 3, 112}};
-
-std::vector<const WholeBlockKernels*> all_kernels(DType dtype) {
-  std::vector<const WholeBlockKernels*> all;
-#if defined(COPYCAT_X86)
-  if (dtype == DType::kBFloat16) {
-    if (processor().avx512_bfloat16) all.push_back(&kWholeBlockAvx512Bf16);
-    return all;
-  }
-  if (processor().fma && processor().avx2) all.push_back(&kWholeBlockAvx2);
-  if (processor().fma && processor().avx512) all.push_back(&kWholeBlockAvx512);
-#endif
-  return all;
-}
-
-std::vector<const AddEnlargedKernels*> all_add_enlarged_kernels(DType dtype) {
-  std::vector<const AddEnlargedKernels*> all;
-#if defined(COPYCAT_X86)
-  if (dtype == DType::kBFloat16) {
-    if (processor().avx512_bfloat16) all.push_back(&kAddEnlargedAvx512Bf16);
-    return all;
-  }
-  if (processor().fma && processor().avx2) all.push_back(&kAddEnlargedAvx2);
-  if (processor().fma && processor().avx512) all.push_back(&kAddEnlargedAvx512);
-#endif
-  return all;
-}
 
 // A half's arguments; weights as large as a trained network's.
 struct Half {
@@ -146,9 +118,9 @@ Values half_of(const Shape& shape, const Half& half, const Values& x) {
 TEST(whole_blocks_are_those_of_the_definition) {
   for (const DType dtype : kTypes)
     for (const Shape& shape : kShapes)
-      for (const WholeBlockKernels* kernels : all_kernels(dtype)) {
+      for (const VectorKernels* kernels : all_vector_kernels(dtype)) {
         Case c(shape, dtype);
-        run_with(*kernels, c.operation(), 1);
+        run_with(kernels->whole_block, c.operation(), 1);
         const Values expected =
             half_of(shape, c.pointwise, half_of(shape, c.spatial, values_of(c.x, c.count())));
         double squares = 0;
@@ -164,10 +136,10 @@ TEST(whole_blocks_are_those_of_the_definition) {
 TEST(whole_blocks_do_not_depend_on_the_threads) {
   for (const DType dtype : kTypes)
     for (const Shape& shape : kShapes)
-      for (const WholeBlockKernels* kernels : all_kernels(dtype)) {
+      for (const VectorKernels* kernels : all_vector_kernels(dtype)) {
         Case one(shape, dtype), many(shape, dtype);
-        run_with(*kernels, one.operation(), 1);
-        run_with(*kernels, many.operation(), 3);
+        run_with(kernels->whole_block, one.operation(), 1);
+        run_with(kernels->whole_block, many.operation(), 3);
         EQUAL(many.output.bytes() == one.output.bytes(), true);
       }
 }
@@ -178,7 +150,7 @@ TEST(part_of_a_picture_gives_the_same_bits) {
   const int top = 6, left = 4;
   const Shape part{1, shape.height - top, shape.width - left, shape.channels};
   for (const DType dtype : kTypes)
-    for (const WholeBlockKernels* kernels : all_kernels(dtype)) {
+    for (const VectorKernels* kernels : all_vector_kernels(dtype)) {
       Case whole(shape, dtype), cut(part, dtype);
       const int64_t bytes = shape.channels * size_of(dtype);
       const auto row = [&](Numbers& numbers, const Shape& of, int y, int x) {
@@ -187,8 +159,8 @@ TEST(part_of_a_picture_gives_the_same_bits) {
       for (int y = 0; y < part.height; ++y)
         memcpy(row(cut.x, part, y, 0), row(whole.x, shape, y + top, left),
                static_cast<size_t>(part.width * bytes));
-      run_with(*kernels, whole.operation(), 1);
-      run_with(*kernels, cut.operation(), 1);
+      run_with(kernels->whole_block, whole.operation(), 1);
+      run_with(kernels->whole_block, cut.operation(), 1);
       for (int y = 2; y < part.height; ++y)
         EQUAL(memcmp(row(cut.output, part, y, 2), row(whole.output, shape, y + top, left + 2),
                      static_cast<size_t>((part.width - 2) * bytes)),
@@ -205,7 +177,7 @@ TEST(enlarged_sums_are_those_of_the_definition) {
                          {1, 29, 31, 32, 48}, {1, 2, 97, 96, 96}, {1, 4, 3, 112, 112}};
   for (const DType dtype : kTypes)
     for (const Sizes& s : cases)
-      for (const AddEnlargedKernels* kernels : all_add_enlarged_kernels(dtype)) {
+      for (const VectorKernels* kernels : all_vector_kernels(dtype)) {
         const int64_t pixels = static_cast<int64_t>(s.batch) * s.height * s.width;
         Numbers x = Numbers::noise(dtype, pixels * s.in, 1),
                 weight = Numbers::noise(dtype, 4 * s.channels * s.in, 2),
@@ -213,9 +185,9 @@ TEST(enlarged_sums_are_those_of_the_definition) {
         Numbers one = skip, many = skip;
         AddEnlarged add{s.batch, s.height, s.width,       s.in,      s.channels,
                         dtype,   x.data(), weight.data(), one.data()};
-        run_with(*kernels, add, 1);
+        run_with(kernels->add_enlarged, add, 1);
         add.skip = many.data();
-        run_with(*kernels, add, 3);
+        run_with(kernels->add_enlarged, add, 3);
         EQUAL(many.bytes() == one.bytes(), true);
         for (int64_t i = 0; i < 4 * pixels * s.channels; ++i) {
           const int64_t c = i % s.channels, column = i / s.channels % (2 * s.width),
