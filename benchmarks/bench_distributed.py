@@ -11,7 +11,6 @@ working together, not the gain of more machines.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ import tempfile
 from itertools import pairwise, product
 from pathlib import Path
 
-from copycat.runs import find_run
+from copycat.runs import SummaryReader, find_run
 
 from benchmarks import record
 from benchmarks.tasks import build
@@ -35,7 +34,7 @@ def step_seconds(task: Path, processes: int, threads: int, size: str, crop: int,
         command += ["--processes", str(processes)]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
-        lines = [json.loads(line) for line in find_run(out).summary.read_text().splitlines()]
+        lines = SummaryReader(find_run(out).summary).poll()[0]
     times = [line["time"] for line in lines if "loss" in line][steps // 4 :]
     return statistics.median(b - a for a, b in pairwise(times))
 

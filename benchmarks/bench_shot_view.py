@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from copycat.runs import Run, trainer_lives
+from copycat.runs import Run, SummaryReader, trainer_lives
 from copycat.sequence import write_frame
 
 from benchmarks import record
@@ -108,7 +108,7 @@ def training(folder: Path, run: Run, size: str, crop: int) -> Iterator[None]:
 
 def reached(run: Run) -> tuple[int, float]:
     """The last step in the summary, and its seconds of training."""
-    steps = [entry for line in run.summary.read_text().splitlines() if "loss" in (entry := json.loads(line))]
+    steps = [entry for entry in SummaryReader(run.summary).poll()[0] if "loss" in entry]
     return (int(steps[-1]["step"]), float(steps[-1]["time"])) if steps else (0, 0.0)
 
 

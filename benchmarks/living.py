@@ -8,7 +8,6 @@ held-out frames. ``--steps`` counts steps, so that a busy machine changes nothin
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from copycat.runs import find_run, find_runs
+from copycat.runs import SummaryReader, find_run, find_runs
 
 from benchmarks import record
 from benchmarks.score import score
@@ -101,10 +100,7 @@ def _call(*words: str) -> None:
 
 def _lines(out: Path) -> list[dict[str, Any]]:
     runs = find_runs(out) if out.is_dir() else []
-    if not runs or not runs[0].summary.exists():
-        return []
-    text = runs[0].summary.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return SummaryReader(runs[0].summary).poll()[0] if runs else []
 
 
 def _step(lines: list[dict[str, Any]]) -> int:

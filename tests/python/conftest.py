@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from copycat import ops
 from copycat.cli.app import main
 from copycat.model import cat
 from copycat.model.network import ROWS
-from copycat.runs import Run, find_run
+from copycat.runs import Run, SummaryReader, find_run
 from copycat.sequence import write_frame
 from copycat.training import start
 from copycat.training.start import Result
@@ -208,8 +207,8 @@ def run_copycat(*arguments: object, **options: Any) -> Outcome:
 
 
 def summary(run: Run) -> list[dict[str, Any]]:
-    """The lines of a run's summary."""
-    return [json.loads(line) for line in run.summary.read_text().splitlines()]
+    """The records of a run's summary so far; a line that is being written is none yet."""
+    return SummaryReader(run.summary).poll()[0]
 
 
 def losses(run: Run) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,16 +10,12 @@ from typing import Any
 import numpy as np
 import ofx_host
 import pytest
-from conftest import picture
+from conftest import picture, summary
 from copycat import runs
 from copycat.sequence import read_frame, write_frame
 from test_ofx_training import REAL, connect, pairs, wait_until_trained
 
 LONG = 1_000_000
-
-
-def lines(run: runs.Run) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.summary.read_text().splitlines()] if run.summary.exists() else []
 
 
 def until(happened: Callable[[], Any], host: ofx_host.Host) -> None:
@@ -46,7 +41,7 @@ def training(tmp_path: Path) -> Iterator[tuple[ofx_host.Host, runs.Run]]:
         assert press(host, "startTraining"), host.messages()
         until(lambda: runs.find_runs(directory), host)
         run = runs.find_run(directory)
-        until(lambda: any("loss" in line for line in lines(run)), host)
+        until(lambda: any("loss" in line for line in summary(run)), host)
         yield host, run
         if runs.trainer_lives(run):
             assert press(host, "stopTraining"), host.messages()
@@ -57,7 +52,7 @@ def test_update_training_frames_hands_over_what_changes(training: tuple[ofx_host
     host, run = training
 
     def changes() -> list[dict[str, Any]]:
-        return [line["frames"] for line in lines(run) if "frames" in line]
+        return [line["frames"] for line in summary(run) if "frames" in line]
 
     assert press(host, "updateTrainingFrames"), host.messages()
     assert "the training frames are as before" in host.last_message()
@@ -111,7 +106,7 @@ def test_outputs_and_another_plan_are_asked_for(training: tuple[ofx_host.Host, r
     host.do("set", param="minutes", value=1000.0)
     assert press(host, "changePlan"), host.messages()
     assert "ends after 1000 minutes" in host.last_message()
-    until(lambda: [line["run"]["totalSteps"] for line in lines(run) if "run" in line][-1] is None, host)
+    until(lambda: [line["run"]["totalSteps"] for line in summary(run) if "run" in line][-1] is None, host)
 
 
 def test_a_run_that_was_trained_on_files_takes_in_changes_by_itself(tmp_path: Path) -> None:
