@@ -46,8 +46,8 @@ def test_it_is_said_everywhere(train: Train) -> None:
     assert sentence == (
         "Auto: trains on CPU (there is no GPU to use); Batch Size 4 (all 4 pairs); Matte off (the Ground Truth is not "
         "mostly 0 or 1); Composites off (the Ground Truth is no matte); Clean Plate off (where the pairs "
-        "differ, the other painted frames, aligned, are 0.0 dB nearer to the Ground Truth than the Input is; it takes "
-        "13); Bank in memory (0.0002 GB)"
+        "differ, the other painted frames, aligned, are 0.0 dB nearer to the Ground Truth than the Input is; a "
+        "clean plate needs 13 dB); Bank in memory (0.0002 GB)"
     )
     assert [report.message for report in said if report.message.startswith("Auto: ")] == [sentence]
     info = read_info(run)

@@ -54,7 +54,7 @@ def test_auto_uses_it_where_the_camera_moves_and_says_why(data: Dataset) -> None
     assert data.clean_plate.shape == (5, 128, 176, 4)
     (note,) = data.notes
     assert "aligned, are" in note
-    assert note.endswith("dB nearer to the Ground Truth than the Input is; it takes 13")
+    assert note.endswith("dB nearer to the Ground Truth than the Input is; a clean plate needs 13 dB")
 
 
 def test_auto_tries_large_frames_reduced(shot: Pair, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_auto_leaves_alone_what_other_frames_do_not_show_and_says_why(tmp_path: 
     other = read(write_shot(tmp_path, same=False))
     assert other.clean_plate is None
     assert other.painted is None
-    assert "than the Input is; it takes 13" in other.notes[0]
+    assert "than the Input is; a clean plate needs 13 dB" in other.notes[0]
 
 
 def test_auto_takes_the_still_plate_where_the_camera_stands(tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def test_the_command_prints_the_worst_frames_and_fails_over_a_doubt(
     found = json.loads((tmp_path / "review.json").read_text())
     worst = max((one for one in found["frames"] if not one["painted"]), key=lambda one: one["doubt"])
     assert rows[1][:2] == ["1005", f"{worst['doubt']:.2f}"]
-    assert "6 frames: 4 painted" in out
+    assert "Frames: 6, of them 4 painted" in out
     assert f"{result.run.name}_review.png" in out
     status, _, err = copycat(*command, "--fail-over", worst["doubt"] - 0.01)
     assert (status, "frame 1005: its doubt is" in err) == (3, True)

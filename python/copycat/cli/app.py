@@ -244,7 +244,7 @@ def infer(
             **knobs,
         )
     files = "".join(f": {path}" for path in written[:1]) + "".join(f" ... {path.name}" for path in written[1:][-1:])
-    print(f"{len(written)} frames written{files}")
+    print(f"{len(written)} {'frame' if len(written) == 1 else 'frames'} written{files}")
 
 
 _RENDER_ONLY = (

@@ -141,7 +141,8 @@ def report_review(model: str, plate: str, **arguments: Any) -> ReviewedFrame | N
     doubtful = sum(one.doubtful for one in found.frames)
     painted = len(found.frames) - len(found.worst)
     console.print(
-        f"{len(found.frames)} frames: {painted} painted, {doubtful} doubtful; a doubt of 1 is usual on painted frames"
+        f"Frames: {len(found.frames)}, of them {painted} painted, {doubtful} doubtful; "
+        "a doubt of 1 is usual on painted frames"
     )
     if found.sheet:
         console.print(f"worst frames: {escape(printable(str(found.sheet)))}")

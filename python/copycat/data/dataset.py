@@ -348,7 +348,8 @@ def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) 
     enough = gain >= least
     data.notes += (
         f"where the pairs differ, the other painted frames, aligned, are {abs(gain):.1f} dB "
-        f"{'nearer to' if gain >= 0 else 'farther from'} the Ground Truth than the Input is; it takes {least:.0f}",
+        f"{'nearer to' if gain >= 0 else 'farther from'} the Ground Truth than the Input is; "
+        f"a clean plate needs {least:.0f} dB",
     )
     return "moving" if enough else "none"
 
