@@ -74,7 +74,7 @@ class Work:
 WORKS = {
     "deblur": Work(),
     "upscale": Work(),
-    "human_matting": Work(patch=192, crop=256, batch=4, steps=8, kept=7, l1=8e-4, l2=8e-4, rate=0.15, outputs=("A",)),
+    "human_matting": Work(patch=192, crop=256, batch=4, steps=8, kept=7, l1=8e-4, l2=8e-4, rate=0.3, outputs=("A",)),
 }
 _SIDE = Work.patch
 _REPORTED = 240  # steps between two lines

@@ -10,7 +10,9 @@ import numpy as np
 from copycat.sequence.colour import from_srgb, srgb
 
 _PHOTO, _EMPTY = 0.25, 0.3  # shares of the scenes that are a photograph, and that show nobody
-_HEIGHTS = (60.0, 400.0)  # pixels, of people
+# Pixels, of people. The network sees 64 pixels to each side: of what is larger it sees clothes, which could be anything.
+_HEIGHTS = (50.0, 280.0)
+_PHOTO_SCALE = 0.65  # at most, where the square still fits: people fill photographs
 _ENLARGED = 1.8  # at most
 
 Scene = tuple[np.ndarray, np.ndarray]
@@ -55,7 +57,7 @@ class People:
         kind = random.random()
         if kind < _PHOTO:
             picture, matte = self.photos[random.integers(len(self.photos))]
-            image, alpha = _square([picture, matte], side, random)
+            image, alpha = _square([picture, matte], side, random, _PHOTO_SCALE)
             image = from_srgb(image).astype(np.float32)
         else:
             picture = self.backdrops[random.integers(len(self.backdrops))]
@@ -117,10 +119,12 @@ def _rgb(path: Path) -> np.ndarray:
     return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
 
 
-def _square(images: list[np.ndarray], side: int, random: np.random.Generator) -> list[np.ndarray]:
-    """The same square of images of one size, in 0..1; smaller at random."""
+def _square(
+    images: list[np.ndarray], side: int, random: np.random.Generator, largest: float = 1.0
+) -> list[np.ndarray]:
+    """The same square of images of one size, in 0..1; smaller at random, at most ``largest`` of their size."""
     smallest = side / min(images[0].shape[:2])
-    scale = float(np.exp(random.uniform(np.log(max(smallest, 0.3)), np.log(max(smallest, 1.0)))))
+    scale = float(np.exp(random.uniform(np.log(max(smallest, 0.3)), np.log(max(smallest, largest)))))
     size = [max(side, round(extent * scale)) for extent in images[0].shape[1::-1]]
     y, x = (int(random.integers(0, extent - side + 1)) for extent in size[::-1])
     flop = random.random() < 0.5

@@ -97,6 +97,22 @@ def test_scenes_show_people_where_their_matte_is(people: Path) -> None:
     assert np.median(agree) > 0.97
 
 
+def test_people_are_small_enough_for_what_the_network_sees(people: Path) -> None:
+    cast, random = scenes.People.read(people), np.random.default_rng(5)
+
+    def height(alpha: np.ndarray) -> int:
+        return int((alpha > 0.5).any(1).sum())
+
+    pasted, photographed = [], []
+    for _ in range(40):
+        image, alpha = np.zeros((512, 512, 3), np.float32), np.zeros((512, 512), np.float32)
+        cast._paste(image, alpha, random, person=True)
+        pasted.append(height(alpha))
+        photographed.append(height(scenes._square(list(cast.photos[0]), 128, random, scenes._PHOTO_SCALE)[1]))
+    assert 200 < max(pasted) < 290
+    assert 80 < max(photographed) < 0.65 * 181 + 2
+
+
 def test_patches_of_people_have_the_units_of_shots(people: Path) -> None:
     work = pretrain.WORKS["human_matting"]
     data = pretrain.patches(work, pretrain.sampler("human_matting", people), np.random.default_rng(1))
