@@ -1,4 +1,4 @@
-// What was compiled in, what this machine offers, and the limits of the kernels.
+// What was compiled in, what this machine offers, the limits of the kernels, and pinning memory for a GPU.
 #include "../kernels/limits.h"
 #include "../kernels/processor.h"
 #include "../kernels/rows.h"
@@ -35,6 +35,24 @@ void register_build_info(py::module_& module) {
     return cuda_device_count();
 #else
     return 0;
+#endif
+  });
+  module.def("register_host", [](uintptr_t address, size_t bytes, int device) -> std::string {
+    const py::gil_scoped_release unlocked;
+#if defined(COPYCAT_HAS_CUDA)
+    const char* problem = register_on_cuda(reinterpret_cast<void*>(address), bytes, device);
+    return problem ? problem : "";
+#else
+    static_cast<void>(address + bytes + static_cast<size_t>(device));
+    return "copycat was built without CUDA";
+#endif
+  });
+  module.def("unregister_host", [](uintptr_t address) {
+    const py::gil_scoped_release unlocked;
+#if defined(COPYCAT_HAS_CUDA)
+    unregister_on_cuda(reinterpret_cast<void*>(address));
+#else
+    static_cast<void>(address);
 #endif
   });
 }

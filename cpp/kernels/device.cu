@@ -15,4 +15,16 @@ void* mapped_on_cuda(void* host, int device) {
   return attributes.type == cudaMemoryTypeUnregistered ? nullptr : attributes.devicePointer;
 }
 
+const char* register_on_cuda(void* host, size_t bytes, int device) {
+  const CurrentDevice current(device);
+  const cudaError_t status = cudaHostRegister(host, bytes, cudaHostRegisterPortable | cudaHostRegisterMapped);
+  if (status == cudaSuccess) return nullptr;
+  cudaGetLastError();  // else a later launch would report it
+  return cudaGetErrorString(status);
+}
+
+void unregister_on_cuda(void* host) {
+  if (cudaHostUnregister(host) != cudaSuccess) cudaGetLastError();
+}
+
 }  // namespace copycat

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "processor.h"
 #include "rows.h"
@@ -39,6 +40,17 @@ const RowKernels& choose_row_kernels() {
 // ahead.
 void prefetch(const void* row, int64_t bytes) {
   for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(row) + at);
+}
+
+// Moves a row of results to where a picture's pixels lie.
+void put(const float* line, const Recode& operation, int64_t row) {
+  const Pixels& picture = operation.picture;
+  float* to = static_cast<float*>(picture.data) + row / picture.height * picture.count_stride +
+              row % picture.height * picture.row_stride;
+  for (int64_t x = 0; x < picture.width; ++x, to += picture.pixel_stride) {
+    for (int32_t c = 0; c < picture.channels; ++c, ++line)
+      to[c * picture.channel_stride] = operation.mattes >> c & 1u ? matte(*line) : *line;
+  }
 }
 
 }  // namespace
@@ -146,12 +158,16 @@ void run_on_cpu(const Recode& operation, int threads) {
   const auto recode =
       row_kernels().recode[static_cast<int>(source.dtype)][static_cast<int>(operation.output_dtype)];
   const int64_t elements = source.width * source.channels;
+  const bool in_picture = operation.picture.data != nullptr;
   const auto work = [&](int64_t begin, int64_t end) {
+    std::vector<float> line(static_cast<size_t>(in_picture ? elements : 0));
     for (int64_t i = begin; i < end; ++i) {
       const int64_t first = i / source.height * source.count_stride + i % source.height * source.row_stride;
       recode({offset<const void>(source.data, source.dtype, first), source.width, source.channels,
               source.pixel_stride, source.channel_stride},
-             encoding, offset(operation.output, operation.output_dtype, i * elements));
+             encoding,
+             in_picture ? line.data() : offset(operation.output, operation.output_dtype, i * elements));
+      if (in_picture) put(line.data(), operation, i);
     }
   };
   spread(source.count * source.height, rows_per_range(elements), threads, work);

@@ -24,4 +24,10 @@ int cuda_device_count();
 // The address under which the device sees pinned host memory, or null when it does not.
 void* mapped_on_cuda(void* host, int device);
 
+// Pins memory of the host for all devices. Returns null, or CUDA's own words when it cannot be pinned.
+const char* register_on_cuda(void* host, size_t bytes, int device);
+
+// Nothing on a device may use the memory any longer.
+void unregister_on_cuda(void* host);
+
 }  // namespace copycat

@@ -58,14 +58,20 @@ struct Downsize {
   void* output;
 };
 
-// Applies an encoding or its inverse. The output is [count, height, width, channels] without gaps.
+// Applies an encoding or its inverse. The output is [count, height, width, channels] without gaps, or, where
+// `picture.data` is given, those pixels instead: float32 at any strides, of the inverse alone.
 struct Recode {
   Pixels source;
   Encoding encoding;
   bool inverse;
   void* output;
   DType output_dtype;
+  Pixels picture = {};
+  uint32_t mattes = 0;  // of a picture: bit c clamps channel c to 0..1
 };
+
+// NaN stays.
+COPYCAT_HD float matte(float value) { return value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value; }
 
 // Running moments of one channel.
 struct Moments {

@@ -11,8 +11,42 @@ struct Division {
   int spans;  // per row, one per block
 };
 
-template <typename Out, bool kLog, bool kInverse>
-__global__ void __launch_bounds__(kThreads, kLog ? (kInverse ? 2 : 3) : 4)
+// Where the results of a column of runs go: to where a picture's pixels lie.
+struct IntoPicture {
+  float* first;
+  int64_t down, next_channel, next_pixel;
+  int channel, channels;
+  uint32_t mattes;
+
+  __device__ __forceinline__ void put(const float (&out)[kRun], int y, int count) const {
+    float* to = first + y * down;
+    int c = channel;
+#pragma unroll
+    for (int i = 0; i < kRun; ++i) {
+      if (i < count) *to = mattes >> c & 1u ? matte(out[i]) : out[i];
+      ++c;
+      to += c == channels ? next_pixel : next_channel;
+      c = c == channels ? 0 : c;
+    }
+  }
+};
+
+struct ToPicture {
+  const Recode& operation;
+  int64_t number;
+
+  __device__ __forceinline__ IntoPicture column(const Rows&, int, int pixel, int channel) const {
+    const Pixels& to = operation.picture;
+    float* first = static_cast<float*>(to.data) + number * to.count_stride + pixel * to.pixel_stride +
+                   channel * to.channel_stride;
+    return {
+        first,   to.row_stride, to.channel_stride, to.pixel_stride - (to.channels - 1) * to.channel_stride,
+        channel, to.channels,   operation.mattes};
+  }
+};
+
+template <typename Out, bool kLog, bool kInverse, bool kPicture>
+__global__ void __launch_bounds__(kThreads, kLog || kPicture ? (kInverse ? 2 : 3) : 4)
     recode_kernel(const __grid_constant__ Recode operation, Division division) {
   __shared__ SharedEncoding encoding;
   __shared__ Rows rows;  // kept out of the registers, which the pixels need
@@ -39,13 +73,18 @@ __global__ void __launch_bounds__(kThreads, kLog ? (kInverse ? 2 : 3) : 4)
     rows.end_span = span + 1;
   }
   __syncthreads();
-  recode_rows<Out, kLog, kInverse>(source.dtype, rows, encoding, NoGrading{});
+  if constexpr (kPicture) {
+    const int64_t number = blockIdx.x / static_cast<unsigned>(division.spans * division.tiles);
+    recode_rows<Out, kLog, kInverse>(source.dtype, rows, encoding, NoGrading{}, ToPicture{operation, number});
+  } else {
+    recode_rows<Out, kLog, kInverse>(source.dtype, rows, encoding, NoGrading{});
+  }
 }
 
 template <typename Out>
 auto pick_kernel(bool log, bool inverse) {
-  return log ? (inverse ? recode_kernel<Out, true, true> : recode_kernel<Out, true, false>)
-             : (inverse ? recode_kernel<Out, false, true> : recode_kernel<Out, false, false>);
+  return log ? (inverse ? recode_kernel<Out, true, true, false> : recode_kernel<Out, true, false, false>)
+             : (inverse ? recode_kernel<Out, false, true, false> : recode_kernel<Out, false, false, false>);
 }
 
 }  // namespace
@@ -57,7 +96,10 @@ void run_on_cuda(const Recode& operation, int device, uintptr_t stream) {
   const int64_t blocks = source.count * division.tiles * division.spans;
   const bool log = any_log(operation.encoding, source.channels);
   const DType type = operation.output_dtype;
-  const auto kernel = type == DType::kFloat32   ? pick_kernel<float>(log, operation.inverse)
+  const auto into_picture =
+      log ? recode_kernel<float, true, true, true> : recode_kernel<float, false, true, true>;
+  const auto kernel = operation.picture.data    ? into_picture
+                      : type == DType::kFloat32 ? pick_kernel<float>(log, operation.inverse)
                       : type == DType::kFloat16 ? pick_kernel<Half>(log, operation.inverse)
                                                 : pick_kernel<BFloat>(log, operation.inverse);
   launch(operation.inverse ? "denormalize" : "normalize", kernel, blocks, kThreads, device, stream, operation,

@@ -47,17 +47,51 @@ struct NoGrading {
   __device__ __forceinline__ void apply(const Rows&, const In*, int, int, float (&)[kRun]) const {}
 };
 
+// Where the results of a column of runs go: beside each other, in rows without gaps.
+template <typename Out>
+class IntoRows {
+ public:
+  __device__ __forceinline__ IntoRows(const Rows& rows, int at)
+      : first_(static_cast<Out*>(rows.output) + at),
+        length_(rows.length),
+        // Every row starts at a multiple of its length from the output's first element.
+        aligned_(rows.length * static_cast<int>(sizeof(Out)) % 16 == 0 &&
+                 reinterpret_cast<uintptr_t>(rows.output) % 16 == 0) {}
+
+  __device__ __forceinline__ void put(const Out (&out)[kRun], int y, int count) const {
+    Out* to = first_ + static_cast<int64_t>(y) * length_;
+    if (aligned_ && count == kRun) {
+      store_run(out, to);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kRun; ++i) {
+        if (i < count) to[i] = out[i];
+      }
+    }
+  }
+
+ private:
+  Out* first_;
+  int length_;
+  bool aligned_;
+};
+
+// What makes them.
+template <typename Out>
+struct ToRows {
+  __device__ __forceinline__ IntoRows<Out> column(const Rows& rows, int at, int, int) const {
+    return {rows, at};
+  }
+};
+
 // All threads of the block; warps take turns at the rows of a span, so that the channels' numbers stay in
 // registers.
-template <typename In, typename Out, bool kLog, bool kInverse, typename Grading>
+template <typename In, typename Out, bool kLog, bool kInverse, typename Grading, typename Target>
 __device__ __forceinline__ void recode_spans(const Rows& rows, const SharedEncoding& encoding,
-                                             const Grading& grading) {
+                                             const Grading& grading, const Target& target) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const bool dense = rows.channel_stride == 1 && rows.right == rows.channels;
-  // Every row starts at a multiple of its length from the output's first element.
-  const bool aligned = rows.length * static_cast<int>(sizeof(Out)) % 16 == 0 &&
-                       reinterpret_cast<uintptr_t>(rows.output) % 16 == 0;
   for (int span = rows.first_span; span < rows.end_span; ++span) {
     const int at = span * kSpan + lane * kRun;
     const int count = least(kRun, rows.length - at);
@@ -84,11 +118,10 @@ __device__ __forceinline__ void recode_spans(const Rows& rows, const SharedEncod
     };
     const In* source =
         static_cast<const In*>(rows.source) + pixel * rows.right + channel * rows.channel_stride;
-    Out* output = static_cast<Out*>(rows.output) + at;
+    const auto column = target.column(rows, at, pixel, channel);
     const int64_t next_pixel = rows.right - (rows.channels - 1) * rows.channel_stride;
     for (int y = rows.first_row + warp; y < rows.end_row; y += kRowWarps) {
       const In* from = source + y * rows.down;
-      Out* to = output + static_cast<int64_t>(y) * rows.length;
       In in[kRun];
       Out out[kRun];
       if (dense && count == kRun) {
@@ -110,34 +143,27 @@ __device__ __forceinline__ void recode_spans(const Rows& rows, const SharedEncod
                     count, values);
 #pragma unroll
       for (int i = 0; i < kRun; ++i) out[i] = convert(values[i], i);
-      if (aligned && count == kRun) {
-        store_run(out, to);
-      } else {
-#pragma unroll
-        for (int i = 0; i < kRun; ++i) {
-          if (i < count) to[i] = out[i];
-        }
-      }
+      column.put(out, y, count);
     }
   }
 }
 
 // The source's type is the same for all threads of a launch, so that the branch costs next to nothing.
-template <typename Out, bool kLog, bool kInverse, typename Grading>
+template <typename Out, bool kLog, bool kInverse, typename Grading, typename Target = ToRows<Out>>
 __device__ __forceinline__ void recode_rows(DType type, const Rows& rows, const SharedEncoding& encoding,
-                                            const Grading& grading) {
+                                            const Grading& grading, const Target& target = Target{}) {
   switch (type) {
     case DType::kFloat32:
-      recode_spans<float, Out, kLog, kInverse>(rows, encoding, grading);
+      recode_spans<float, Out, kLog, kInverse>(rows, encoding, grading, target);
       break;
     case DType::kFloat16:
-      recode_spans<Half, Out, kLog, kInverse>(rows, encoding, grading);
+      recode_spans<Half, Out, kLog, kInverse>(rows, encoding, grading, target);
       break;
     case DType::kBFloat16:
-      recode_spans<BFloat, Out, kLog, kInverse>(rows, encoding, grading);
+      recode_spans<BFloat, Out, kLog, kInverse>(rows, encoding, grading, target);
       break;
     case DType::kUInt8:
-      recode_spans<uint8_t, Out, kLog, kInverse>(rows, encoding, grading);
+      recode_spans<uint8_t, Out, kLog, kInverse>(rows, encoding, grading, target);
       break;
   }
 }

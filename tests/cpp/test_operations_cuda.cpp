@@ -193,6 +193,43 @@ TEST(cuda_pictures_are_encoded_and_decoded_as_on_the_cpu) {
   }
 }
 
+TEST(cuda_results_go_to_where_a_pictures_pixels_lie_as_on_the_cpu) {
+  const int64_t count = 2, height = 35, width = 101;
+  for (const int32_t channels : {1, 3, 4, 32}) {
+    for (int variant = 0; variant < 18; ++variant) {
+      const Layout layout = kLayouts[variant % 3];
+      const DType in = kOutputs[variant / 3 % 3];
+      auto memory = noise(room(Layout::kDense, count * height * width, channels), in, 7);
+      const Pixels source = picture(memory, Layout::kDense, in, count, height, width, channels);
+      const int64_t places = room(layout, count * height * width, channels);
+      // What lies between the pixels stays.
+      auto expected = noise(places, DType::kFloat32, 11), actual = expected;
+      Recode operation{source, some_encoding(variant >= 9), true, nullptr, DType::kFloat32};
+      operation.mattes = 0x80000005u;
+      operation.picture = picture(expected, layout, DType::kFloat32, count, height, width, channels);
+      run_on_cpu(operation, 1);
+      operation.picture = picture(actual, layout, DType::kFloat32, count, height, width, channels);
+      run_on_cuda(operation, 0, 0);
+      expect_alike(actual, expected, places, DType::kFloat32);
+
+      // Without a picture the same numbers, but for the mattes, lie beside each other.
+      std::vector<float> dense(static_cast<size_t>(count * height * width * channels));
+      operation.output = dense.data();
+      operation.picture = {};
+      run_on_cpu(operation, 1);
+      const Pixels to = picture(expected, layout, DType::kFloat32, count, height, width, channels);
+      const auto* first = static_cast<const float*>(to.data);
+      for (int64_t i = 0; i < static_cast<int64_t>(dense.size()); ++i) {
+        const int64_t pixel = i / channels, c = i % channels;
+        const float value = dense[static_cast<size_t>(i)];
+        EQUAL(first[pixel / (height * width) * to.count_stride + pixel / width % height * to.row_stride +
+                    pixel % width * to.pixel_stride + c * to.channel_stride],
+              operation.mattes >> c & 1u ? std::fmin(std::fmax(value, 0.0f), 1.0f) : value);
+      }
+    }
+  }
+}
+
 TEST(cuda_pictures_are_downsized_as_on_the_cpu) {
   const int64_t count = 2, height = 11, width = 1501;
   for (const int32_t channels : {1, 3, 4, 32}) {

@@ -186,8 +186,22 @@ def operator_calls():
         "crop_positions": (torch.zeros((2, 5), dtype=torch.int32), [20, 30], *rule),
         "downsize": (bank(), 2),
         "recode": (torch.zeros(1, 3, 5, 6), numbers, False, torch.bfloat16),
+        "decode_into": (torch.zeros(1, 3, 5, 6), numbers, 0b101, torch.zeros(1, 4, 5, 6)[:, :3]),
         "statistics": (bank(), valid),
     }
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (torch.zeros(1, 3, 5, 6).half(), "out must be float32, not float16"),
+        (torch.zeros(1, 3, 5, 7), r"out must have the shape \[1, 5, 6, 3\], not \[1, 5, 7, 3\]"),
+        (torch.zeros(3, 5, 6), r"out must have 4 dimensions, but its shape is \[3, 5, 6\]"),
+    ],
+)
+def test_a_result_that_does_not_fit_is_refused(out, message):
+    with pytest.raises(ValueError, match=message):
+        ops.denormalize_into(torch.zeros(1, 3, 5, 6), IDENTITY, out)
 
 
 @pytest.mark.parametrize("name", list(operator_calls()))

@@ -16,9 +16,11 @@ from copycat import ops
 from copycat.data import clean_plate
 from copycat.data.clean_plate import Placement
 from copycat.data.devices import choose_device, half_dtype, is_out_of_memory
+from copycat.data.host_memory import HostMemory
 from copycat.errors import CopycatError
 from copycat.machine import free_memory
 from copycat.model import cat, tiles
+from copycat.model.frames_in_flight import MOST_FRAMES, flight_for
 from copycat.runs import model_file
 from copycat.sequence.colour import from_integers
 from copycat.settings.tables import InferenceSettings
@@ -45,7 +47,7 @@ class _Options:
 
 
 class Model:
-    """A .cat on a device, ready to be applied. One thread at a time.
+    """A .cat on a device, ready to be applied. As many threads at a time as `frames_in_flight` says.
 
     Attributes:
         path: the .cat.
@@ -73,6 +75,7 @@ class Model:
         self.network.painted = cat.load_painted(self.path, self.header)
         if plate is not None:
             self.network.clean_plate = plate.to(device)  # shows in the result, so it keeps its own precision
+        self._flight = flight_for(device)
         # Channels-first weights would be reordered for every frame.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
@@ -90,6 +93,16 @@ class Model:
     def step(self) -> int:
         """Training steps."""
         return self.header.step
+
+    @property
+    def frames_in_flight(self) -> int:
+        """How many frames to render at a time, each in a thread of its own, for the device to be always busy."""
+        return MOST_FRAMES if self._flight else 1
+
+    def share(self, memory: HostMemory) -> None:
+        """Lets a GPU read and write memory that images lie in, without copies."""
+        if self._flight:
+            memory.pin(self.device)
 
     def __call__(
         self,
@@ -202,6 +215,7 @@ class Model:
                     cancel=options.cancel,
                     warn=warn,
                     out=out,
+                    flight=self._flight,
                 )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import operator
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from copycat.errors import CopycatError
 from copycat.inference.model import InferenceError, Model, model_for
@@ -31,6 +36,7 @@ from copycat.settings.knob import SettingsError
 from copycat.settings.tables import InferenceSettings
 
 _LOOK_AHEAD = 2
+_Rendered = tuple[Frame, NDArray[Any], list[str]]
 _LISTED = 10  # bad frames that an error names one by one
 
 
@@ -221,12 +227,11 @@ def _render_frames(job: _Job, into: Writer | MovieWriter) -> dict[int, str]:
     failed: dict[int, str] = {}
     model, count = str(job.model.path), len(job.outputs)
     with into as writer:
-        for done, (number, frame) in enumerate(_read(job), 1):
-            job.calls.call("before_frame_render", model=model, frame=number)
+        for done, (number, rendered) in enumerate(_rendered(job), 1):
             try:
-                if isinstance(frame, SequenceError):
-                    raise frame
-                result = _apply(job, number, frame)
+                frame, result, warnings = rendered()
+                for sentence in warnings:
+                    job.warn(sentence)
             except (SequenceError, InferenceError) as error:
                 if not job.keep_going:
                     raise
@@ -249,6 +254,34 @@ def _render_frames(job: _Job, into: Writer | MovieWriter) -> dict[int, str]:
     return failed
 
 
+def _rendered(job: _Job) -> Iterator[tuple[int, Callable[[], _Rendered]]]:
+    """The frames of a job in order, each with what returns its result or raises what is wrong with it.
+
+    On a GPU the next frame is on its way meanwhile; on a CPU the result is computed when it is asked for.
+    """
+    model = str(job.model.path)
+    if job.model.frames_in_flight == 1:
+        for number, frame in _read(job):
+            job.calls.call("before_frame_render", model=model, frame=number)
+            yield number, partial(_apply, job, number, frame)
+        return
+    pending: deque[tuple[int, Future[_Rendered]]] = deque()
+    with ThreadPoolExecutor(job.model.frames_in_flight, "copycat-render") as pool:
+        try:
+            for number, frame in _read(job):
+                job.calls.call("before_frame_render", model=model, frame=number)
+                pending.append((number, pool.submit(_apply, job, number, frame)))
+                if len(pending) >= job.model.frames_in_flight:
+                    done, future = pending.popleft()
+                    yield done, future.result
+            while pending:
+                done, future = pending.popleft()
+                yield done, future.result
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+
 def _read(job: _Job) -> Iterator[tuple[int, Frame | SequenceError]]:
     """The frames of a job in order, or why one cannot be read."""
     numbers = list(job.outputs)
@@ -261,16 +294,20 @@ def _read(job: _Job) -> Iterator[tuple[int, Frame | SequenceError]]:
             yield numbers.pop(0), error
 
 
-def _apply(job: _Job, number: int, frame: Frame) -> Any:
-    """The model's result for a frame, [H, W, C]."""
-    return job.model(
+def _apply(job: _Job, number: int, frame: Frame | SequenceError) -> _Rendered:
+    """The model's result for a frame, [H, W, C], and what to warn of."""
+    if isinstance(frame, SequenceError):
+        raise frame
+    warnings: list[str] = []
+    result = job.model(
         frame.pixels,
         tile_size=job.settings.tile_size,
         tile_overlap=job.settings.tile_overlap,
         origin=frame.origin,
         format=(frame.info.width, frame.info.height),
-        warn=lambda sentence: job.warn(f"frame {number}: {sentence}"),
+        warn=lambda sentence: warnings.append(f"frame {number}: {sentence}"),
     )
+    return frame, result, warnings
 
 
 def _channels_in(model: Model, source: ImageSequence, numbers: list[int], names: str) -> tuple[str, ...]:

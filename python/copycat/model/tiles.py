@@ -7,6 +7,7 @@ Origin top left, as in files.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from copycat.data import clean_plate
 from copycat.data.clean_plate import Placement
 from copycat.errors import CopycatError
 from copycat.model.bad_pixels import BadPixels
+from copycat.model.frames_in_flight import Encodings, FramesInFlight
 from copycat.model.network import Network
 
 
@@ -63,6 +65,7 @@ def render(
     cancel: Callable[[], bool] | None = None,
     warn: Callable[[str], None] | None = None,
     out: Tensor | None = None,
+    flight: FramesInFlight | None = None,
 ) -> Tensor:
     """Applies a network to a frame.
 
@@ -79,6 +82,8 @@ def render(
         warn: called with a sentence that counts the bad pixels, if there are any.
         out: receives the result, [M, H, W] float32 of any strides. It may share the image's memory; then it is written
             after everything has been read.
+        flight: takes the frame through a GPU while another is computed; without it, a frame is copied, computed and
+            copied back.
 
     Returns:
         [M, H, W] float32 values as in the file: ``out``, else on the image's device.
@@ -87,7 +92,6 @@ def render(
         CancelledError: ``cancel`` returned True.
     """
     device = next(network.parameters()).device
-    host = device if ops.runs_on(device) else torch.device("cpu")  # of the kernels
     _, height, width = image.shape
     placement = placement or Placement()
     bad = BadPixels.find(image, encodings[0])
@@ -95,12 +99,12 @@ def render(
     if bad and warn:
         warn(bad.sentence(zero_bad_pixels, placement.origin))
     overlap = max(network.receptive_field, -(-tile_overlap // network.stride) * network.stride)
-    size = max(tile_size, 2 * overlap + network.stride) if tile_size else max(height, width) + 2 * overlap
-    boxes = list(tile_boxes(height, width, size, overlap, network.stride))
-    if out is not None and (len(boxes) == 1 or not _share_memory(source, out)):
-        result = out
-    else:
-        result = torch.empty((len(network.residual), height, width), dtype=torch.float32, device=image.device)
+    stride = network.stride
+    whole = -(-max(height, width) // stride) * stride  # else its last columns would be a tile of their own
+    size = max(tile_size, 2 * overlap + stride) if tile_size else whole + 2 * overlap
+    boxes = list(tile_boxes(height, width, size, overlap, stride))
+    # With several tiles, a result in the image's own memory would be read by the next tile.
+    wanted = out if out is not None and (len(boxes) == 1 or not _share_memory(source, out)) else None
     plate = network.clean_plate
     if plate is not None:
         plate = clean_plate.under_picture(plate, (height, width), placement)
@@ -109,17 +113,57 @@ def render(
         plate = torch.from_numpy(own.planes).movedim(-1, 0)[None].to(device)
         if not own.sources and warn:
             warn("no painted frame could be aligned with it, so it is rendered without a Clean Plate")
-    for (y0, x0, y1, x1), (top, left, bottom, right) in boxes:
-        if cancel and cancel():
-            raise CancelledError("the render was cancelled")
-        tile = source[None, :, top:bottom, left:right].to(host)
-        behind = None if plate is None else plate[..., top:bottom, left:right]
-        output = network(ops.normalize(tile, encodings[0]).to(device), behind).to(host)
-        inner = output[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
-        result[:, y0:y1, x0:x1] = ops.denormalize(inner, encodings[1])[0]
-    if bad:
-        bad.restore(result, network.residual)
-    return result if out is None or result is out else out.copy_(result)
+    with flight.frame() if flight else nullcontext(_Here(device)) as frame:
+        source = frame.readable(source)
+        result = frame.writable((len(network.residual), height, width), wanted, image.device)
+        for (y0, x0, y1, x1), (top, left, bottom, right) in boxes:
+            if cancel and cancel():
+                raise CancelledError("the render was cancelled")
+            frame.tile(
+                network,
+                source[None, :, top:bottom, left:right],
+                None if plate is None else plate[..., top:bottom, left:right],
+                encodings,
+                (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)),
+                result[None, :, y0:y1, x0:x1],
+            )
+        frame.wait()
+        if bad:
+            bad.restore(result, network.residual)
+        if out is None:
+            # The buffers of a frame in flight are the next one's.
+            return torch.empty(result.shape, device=image.device).copy_(result) if flight else result
+        return result if result is out else out.copy_(result)
+
+
+class _Here:
+    """The way of a frame through a device that works for nobody else meanwhile; the methods of `Frame`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._host = device if ops.runs_on(device) else torch.device("cpu")  # of the kernels
+
+    def readable(self, image: Tensor) -> Tensor:
+        return image
+
+    def writable(self, shape: tuple[int, int, int], wanted: Tensor | None, home: torch.device) -> Tensor:
+        return torch.empty(shape, dtype=torch.float32, device=home) if wanted is None else wanted
+
+    def tile(
+        self,
+        network: Network,
+        source: Tensor,
+        plate: Tensor | None,
+        encodings: Encodings,
+        inner: tuple[slice, slice],
+        result: Tensor,
+    ) -> None:
+        pixels = ops.normalize(source.to(self._host), encodings[0]).to(self._device)
+        output = network(pixels, plate).to(self._host)
+        result[0] = ops.denormalize(output[:, :, inner[0], inner[1]], encodings[1])[0]
+
+    def wait(self) -> None:
+        """Nothing is on its way."""
 
 
 def _share_memory(a: Tensor, b: Tensor) -> bool:

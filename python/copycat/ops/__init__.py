@@ -22,9 +22,11 @@ from copycat.ops.native import (
     cpu_has_bfloat16,
     cuda_available,
     is_recording,
+    pin_memory,
     runs_on,
+    unpin_memory,
 )
-from copycat.ops.pictures import Statistics, denormalize, downsize, normalize, statistics
+from copycat.ops.pictures import Statistics, denormalize, denormalize_into, downsize, normalize, statistics
 from copycat.ops.rendering import add_enlarged, is_only_rendered, whole_block
 
 __all__ = [
@@ -43,15 +45,18 @@ __all__ = [
     "crop_positions",
     "cuda_available",
     "denormalize",
+    "denormalize_into",
     "downsize",
     "gate",
     "is_only_rendered",
     "is_recording",
     "normalize",
+    "pin_memory",
     "residual_norm",
     "residual_sum",
     "runs_on",
     "sample_crops",
     "statistics",
+    "unpin_memory",
     "whole_block",
 ]

@@ -22,9 +22,11 @@ __all__ = [
     "cuda_available",
     "is_recording",
     "launch_options",
+    "pin_memory",
     "pixels",
     "register",
     "runs_on",
+    "unpin_memory",
 ]
 
 LANES, MOST_CHANNELS = core.LANES, core.MOST_CHANNELS
@@ -52,6 +54,16 @@ def runs_on(device: torch.device) -> bool:
 def cpu_has_bfloat16() -> bool:
     """Whether the processor computes in bfloat16; without it, bfloat16 is emulated and slower than float32."""
     return core.cpu_has_bfloat16()
+
+
+def pin_memory(address: int, size: int, device: torch.device) -> bool:
+    """Pins memory of the host, so that GPUs read and write it in place; whether that was possible."""
+    return not core.register_host(address, size, device.index or 0)
+
+
+def unpin_memory(address: int) -> None:
+    """The inverse of `pin_memory`; nothing on a device may use the memory any longer."""
+    core.unregister_host(address)
 
 
 def is_recording() -> bool:

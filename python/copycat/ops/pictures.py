@@ -41,31 +41,50 @@ def downsize(bank: Tensor, factor: int) -> Tensor:
     return result
 
 
-def normalize(x: Tensor, encoding: Encoding, dtype: torch.dtype = torch.float32) -> Tensor:
+def normalize(
+    x: Tensor, encoding: Encoding, dtype: torch.dtype = torch.float32, device: torch.device | None = None
+) -> Tensor:
     """Encodes pixels: value encoding, then ``(e - mean) / std``.
 
     Args:
         x: ``[B, C, H, W]`` in any memory format; float32, float16, bfloat16 or uint8.
         encoding: for the C channels.
         dtype: of the result: float32, float16 or bfloat16.
+        device: of the result, by default x's. A GPU reads pinned memory of the host in place.
 
     Returns:
-        ``[B, C, H, W]`` in channels-last memory, on x's device.
+        ``[B, C, H, W]`` in channels-last memory.
 
     Raises:
         ValueError: an argument does not fit; the message names it and its value.
     """
-    result: Tensor = torch.ops.copycat.recode(x, encoding.numbers(), False, dtype)
+    result: Tensor = torch.ops.copycat.recode(x, encoding.numbers(), False, dtype, device)
     return result
 
 
 def denormalize(y: Tensor, encoding: Encoding, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The inverse of `normalize`, with the same arguments, result and errors; mattes are clamped to 0..1."""
+    """The inverse of `normalize`, on y's device, with the same errors; mattes are clamped to 0..1."""
     result: Tensor = torch.ops.copycat.recode(y, encoding.numbers(), True, dtype)
     for channel, matte in enumerate(encoding.matte):
         if matte:
             result[:, channel].clamp_(0, 1)
     return result
+
+
+def denormalize_into(y: Tensor, encoding: Encoding, out: Tensor) -> None:
+    """`denormalize` into memory that is there.
+
+    Args:
+        y: ``[B, C, H, W]`` as for `normalize`.
+        encoding: for the C channels.
+        out: ``[B, C, H, W]`` float32 of any strides, on y's device; or in pinned memory of the host, which a GPU writes
+            in place.
+
+    Raises:
+        ValueError: an argument does not fit; the message names it and its value.
+    """
+    mattes = sum(1 << channel for channel, matte in enumerate(encoding.matte) if matte)
+    torch.ops.copycat.decode_into(y, encoding.numbers(), mattes, out)
 
 
 def statistics(bank: Tensor, valid: Tensor) -> Statistics:
@@ -116,13 +135,17 @@ def _downsize(bank: Tensor, factor: int) -> Tensor:
     return out
 
 
-def _recode_empty(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype) -> Tensor:
+def _recode_empty(
+    x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype, device: torch.device | None = None
+) -> Tensor:
     _need_four_dimensions(x, "x")
-    return native.channels_last(tuple(x.shape), dtype, x.device)
+    return native.channels_last(tuple(x.shape), dtype, x.device if device is None else device)
 
 
-def _recode(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype) -> Tensor:
-    out = _recode_empty(x, encoding, inverse, dtype)
+def _recode(
+    x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dtype, device: torch.device | None = None
+) -> Tensor:
+    out = _recode_empty(x, encoding, inverse, dtype, device)
     native.core.recode(
         pixels=native.pixels(x),
         encoding=encoding,
@@ -131,6 +154,22 @@ def _recode(x: Tensor, encoding: Sequence[float], inverse: bool, dtype: torch.dt
         **native.launch_options(out),
     )
     return out
+
+
+def _decode_into(y: Tensor, encoding: Sequence[float], mattes: int, out: Tensor) -> None:
+    _need_four_dimensions(y, "y")
+    _need_four_dimensions(out, "out")
+    native.core.decode_into(
+        pixels=native.pixels(y),
+        encoding=encoding,
+        mattes=mattes,
+        out=native.pixels(out),
+        **native.launch_options(y if y.is_cuda else out),
+    )
+
+
+def _decode_into_nothing(y: Tensor, encoding: Sequence[float], mattes: int, out: Tensor) -> None:
+    _need_four_dimensions(y, "y")
 
 
 def _statistics_empty(bank: Tensor, valid: Tensor) -> Tensor:
@@ -154,5 +193,12 @@ def _statistics(bank: Tensor, valid: Tensor) -> Tensor:
 
 
 native.register("downsize(Tensor bank, int factor) -> Tensor", _downsize, _downsize_empty)
-native.register("recode(Tensor x, float[] encoding, bool inverse, ScalarType dtype) -> Tensor", _recode, _recode_empty)
+native.register(
+    "recode(Tensor x, float[] encoding, bool inverse, ScalarType dtype, Device? device=None) -> Tensor",
+    _recode,
+    _recode_empty,
+)
+native.register(
+    "decode_into(Tensor y, float[] encoding, int mattes, Tensor(a!) out) -> ()", _decode_into, _decode_into_nothing
+)
 native.register("statistics(Tensor bank, Tensor valid) -> Tensor", _statistics, _statistics_empty)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from copycat.data.host_memory import HostMemory
 from copycat.sequence.colour import from_integers, to_integers
 from copycat.worker.protocol import MessageError, integer
 
@@ -24,7 +25,7 @@ class Buffers:
     """The mapped pieces by id. Any thread."""
 
     def __init__(self) -> None:
-        self._mapped: dict[int, mmap.mmap] = {}
+        self._mapped: dict[int, HostMemory] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -52,12 +53,17 @@ class Buffers:
             for descriptor in descriptors:
                 os.close(descriptor)
 
+    def end(self) -> None:
+        """Frees all pieces but those that a request computes on."""
+        with self._lock:
+            self._mapped.clear()
+
     def _drop(self, ids: Iterable[int]) -> None:
         with self._lock:
             for number in ids:
                 self._mapped.pop(number, None)
 
-    def get(self, message: Mapping[str, Any]) -> mmap.mmap:
+    def get(self, message: Mapping[str, Any]) -> HostMemory:
         """The piece that a request names.
 
         Raises:
@@ -69,7 +75,7 @@ class Buffers:
                 raise MessageError(f"buffer {number} was never handed over")
             return self._mapped[number]
 
-    def keep(self, message: Mapping[str, Any]) -> mmap.mmap:
+    def keep(self, message: Mapping[str, Any]) -> HostMemory:
         """Like :meth:`get`, but takes the piece out: its memory is freed with the last reference to it."""
         piece = self.get(message)
         self._drop([_described(message)[0]])
@@ -85,12 +91,12 @@ def _described(message: Mapping[str, Any]) -> tuple[int, int]:
     return integer(described.get("id"), "the id of a buffer"), size
 
 
-def _map(descriptor: int, number: int, size: int, flags: int) -> mmap.mmap:
+def _map(descriptor: int, number: int, size: int, flags: int) -> HostMemory:
     try:
         held = os.fstat(descriptor).st_size
         if size <= 0 or size > held:
             raise MessageError(f"buffer {number} of {size} bytes has a file of {held} bytes")
-        return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | flags)
+        return HostMemory(descriptor, size, flags=mmap.MAP_SHARED | flags)
     except (OSError, ValueError) as error:
         raise MessageError(f"buffer {number} of {size} bytes cannot be mapped: {error}") from error
 

@@ -71,4 +71,18 @@ class HostRequest:
         return integer(self.message.get(name), f"the request's {name}")
 
 
-Handler = Callable[[HostRequest], dict[str, Any]]
+@dataclass(frozen=True)
+class Later:
+    """An answer that is found in another thread, so that the next request of the queue can begin.
+
+    Attributes:
+        begin: calls a function in that thread.
+        work: returns the answer.
+    """
+
+    begin: Callable[[Callable[[], None]], None]
+    work: Callable[[], dict[str, Any]]
+
+
+Answer = dict[str, Any] | Later
+Handler = Callable[[HostRequest], Answer]

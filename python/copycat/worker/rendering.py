@@ -6,9 +6,11 @@ import gc
 import os
 import re
 import sys
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +25,17 @@ from copycat.settings.tables import InferenceSettings
 from copycat.worker import active_run
 from copycat.worker.buffers import picture, store
 from copycat.worker.host_callbacks import resolve
+from copycat.worker.host_request import Answer, Handler, HostRequest, Later
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from copycat.worker.host_request import Handler, HostRequest
 
 Loader = Callable[[str, str, bool], Any]
 """(path, device, half precision) -> a model, called as :class:`copycat.inference.model.Model` is."""
 
 _MODELS_KEPT = 4
+_FRAMES = 2  # in flight on a GPU
+_CANCEL_SECONDS = 0.05
 _CHECKPOINT = re.compile(r"(?P<run>.+)_(?P<step>[0-9]+)\.cat")
 
 
@@ -43,14 +46,18 @@ class _Loaded:
 
 
 class Renderer:
-    """The models in use. For the thread that renders alone."""
+    """The models in use. For the thread that renders alone, which on a GPU begins the next frame before one is done."""
 
-    def __init__(self, status: Handler, load: Loader | None = None) -> None:
+    def __init__(self, status: Callable[[HostRequest], dict[str, Any]], load: Loader | None = None) -> None:
         """``status`` answers with the active run's status; ``load`` reads a model, the real one by default."""
         self._status = status
         self._load = load or _load_real
         self._models: OrderedDict[tuple[str, str, bool], _Loaded] = OrderedDict()
         self._loads = 0
+        self._lock = threading.Lock()  # of the models
+        self._calling = threading.Lock()
+        self._free = threading.Semaphore(_FRAMES)
+        self._in_flight = ThreadPoolExecutor(_FRAMES, "copycat-flight")
 
     def handlers(self) -> dict[str, Handler]:
         """The requests that are answered here."""
@@ -63,45 +70,89 @@ class Renderer:
 
     def purge(self, request: HostRequest) -> dict[str, Any]:
         """Frees the models; a later request reads its own again."""
-        self._models.clear()
+        with self._lock:
+            self._models.clear()
         gc.collect()
         torch = sys.modules.get("torch")
         if torch and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         return {}
 
-    def render(self, request: HostRequest) -> dict[str, Any]:
+    def render(self, request: HostRequest) -> Answer:
         """Applies the model of an Inference effect."""
         settings = active_run.with_full_paths(InferenceSettings.from_dict(request.settings))
         path = choose_model(settings.model_file, settings.checkpoint)
-        return self._apply(request, settings, path)
+        return self._begin(request, settings, path, lambda answer: answer)
 
-    def preview(self, request: HostRequest) -> dict[str, Any]:
+    def preview(self, request: HostRequest) -> Answer:
         """Applies the newest checkpoint of the active run; the picture stays as it is where there is none."""
         chosen = request.settings
         run = active_run.find(chosen)
         checkpoints = run.checkpoints() if run else []
-        if checkpoints:
-            gpu = {name: chosen[name] for name in ("useGPUIfAvailable", "gpuIndex") if name in chosen}
-            self._apply(request, InferenceSettings.from_dict(gpu), checkpoints[-1][1])
-        return self._status(request)
+        if not checkpoints:
+            return self._status(request)
+        gpu = {name: chosen[name] for name in ("useGPUIfAvailable", "gpuIndex") if name in chosen}
+        settings = InferenceSettings.from_dict(gpu)
+        return self._begin(request, settings, checkpoints[-1][1], lambda _: self._status(request))
 
-    def _apply(self, request: HostRequest, settings: InferenceSettings, path: Path) -> dict[str, Any]:
+    def _begin(
+        self,
+        request: HostRequest,
+        settings: InferenceSettings,
+        path: Path,
+        answer: Callable[[dict[str, Any]], dict[str, Any]],
+    ) -> Answer:
+        """Renders a frame; on a GPU in a thread of its own, as soon as fewer than two are in flight."""
+        device, warning = _device(settings, self._load is _load_real)
+
+        def work() -> dict[str, Any]:
+            return answer(self._apply(request, settings, path, device, warning))
+
+        if not device.startswith("cuda"):
+            return work()
+        while not self._free.acquire(timeout=_CANCEL_SECONDS):
+            if request.cancelled.is_set():
+                raise CopycatError("cancelled")
+        return Later(self._take_off, work)
+
+    def _take_off(self, send: Callable[[], None]) -> None:
+        self._in_flight.submit(self._fly, send)
+
+    def _fly(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        finally:
+            self._free.release()
+
+    def _apply(
+        self, request: HostRequest, settings: InferenceSettings, path: Path, device: str, warning: str
+    ) -> dict[str, Any]:
         calls = resolve(settings)
         frame = request.message.get("frame")
-        calls.call("before_frame_render", model=str(path), frame=frame)
+
+        def call(name: str, **details: Any) -> None:
+            with self._calling:  # a user's function need not stand two threads
+                calls.call(name, model=str(path), frame=frame, **details)
+
+        call("before_frame_render")
         try:
-            answer = self._compute(request, settings, path)
+            answer = self._compute(request, settings, path, device, warning)
         except CopycatError as error:
-            calls.call("render_progress", model=str(path), frame=frame, progress=None, error=str(error))
+            call("render_progress", progress=None, error=str(error))
             raise
-        calls.call("after_frame_render", model=str(path), frame=frame)
-        calls.call("render_progress", model=str(path), frame=frame, progress=1.0, error=None)
+        call("after_frame_render")
+        call("render_progress", progress=1.0, error=None)
         return answer
 
-    def _compute(self, request: HostRequest, settings: InferenceSettings, path: Path) -> dict[str, Any]:
-        model, warning = self._model(path, settings)
-        pixels, names = picture(request.buffers.get(request.message), request.message.get("picture"))
+    def _compute(
+        self, request: HostRequest, settings: InferenceSettings, path: Path, device: str, warning: str
+    ) -> dict[str, Any]:
+        with self._lock:
+            model = self._model(path, settings, device)
+        memory = request.buffers.get(request.message)
+        if device.startswith("cuda"):
+            model.share(memory)
+        pixels, names = picture(memory, request.message.get("picture"))
         indices_out = _indices(model.channels_out, names, path, "makes")
         in_place = _planes_in_place(pixels, indices_out)
         warnings = [warning] if warning else []
@@ -129,9 +180,8 @@ class Renderer:
             "warning": "; ".join(warnings),
         }
 
-    def _model(self, path: Path, settings: InferenceSettings) -> tuple[Any, str]:
-        """The model, read anew when its file has changed; and a warning about the device."""
-        device, warning = _device(settings, self._load is _load_real)
+    def _model(self, path: Path, settings: InferenceSettings, device: str) -> Any:
+        """The model, read anew when its file has changed."""
         key = (str(path), device, settings.half_precision)
         try:
             status = path.stat()
@@ -147,7 +197,7 @@ class Renderer:
             while len(self._models) > _MODELS_KEPT:
                 self._models.popitem(last=False)
         self._models.move_to_end(key)
-        return kept.model, warning
+        return kept.model
 
 
 def call_back(request: HostRequest) -> dict[str, Any]:

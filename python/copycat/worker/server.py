@@ -8,9 +8,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from copycat.data.memory import give_memory_back
@@ -21,7 +22,7 @@ from copycat.worker.buffers import Buffers
 from copycat.worker.greeting import greet
 from copycat.worker.handovers import Handovers
 from copycat.worker.heartbeat import Heartbeat
-from copycat.worker.host_request import Handler, HostRequest
+from copycat.worker.host_request import Answer, Handler, HostRequest, Later
 from copycat.worker.overview import Overview
 from copycat.worker.protocol import Channel, MessageError, ProtocolError, integer
 from copycat.worker.rendering import Loader, Renderer
@@ -32,7 +33,7 @@ _WRITE_SECONDS = 1.0
 _END_SECONDS = 1.5  # the plugin waits for longer than that before it kills the worker
 
 _QUEUES = {
-    # Two frames at a time would take twice the memory and no less time.
+    # Two frames at a time would take twice the memory and no less time. (On a GPU the renderer begins the next early.)
     "compute": (1, ("render", "preview", "purge")),
     "draw": (1, ("contact_sheet", "loss_curve")),
     # These wait for the disk, for a user's callback or for a page to open.
@@ -98,6 +99,7 @@ class Server:
             request.cancelled.set()
         self._overview.end()
         self._handovers.end(_WRITE_SECONDS)
+        self._buffers.end()
 
     def _take(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         number: Any = message.get("id")
@@ -123,11 +125,22 @@ class Server:
             entry.future = self._queues[name].submit(self._answer, number, request, self._handlers[name])
 
     def _answer(self, number: int, request: HostRequest, handler: Handler) -> None:
-        answer: dict[str, Any] = {"id": number}
-        try:
+        def act() -> Answer:
             if request.cancelled.is_set():
                 raise CopycatError("cancelled")
-            answer["ok"] = handler(request)
+            return handler(request)
+
+        self._reply(number, request, act)
+
+    def _reply(self, number: int, request: HostRequest, act: Callable[[], Answer]) -> None:
+        """Sends what ``act`` returns, or what is wrong; an answer that comes later is sent in its own thread."""
+        answer: dict[str, Any] = {"id": number}
+        try:
+            found = act()
+            if isinstance(found, Later):
+                found.begin(partial(self._reply, number, request, found.work))
+                return
+            answer["ok"] = found
         except (CopycatError, MessageError) as error:
             answer["error"] = str(error)
         except BaseException as error:  # a callback may even call sys.exit
