@@ -10,7 +10,7 @@ import numpy as np
 from copycat.sequence.colour import from_srgb, srgb
 
 _PHOTO, _EMPTY = 0.25, 0.3  # shares of the scenes that are a photograph, and that show nobody
-# Pixels, of people. The network sees 64 pixels to each side: of what is larger it sees clothes, which could be anything.
+# Pixels, of people. The network sees 64 pixels to each side: of what is larger it sees clothes, which may be anything.
 _HEIGHTS = (50.0, 280.0)
 _PHOTO_SCALE = 0.65  # at most, where the square still fits: people fill photographs
 _ENLARGED = 1.8  # at most
