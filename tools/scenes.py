@@ -119,9 +119,7 @@ def _rgb(path: Path) -> np.ndarray:
     return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
 
 
-def _square(
-    images: list[np.ndarray], side: int, random: np.random.Generator, largest: float = 1.0
-) -> list[np.ndarray]:
+def _square(images: list[np.ndarray], side: int, random: np.random.Generator, largest: float = 1.0) -> list[np.ndarray]:
     """The same square of images of one size, in 0..1; smaller at random, at most ``largest`` of their size."""
     smallest = side / min(images[0].shape[:2])
     scale = float(np.exp(random.uniform(np.log(max(smallest, 0.3)), np.log(max(smallest, largest)))))

@@ -43,25 +43,25 @@ class FramesInFlight:
         self.coming, self.going = (cuda.Stream(device, priority=_FIRST) for _ in range(2))
         # Two networks' intermediate results at a time would take twice the memory.
         self.turn = threading.Lock()
-        self._places: SimpleQueue[_Place] = SimpleQueue()
+        self._slots: SimpleQueue[_Slot] = SimpleQueue()
         for _ in range(MOST_FRAMES):
-            self._places.put(_Place(device))
+            self._slots.put(_Slot(device))
 
     @contextmanager
     def frame(self) -> Iterator[Frame]:
         """Waits until fewer than two frames are in flight; at the end the device is done with this one."""
-        place = self._places.get()
+        slot = self._slots.get()
         try:
-            frame = Frame(self, place)
+            frame = Frame(self, slot)
             try:
                 yield frame
             finally:
                 frame.wait()
         finally:
-            self._places.put(place)
+            self._slots.put(slot)
 
 
-class _Place:
+class _Slot:
     """The buffers of a frame in flight, kept for the next."""
 
     def __init__(self, device: torch.device) -> None:
@@ -88,9 +88,9 @@ class _Place:
 class Frame:
     """A frame in flight. For the thread that renders it."""
 
-    def __init__(self, flight: FramesInFlight, place: _Place) -> None:
+    def __init__(self, flight: FramesInFlight, slot: _Slot) -> None:
         self._flight = flight
-        self._place = place
+        self._slot = slot
         self._running: deque[tuple[Any, ...]] = deque()  # an event, and what the device uses until then
         # The picture may be the result of what the caller has launched.
         flight.coming.wait_stream(flight.cuda.current_stream(flight.device))
@@ -101,15 +101,15 @@ class Frame:
         if self._is_within_reach(image):
             return image
         channels, height, width = image.shape
-        buffer = self._place.buffer("image", height, width, channels)
+        buffer = self._slot.buffer("image", height, width, channels)
         return image.to(self._flight.device) if buffer is None else buffer.copy_(image)
 
-    def writable(self, shape: tuple[int, int, int], wanted: Tensor | None, home: torch.device) -> Tensor:
-        """Where the device writes a result [M, H, W] that goes to ``home``: ``wanted`` if it can, else its own."""
-        if wanted is not None and self._is_within_reach(wanted):
-            return wanted
+    def writable(self, shape: tuple[int, int, int], given: Tensor | None, home: torch.device) -> Tensor:
+        """Where the device writes a result [M, H, W] that goes to ``home``: ``given`` if it can, else its own."""
+        if given is not None and self._is_within_reach(given):
+            return given
         channels, height, width = shape
-        buffer = None if home.type == "cuda" else self._place.buffer("result", height, width, channels)
+        buffer = None if home.type == "cuda" else self._slot.buffer("result", height, width, channels)
         return torch.empty(shape, device=self._flight.device) if buffer is None else buffer
 
     def tile(

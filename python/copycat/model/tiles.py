@@ -104,7 +104,7 @@ def render(
     size = max(tile_size, 2 * overlap + stride) if tile_size else whole + 2 * overlap
     boxes = list(tile_boxes(height, width, size, overlap, stride))
     # With several tiles, a result in the image's own memory would be read by the next tile.
-    wanted = out if out is not None and (len(boxes) == 1 or not _share_memory(source, out)) else None
+    given = out if out is not None and (len(boxes) == 1 or not _share_memory(source, out)) else None
     plate = network.clean_plate
     if plate is not None:
         plate = clean_plate.under_picture(plate, (height, width), placement)
@@ -115,7 +115,7 @@ def render(
             warn("no painted frame could be aligned with it, so it is rendered without a Clean Plate")
     with flight.frame() if flight else nullcontext(_Here(device)) as frame:
         source = frame.readable(source)
-        result = frame.writable((len(network.residual), height, width), wanted, image.device)
+        result = frame.writable((len(network.residual), height, width), given, image.device)
         for (y0, x0, y1, x1), (top, left, bottom, right) in boxes:
             if cancel and cancel():
                 raise CancelledError("the render was cancelled")
@@ -146,8 +146,8 @@ class _Here:
     def readable(self, image: Tensor) -> Tensor:
         return image
 
-    def writable(self, shape: tuple[int, int, int], wanted: Tensor | None, home: torch.device) -> Tensor:
-        return torch.empty(shape, dtype=torch.float32, device=home) if wanted is None else wanted
+    def writable(self, shape: tuple[int, int, int], given: Tensor | None, home: torch.device) -> Tensor:
+        return torch.empty(shape, dtype=torch.float32, device=home) if given is None else given
 
     def tile(
         self,
