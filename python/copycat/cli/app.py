@@ -213,6 +213,13 @@ def infer(
             help="Leave out frames whose output can be read whole and is newer than the model and the plate's frame.",
         ),
     ] = False,
+    steady: Annotated[
+        bool,
+        typer.Option(
+            "--steady",
+            help="Average mattes over two frames to each side, where the plate stands still: they flicker less.",
+        ),
+    ] = False,
     keep_going: Annotated[
         bool,
         typer.Option(
@@ -238,6 +245,7 @@ def infer(
             compression=compression,
             skip_existing=skip_existing,
             skip_current=skip_current,
+            steady=steady,
             keep_going=keep_going,
             progress=progress,
             warn=warn,

@@ -7,7 +7,7 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from copycat.errors import CopycatError
 from copycat.inference.model import InferenceError, Model, model_for
 from copycat.inference.outputs import check_outputs, check_overwriting, is_newer, is_whole
+from copycat.inference.steady import Look, look_at, mattes_of, neighbourhood, steadied, to_render
 from copycat.sequence import (
     Frame,
     ImageSequence,
@@ -93,6 +94,7 @@ class _Job:
     settings: InferenceSettings
     passthrough: bool
     compression: str
+    steady: bool
     keep_going: bool
     calls: Callbacks
     progress: Callable[[FrameReport], None]
@@ -112,6 +114,7 @@ def infer(
     compression: str = "",
     skip_existing: bool = False,
     skip_current: bool = False,
+    steady: bool = False,
     keep_going: bool = True,
     callbacks: Callbacks | None = None,
     progress: Callable[[FrameReport], None] | None = None,
@@ -134,6 +137,8 @@ def infer(
             (proxy, lt, standard, hq, 4444 or 4444xq).
         skip_existing: leave out frames whose output exists and can be read to its last pixel.
         skip_current: leave out frames whose output, besides that, is newer than the model and the plate's frame.
+        steady: average mattes over two frames to each side, where the plate stands still; the first frame is written
+            when the two behind it are rendered.
         keep_going: render the other frames if one is missing or cannot be read, and raise at the end.
         callbacks: functions to call, besides those that the settings name.
         progress: called after each frame.
@@ -155,6 +160,8 @@ def infer(
     if not model:
         raise InferenceError("there is no model: name a .cat, a run or a Data Directory")
     model = model_for(model, settings, warn)
+    if steady and not mattes_of(model.header):
+        raise InferenceError(f"{model.path}: steady is for mattes, but {','.join(model.channels_out)} is none")
     source = ImageSequence.parse(plate)
     to_movie = Path(output).suffix.lower() in EXTENSIONS
     there = source.frames()
@@ -195,6 +202,7 @@ def infer(
         settings=settings,
         passthrough=passthrough,
         compression=compression,
+        steady=steady,
         keep_going=keep_going and len(numbers) > 1 and not movie,
         calls=calls,
         progress=progress or _ignore,
@@ -227,7 +235,9 @@ def _render_frames(job: _Job, into: Writer | MovieWriter) -> dict[int, str]:
     failed: dict[int, str] = {}
     model, count = str(job.model.path), len(job.outputs)
     with into as writer:
-        for done, (number, rendered) in enumerate(_rendered(job), 1):
+        for done, (number, rendered) in enumerate(
+            _steadied(job) if job.steady else _rendered(job, list(job.outputs)), 1
+        ):
             try:
                 frame, result, warnings = rendered()
                 for sentence in warnings:
@@ -254,22 +264,24 @@ def _render_frames(job: _Job, into: Writer | MovieWriter) -> dict[int, str]:
     return failed
 
 
-def _rendered(job: _Job) -> Iterator[tuple[int, Callable[[], _Rendered]]]:
-    """The frames of a job in order, each with what returns its result or raises what is wrong with it.
+def _rendered(job: _Job, numbers: list[int]) -> Iterator[tuple[int, Callable[[], _Rendered]]]:
+    """Frames of a job's plate in order, each with what returns its result or raises what is wrong with it.
 
     On a GPU the next frame is on its way meanwhile; on a CPU the result is computed when it is asked for.
     """
     model = str(job.model.path)
     if job.model.frames_in_flight == 1:
-        for number, frame in _read(job):
-            job.calls.call("before_frame_render", model=model, frame=number)
+        for number, frame in _read(job, numbers):
+            if number in job.outputs:
+                job.calls.call("before_frame_render", model=model, frame=number)
             yield number, partial(_apply, job, number, frame)
         return
     pending: deque[tuple[int, Future[_Rendered]]] = deque()
     with ThreadPoolExecutor(job.model.frames_in_flight, "copycat-render") as pool:
         try:
-            for number, frame in _read(job):
-                job.calls.call("before_frame_render", model=model, frame=number)
+            for number, frame in _read(job, numbers):
+                if number in job.outputs:
+                    job.calls.call("before_frame_render", model=model, frame=number)
                 pending.append((number, pool.submit(_apply, job, number, frame)))
                 if len(pending) >= job.model.frames_in_flight:
                     done, future = pending.popleft()
@@ -282,9 +294,42 @@ def _rendered(job: _Job) -> Iterator[tuple[int, Callable[[], _Rendered]]]:
                 future.cancel()
 
 
-def _read(job: _Job) -> Iterator[tuple[int, Frame | SequenceError]]:
-    """The frames of a job in order, or why one cannot be read."""
-    numbers = list(job.outputs)
+_Kept = (
+    tuple[_Rendered, Look] | SequenceError | InferenceError
+)  # of a frame that was rendered, or what is wrong with it
+
+
+def _steadied(job: _Job) -> Iterator[tuple[int, Callable[[], _Rendered]]]:
+    """As :func:`_rendered` for a job's frames, with their mattes averaged over the frames around each."""
+    there = set(job.source.frames())
+    rendered = _rendered(job, to_render(list(job.outputs), there))
+    held: dict[int, _Kept] = {}
+    for number in job.outputs:
+        held = {
+            one: held[one] if one in held else _kept(job, next(rendered)[1]) for one in neighbourhood(number, there)
+        }
+        yield number, partial(_averaged, job, held[number], [kept for one, kept in held.items() if one != number])
+
+
+def _kept(job: _Job, rendered: Callable[[], _Rendered]) -> _Kept:
+    try:
+        frame, result, warnings = rendered()
+    except (SequenceError, InferenceError) as error:
+        return error
+    look = look_at(frame.pixels, result, frame.origin, job.model.header)
+    return (replace(frame, pixels=result), result, warnings), look  # the plate's pixels are needed no more
+
+
+def _averaged(job: _Job, kept: _Kept, others: list[_Kept]) -> _Rendered:
+    if not isinstance(kept, tuple):
+        raise kept
+    (frame, _, warnings), look = kept
+    looks = [other[1] for other in others if isinstance(other, tuple)]
+    return frame, steadied(look, looks, mattes_of(job.model.header)), warnings
+
+
+def _read(job: _Job, numbers: list[int]) -> Iterator[tuple[int, Frame | SequenceError]]:
+    """Frames of a job's plate in order, or why one cannot be read."""
     while numbers:
         try:
             paths = [job.source.path(number) for number in numbers]
