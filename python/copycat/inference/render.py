@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from copycat.errors import CopycatError
 from copycat.inference.model import InferenceError, Model, model_for
 from copycat.inference.outputs import check_outputs, check_overwriting, is_newer, is_whole
+from copycat.inference.requested import missing_frame, requested_frames
 from copycat.inference.steady import Look, look_at, mattes_of, neighbourhood, steadied, to_render
 from copycat.sequence import (
     Frame,
@@ -25,7 +25,6 @@ from copycat.sequence import (
     Writer,
     format_frames,
     missing_frames,
-    parse_frames,
     read_frames_parallel,
     read_info,
     resolve_channels,
@@ -168,7 +167,7 @@ def infer(
     numbers = requested_frames(source, frames)
     missing = {frame: f"{source.path(frame)} is missing" for frame in numbers if frame not in there}
     if missing and (len(missing) == len(numbers) or not keep_going or to_movie):
-        raise _missing_frame(source, next(iter(missing)))
+        raise missing_frame(source, next(iter(missing)))
     if to_movie and (skip_existing or skip_current or passthrough):
         raise SequenceError(f"{output}: skipping frames and passing channels through are for image sequences only")
     target = None if to_movie else ImageSequence.parse(output)
@@ -385,46 +384,6 @@ def _channels_out(model: Model, names: str) -> tuple[str, ...]:
             f"Output Channels needs as many different names, not {names!r}"
         )
     return channels
-
-
-def requested_frames(source: ImageSequence, frames: str | int | Iterable[int]) -> list[int]:
-    """The requested frames: a range, a number, numbers, or "all"; each once, in the order given.
-
-    Raises:
-        SequenceError: none is, or one is no frame number.
-    """
-    if isinstance(frames, str):
-        numbers = source.frames() if frames.strip().lower() in ("", "all") else parse_frames(frames)
-    else:
-        numbers = _whole_numbers(frames)
-    if not numbers:
-        raise SequenceError(f"{source}: no frame of the plate was selected")
-    return list(dict.fromkeys(numbers))
-
-
-def _whole_numbers(frames: int | Iterable[int]) -> list[int]:
-    with contextlib.suppress(TypeError):
-        return [operator.index(frames)]  # type: ignore[arg-type]
-    with contextlib.suppress(TypeError):
-        return [operator.index(frame) for frame in frames]  # type: ignore[union-attr]
-    raise SequenceError(f"{frames!r} are no frames: give a range, a number or numbers")
-
-
-def frame_numbers(source: ImageSequence, frames: str | int | Iterable[int]) -> list[int]:
-    """The requested frames, all of which the plate has.
-
-    Raises:
-        SequenceError: one is missing, or see :func:`requested_frames`.
-    """
-    numbers, there = requested_frames(source, frames), set(source.frames())
-    for frame in numbers:
-        if frame not in there:
-            raise _missing_frame(source, frame)
-    return numbers
-
-
-def _missing_frame(source: ImageSequence, frame: int) -> SequenceError:
-    return SequenceError(f"{source.path(frame)}: frame {frame} of the plate is missing")
 
 
 def _ignore(_report: object) -> None:

@@ -32,7 +32,8 @@ from copycat.errors import CopycatError
 from copycat.inference.model import Model, model_for
 from copycat.inference.outputs import check_overwriting
 from copycat.inference.painted import is_plate_of, run_of, trained_frames
-from copycat.inference.render import FrameReport, frame_numbers
+from copycat.inference.render import FrameReport
+from copycat.inference.requested import frame_numbers
 from copycat.inference.review_sheet import Picture, sheet_picture, write_sheet
 from copycat.inference.signals import Chatter, look, unlikeness
 from copycat.runs import RunError, write_json
