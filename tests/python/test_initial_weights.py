@@ -110,6 +110,25 @@ def test_upscale_is_better_than_bicubic_before_any_training(size: str, factor: i
     assert psnr(applied("Upscale", size, soft), sharp) > psnr(soft, sharp) + 0.4
 
 
+@pytest.mark.parametrize("size", [size for work, size in SHIPPED if work == "Human Matting"])
+def test_human_matting_tells_a_person_from_the_room_before_any_training(size: str) -> None:
+    portrait = cv2.imread(str(Path(skimage.__file__).parent / "data/astronaut.png"))  # trained on it, among others
+    truth = cv2.resize(painted(portrait), (208, 208), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(portrait, (208, 208), interpolation=cv2.INTER_AREA)[..., ::-1].astype(np.float32) / 255
+    mean, std = small.mean((0, 1)), small.std((0, 1))
+    model = start("Human Matting", size)
+    network = model.header.network()
+    # The encoding of a matte's data set is its own.
+    encoding = ops.Encoding((0.0,), (0.6,), (0.4,), (True,))
+    network.load_state_dict(model.weights_for(("R", "G", "B"), ("A",), None, encoding))
+    with torch.no_grad():
+        image = torch.from_numpy(((small - mean) / std).transpose(2, 0, 1)[None]).float()
+        matte = (network(image)[0, 0].numpy() * 0.4 + 0.6).clip(0, 1)
+    nobody = np.abs(truth).mean()
+    everybody = np.abs(1 - truth).mean()
+    assert np.abs(matte - truth).mean() < 0.5 * min(nobody, everybody)
+
+
 def test_the_portrait_of_the_page_is_painted() -> None:
     matte = painted(cv2.imread(str(Path(skimage.__file__).parent / "data/astronaut.png")))
     assert matte[60:160, 190:240].mean() > 0.99  # the face

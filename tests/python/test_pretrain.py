@@ -241,3 +241,9 @@ def test_shipped_weights_can_be_started_from() -> None:
             else:
                 with pytest.raises(SettingsError, match=r"Initial Weights .* this version"):
                     weights.starting_point(settings)
+
+
+def test_a_size_that_is_not_shipped_is_named_with_those_that_are() -> None:
+    sentence = "Human Matting exist for Small in this version, not for Medium; use another Model Size, or None"
+    with pytest.raises(SettingsError, match=sentence):
+        weights.starting_point(Settings(initial_weights="Human Matting", model_size="Medium"))
