@@ -113,7 +113,8 @@ def run(combination: Combination, arguments: Sequence[str]) -> None:
         SuiteError: tests fail.
     """
     python = prepare(combination)
-    environment = os.environ | {"PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", "")])}
+    path = os.pathsep.join([str(python.parent), os.environ.get("PATH", "")])
+    environment = {"COPYCAT_CUDA": "OFF"} | os.environ | {"PATH": path}
     if subprocess.run([python, "-m", "pytest", *arguments], cwd=ROOT, env=environment).returncode:
         raise SuiteError("tests fail")
 

@@ -67,7 +67,7 @@ def test_a_large_frame_is_compared_at_a_lower_resolution() -> None:
     views = [View.of(view_of(large, matrix, 4, (2160, 3840))) for matrix in (first, second)]
     assert views[0].factor == 2
     assert views[0].grey.shape == (1080, 1920)
-    assert error(plate_alignment.align(*views), first, second) < 0.1
+    assert error(plate_alignment.align(*views), first, second) < 0.2
 
 
 def test_a_proxy_is_aligned_with_a_whole_frame() -> None:

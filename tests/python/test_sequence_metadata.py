@@ -92,7 +92,7 @@ EXR = {
     "lineOrder": "mine",
     "hashes": ("string[2]", ("a", "b")),
     "smpte:TimeCode": ("timecode", (0x01020304, 5)),
-    "smpte:KeyCode": ("keycode", (1, 2, 3, 4, 5, 6, 7)),
+    "smpte:KeyCode": ("keycode", (1, 2, 3, 4, 5, 6, 64)),
     "FramesPerSecond": ("rational", (24000, 1001)),
     "worldToCamera": ("matrix", tuple(map(float, range(16)))),
     "PixelAspectRatio": 2.0,
@@ -235,13 +235,16 @@ def test_other_formats(tmp_path: Path, name: str) -> None:
     + [("old.pfm", "float"), ("old.tif", "int16")],
 )
 def test_no_format_loses_depth(tmp_path: Path, name: str, dtype: str) -> None:
+    formats = dict(row.split(":") for row in oiio.get_string_attribute("extension_list").split(";"))
+    if not any(name.rpartition(".")[2] in extensions.split(",") for extensions in formats.values()):
+        pytest.skip("this OpenImageIO was built without the format")
     old = np.rint(noise(32, 48, 3) * 32767) / np.float32(32767)
     like = save(tmp_path / name, (spec_of(old, dtype, RGB), old))
     pixels = read_frame(like.path, RGB).pixels
     write_frame(tmp_path / f"new{like.path.suffix}", pixels, RGB, like=like)
     new = read_frame(tmp_path / f"new{like.path.suffix}", RGB)
     assert new.info.dtype == {"int16": "uint16"}.get(dtype, dtype)
-    np.testing.assert_allclose(new.pixels, pixels, atol=1e-5)
+    np.testing.assert_allclose(new.pixels, pixels, atol=1.6e-5)  # one of 65535
 
 
 def written(tmp_path: Path, like: FrameInfo, channels: tuple[str, ...], **options: Any) -> dict[str, Any]:
@@ -313,11 +316,19 @@ def test_between_formats_what_both_know_is_kept(tmp_path: Path, old_name: str, s
     assert not [name for name in kept if name.startswith(foreign) and not name.startswith(own_prefix)]
 
 
+def openimageio_hands_over_utf_8_only() -> bool:
+    return bool(oiio.VERSION < 30200)
+
+
 def test_bytes_that_are_not_utf_8_are_kept_in_values_and_named_in_channels(tmp_path: Path) -> None:
     old = noise(20, 30, 4)
     save(tmp_path / "old.exr", (spec_of(old, "half", (*RGB, "W"), shot="caf1"), old))
     content = (tmp_path / "old.exr").read_bytes()
     (tmp_path / "old.exr").write_bytes(content.replace(b"caf1", b"caf\xe9").replace(b"\0W\0", b"\0\xe9\0"))
+    if openimageio_hands_over_utf_8_only():
+        with pytest.raises(SequenceError, match=r"old\.exr cannot be read: b'\\xe9' in its header is not UTF-8"):
+            read_info(tmp_path / "old.exr")
+        return
     like = read_info(tmp_path / "old.exr")
     assert written(tmp_path, like, RGB)["shot"] == "caf\udce9"
     with pytest.raises(SequenceError, match=r"new\.exr cannot be written: the channel name '\\udce9' is not UTF-8"):

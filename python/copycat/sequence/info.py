@@ -101,7 +101,8 @@ def opened(path: str | Path) -> Iterator[Any]:
     """Opens an image file, or the frame of a movie. Alpha stays as it is: neither multiplied in nor divided out.
 
     Raises:
-        SequenceError: it does not exist, is a FIFO, device or directory, or is no image.
+        SequenceError: it does not exist, is a FIFO, device or directory, or is no image; or its header holds text that
+            OpenImageIO before 3.2 cannot hand over, since it is not UTF-8.
     """
     if frame := split(Path(path)):
         yield MovieSource(*frame)
@@ -122,6 +123,8 @@ def opened(path: str | Path) -> Iterator[Any]:
             raise SequenceError(f"{path} cannot be read: {reason(pending_error(oiio))}")
         try:
             yield source
+        except UnicodeDecodeError as error:
+            raise SequenceError(f"{path} cannot be read: {error.object!r} in its header is not UTF-8") from error
         finally:
             source.close()
     finally:

@@ -7,6 +7,7 @@ whatever its name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from copycat.sequence.channels import colour_layers
@@ -117,7 +118,7 @@ def drop_metadata(
     prefixes: tuple[str, ...] = () if same_format else _FORMATS
     if "iccprofile" in dropped:
         prefixes += ("iccprofile:",)  # what OpenImageIO reads out of the profile
-    for name in [attribute.name for attribute in spec.extra_attribs]:
+    for name in _names(spec):
         if name.lower() in dropped or name.lower().startswith(prefixes):
             spec.erase_attribute(name)
     _drop_manifests(spec, old, new)
@@ -134,12 +135,21 @@ def drop_container_flag(spec: Any) -> None:
 
 def _drop_manifests(spec: Any, old: Sequence[str], new: Sequence[str]) -> None:
     """Erases the Cryptomatte manifests of channels that are not written; they are long and name what is not there."""
-    for attribute in list(spec.extra_attribs):
-        group, _, key = attribute.name.rpartition("/")
+    for name in _names(spec):
+        group, _, key = name.rpartition("/")
         if group.startswith("cryptomatte/") and key in ("manifest", "manif_file"):
             layer = spec.get_string_attribute(f"{group}/name")
             if layer and _has_layer(old, layer) and not _has_layer(new, layer):
-                spec.erase_attribute(attribute.name)
+                spec.erase_attribute(name)
+
+
+def _names(spec: Any) -> list[str]:
+    """The names of all attributes but those that OpenImageIO before 3.2 cannot hand over, since they are not UTF-8."""
+    names = []
+    for attribute in spec.extra_attribs:
+        with suppress(UnicodeDecodeError):
+            names.append(attribute.name)
+    return names
 
 
 def _has_layer(channels: Sequence[str], layer: str) -> bool:
