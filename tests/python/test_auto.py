@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FRAMES, Shot, Train, picture, summary
+import torch
+from conftest import FRAMES, Outcome, Shot, Train, picture, random_model, summary
 from copycat.dashboard.status import remarks
+from copycat.data import devices
+from copycat.inference.model import Model
+from copycat.inference.render import infer
 from copycat.runs import Run, read_info
 from copycat.sequence import write_frame
 from copycat.settings.tables import Settings
@@ -89,3 +95,26 @@ def test_a_change_and_a_resume_say_it_anew(train: Train, shot: Shot, painter: Pa
     erase(shot, 1005)
     run = resume(tmp_path / "runs", epochs=8).run
     assert "Batch Size 4 (all 4 pairs)" in sentences(run)[-1]
+
+
+# -- a render ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_render_says_where_too(shot: Shot, tmp_path: Path, copycat: Callable[..., Outcome]) -> None:
+    model = random_model(tmp_path / "m.cat")
+    status, out, _ = copycat("infer", model, shot.input, tmp_path / "out.%04d.exr", "--frames", "1001")
+    assert status == 0
+    assert out.splitlines()[0] == "Auto: renders on CPU (there is no GPU to use)"
+    again = copycat(
+        "infer", model, shot.input, tmp_path / "out.%04d.exr", "--frames", "1001", "--no-use-gpu-if-available"
+    )[1]
+    assert "Auto" not in again
+
+
+def test_a_render_names_the_gpu(shot: Shot, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "device_name", lambda device: "NVIDIA H200")
+    assert devices.automatic(torch.device("cuda", 0)) == "NVIDIA H200 (the first GPU that can be used)"
+    said: list[str] = []
+    infer(random_model(tmp_path / "m.cat"), shot.input, tmp_path / "a.%04d.exr", frames=1001, note=said.append)
+    infer(Model(tmp_path / "m.cat", torch.device("cpu")), shot.input, tmp_path / "b.%04d.exr", note=said.append)
+    assert said == ["Auto: renders on NVIDIA H200 (there is no GPU to use)"]  # of the model that infer reads

@@ -233,7 +233,7 @@ def infer(
     from copycat.cli.terminal import render_display
     from copycat.inference.render import infer
 
-    with render_display() as (progress, warn):
+    with render_display() as (progress, warn, note):
         written = infer(
             model,
             plate,
@@ -249,6 +249,7 @@ def infer(
             keep_going=keep_going,
             progress=progress,
             warn=warn,
+            note=note,
             **knobs,
         )
     files = "".join(f": {path}" for path in written[:1]) + "".join(f" ... {path.name}" for path in written[1:][-1:])

@@ -119,7 +119,7 @@ def report_review(model: str, plate: str, **arguments: Any) -> ReviewedFrame | N
     """
     from copycat.inference.review import review
 
-    with render_display() as (progress, warn):
+    with render_display() as (progress, warn, _):
         found = review(model, plate, progress=progress, warn=warn, **arguments)
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in ("Frame", "Doubt", "Disagreement", "Unlikeness", "Chatter", "Indecision"):

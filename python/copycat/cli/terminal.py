@@ -77,12 +77,15 @@ def _training_lines(console: Console) -> Callable[[Report], None]:
 
 
 @contextmanager
-def render_display() -> Iterator[tuple[Callable[[FrameReport], None], Callable[[str], None]]]:
-    """Yields the functions that show a render's reports and warnings."""
+def render_display() -> Iterator[tuple[Callable[[FrameReport], None], Callable[[str], None], Callable[[str], None]]]:
+    """Yields the functions that show a render's reports, warnings and notes."""
     console = Console(highlight=False, soft_wrap=True)
 
     def warn(sentence: str) -> None:
         console.print(f"warning: {escape(printable(sentence))}")
+
+    def note(sentence: str) -> None:
+        console.print(escape(printable(sentence)))
 
     if not console.is_terminal:
 
@@ -90,7 +93,7 @@ def render_display() -> Iterator[tuple[Callable[[FrameReport], None], Callable[[
             message = f" {printable(report.message)}" if report.message else ""
             console.print(escape(f"[Frame:{report.done}/{report.count}] {report.frame}{message}"))
 
-        yield line, warn
+        yield line, warn, note
         return
     columns = (TextColumn("[bold]rendering"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
@@ -101,7 +104,7 @@ def render_display() -> Iterator[tuple[Callable[[FrameReport], None], Callable[[
                 bar.console.print(escape(f"frame {report.frame} {printable(report.message)}"))
             bar.update(task, completed=report.done, total=report.count)
 
-        yield show, warn
+        yield show, warn, note
 
 
 def report_end(result: Result) -> int:

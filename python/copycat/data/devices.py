@@ -71,6 +71,12 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
+def automatic(device: torch.device) -> str:
+    """The device that Auto chose, and why, for a sentence."""
+    found = "there is no GPU to use" if device.type == "cpu" else "the first GPU that can be used"
+    return f"{device_name(device)} ({found})"
+
+
 def training_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 if the device computes in it, else float32; float32 on Apple's GPU, where bfloat16 is untried."""
     if device.type == "cuda":

@@ -15,7 +15,7 @@ from torch import Tensor
 from copycat import ops
 from copycat.data import clean_plate
 from copycat.data.clean_plate import Placement
-from copycat.data.devices import choose_device, half_dtype, is_out_of_memory
+from copycat.data.devices import automatic, choose_device, half_dtype, is_out_of_memory
 from copycat.data.host_memory import HostMemory
 from copycat.errors import CopycatError
 from copycat.machine import free_memory
@@ -281,9 +281,14 @@ def load(path: str | Path, device: str | torch.device | None = None, half_precis
 
 
 def model_for(
-    model: Model | str | Path, settings: InferenceSettings, warn: Callable[[str], None] | None = None
+    model: Model | str | Path,
+    settings: InferenceSettings,
+    warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Model:
     """The model itself, or a .cat read onto the device and in the precision that the settings ask for.
+
+    ``note`` is called with a sentence that says which device Auto chose.
 
     Raises:
         cat.ModelFileError: see :func:`load`.
@@ -293,6 +298,8 @@ def model_for(
     device, warning = choose_device(settings.use_gpu_if_available, settings.gpu_index)
     if warning and warn:
         warn(warning)
+    if note and settings.use_gpu_if_available and settings.gpu_index == "Auto":
+        note(f"Auto: renders on {automatic(device)}")
     return Model(model, device, settings.half_precision)
 
 

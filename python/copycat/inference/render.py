@@ -118,6 +118,7 @@ def infer(
     callbacks: Callbacks | None = None,
     progress: Callable[[FrameReport], None] | None = None,
     warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
     **knobs: Any,
 ) -> list[Path]:
     """Renders a sequence through a model.
@@ -142,6 +143,7 @@ def infer(
         callbacks: functions to call, besides those that the settings name.
         progress: called after each frame.
         warn: called with a sentence that the user should know.
+        note: called with a sentence that needs no action.
 
     Returns:
         The files that were written, in order.
@@ -158,7 +160,7 @@ def infer(
     model = model or settings.model_file
     if not model:
         raise InferenceError("there is no model: name a .cat, a run or a Data Directory")
-    model = model_for(model, settings, warn)
+    model = model_for(model, settings, warn, note)
     if steady and not mattes_of(model.header):
         raise InferenceError(f"{model.path}: steady is for mattes, but {','.join(model.channels_out)} is none")
     source = ImageSequence.parse(plate)

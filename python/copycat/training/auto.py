@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from copycat.data.dataset import Dataset
-from copycat.data.devices import device_name
+from copycat.data.devices import automatic
 from copycat.model.starting_point import lacks_preset_weights
 from copycat.settings.tables import Settings
 from copycat.training.composites import why_not
@@ -57,8 +57,7 @@ def decisions(settings: Settings, data: Dataset, device: torch.device, *, decide
 def _gpu(facts: _Facts) -> str:
     if not facts.settings.use_gpu_if_available:
         return ""
-    found = "there is no GPU to use" if facts.device.type == "cpu" else "the first GPU that can be used"
-    return f"trains on {device_name(facts.device)} ({found})"
+    return f"trains on {automatic(facts.device)}"
 
 
 def _batch(facts: _Facts) -> str:
