@@ -9,7 +9,6 @@ import dataclasses
 import itertools
 import weakref
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -23,7 +22,8 @@ from copycat.model import cat
 from copycat.model.network import ROWS
 from copycat.settings.tables import Settings
 from copycat.training import graph as captured_step
-from copycat.training import member, outputs
+from copycat.training import outputs
+from copycat.training.crops import Sampler
 from copycat.training.graph import WARM_UP_STEPS, CapturedStep
 from copycat.training.group import DistributedError, Group, Rendezvous
 from copycat.training.member import Member
@@ -210,38 +210,6 @@ def test_crops_that_the_host_gathers_are_recorded_too(
     assert (cuda.recordings, cuda.replays) == (2, 16 - 2 * WARM_UP_STEPS)
 
 
-@pytest.mark.parametrize(
-    ("bank", "level", "gpu", "host", "pinned"),
-    [
-        ("auto", 1, 10**9, 10**9, None),  # on the GPU
-        ("auto", 1, 0, 10**9, True),
-        ("auto", 1, 0, 100_000, False),  # a second copy of the banks would fill the memory
-        ("host", 1, 10**9, 10**9, True),
-        ("disk", 1, 10**9, 10**9, False),
-        ("disk", 2, 0, 10**9, True),  # a lower level lies in memory
-    ],
-)
-def test_a_bank_on_disk_is_never_pinned(
-    bank: str, level: int, gpu: int, host: int, pinned: bool | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pins: list[int] = []
-    on = data(level=level)
-    size = on.input_bank.nbytes + on.target_bank.nbytes
-
-    def to(self: Dataset, device: torch.device, pinned: bool = False) -> Dataset:
-        pins.append(size if pinned else 0)
-        return self
-
-    monkeypatch.setattr(Dataset, "to", to)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gpu, gpu))
-    monkeypatch.setattr(member, "free_memory", lambda: host)
-    process = SimpleNamespace(device=torch.device("cuda", 0), task=SimpleNamespace(settings=Settings(bank=bank)))
-    placed = Member(cast(Any, process), on, cast(Any, None))._on_device(on)
-    assert sum(pins) == (size if pinned else 0)
-    assert (len(pins) == 0) == (pinned is False)
-    assert placed.input_bank is on.input_bank
-
-
 def test_a_clean_plate_is_recorded_too(recorded: Callable[..., StandInCuda]) -> None:
     on, cuda = with_plate(data()), recorded()
     trained, plain = new_learner(plate_size=(48, 64)), new_learner(plate_size=(48, 64))
@@ -368,6 +336,58 @@ def test_an_update_that_runs_out_of_memory_is_not_made_twice(
     assert len(trained) == 2
 
 
+def test_an_update_of_a_group_that_runs_out_of_memory_ends_the_training(
+    tiny: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_of_memory(self: Optimiser, rate: Tensor, loss: Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Optimiser, "step", short_of_memory)
+    with pytest.raises(TrainingError, match="not enough memory for the optimiser of a Small model"):
+        learn(new_learner(group=cast(Group, Pair())), data(), range(1))
+
+
+@pytest.mark.parametrize("from_host", [False, True])
+def test_a_replay_after_which_memory_is_short_is_not_made_twice(
+    from_host: bool, recorded: Callable[..., StandInCuda], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay updates the weights, without Python's knowing."""
+    monkeypatch.setattr(Learner, "_crops_come_from_host", lambda self, data: from_host)
+    on, cuda, trained = data(), recorded(), new_learner()
+    learn(trained, on, range(6))
+    replays = cuda.replays
+
+    def short_of_memory(self: CapturedStep) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(CapturedStep, "_stay_close", short_of_memory)
+    with pytest.raises(TrainingError, match="resume from the last saved state"):
+        learn(trained, on, range(6, 7))
+    assert cuda.replays == replays + 1
+
+
+def test_a_replay_s_crops_that_find_no_memory_are_fewer(
+    recorded: Callable[..., StandInCuda], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crops that the host gathers are there before the step begins, which is made anew with smaller parts."""
+    monkeypatch.setattr(Learner, "_crops_come_from_host", lambda self, data: True)
+    on, warnings = data(), list[str]()
+    recorded()
+    trained = new_learner()
+    learn(trained, on, range(6))
+    real = Sampler.crops
+
+    def short_of_memory(self: Sampler, step: Any, first: int, count: int) -> Any:
+        if count > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, step, first, count)
+
+    monkeypatch.setattr(Sampler, "crops", short_of_memory)
+    learn(trained, on, range(6, 9), warnings.append)
+    assert warnings == ["memory is short: 2 crops go through the network at a time"]
+    assert trained.state()[0] == 9
+
+
 def test_a_picture_for_which_a_recording_left_no_memory_is_made_without_it(
     recorded: Callable[..., StandInCuda], train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,12 +414,12 @@ def test_what_a_level_took_is_free_before_the_next_is_placed(
     alive: list[weakref.ref[Dataset]] = []
     real = Member._on_device
 
-    def placed(self: Member, data: Dataset) -> Dataset:
+    def placed(self: Member, *sets: Dataset) -> list[Dataset]:
         assert not any(level() for level in alive), "the last level is still there"
         assert not self.learner._captured.recorded
-        trained = dataclasses.replace(real(self, data))
+        (trained,) = (dataclasses.replace(data) for data in real(self, *sets))
         alive.append(weakref.ref(trained))
-        return trained
+        return [trained]
 
     monkeypatch.setattr(Member, "_on_device", placed)
     train(epochs=24)

@@ -163,7 +163,7 @@ class Composites:
         if number == self._round:
             return
         if self.data.input_bank.is_pinned():
-            torch.cuda.synchronize()  # earlier steps may still read the banks
+            torch.cuda.synchronize(self.data.centres.device)  # earlier steps may still read the banks
         for index in range(self._count):
             self._make(index, np.random.default_rng((self._seed, self.data.level, number, index)))
         self._round = number

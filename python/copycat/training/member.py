@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from copycat import ops
 from copycat.data import clean_plate
 from copycat.data.dataset import Dataset, load_dataset
-from copycat.data.devices import choose_device, metal_is_here
+from copycat.data.devices import choose_device, free_cache, is_out_of_memory, metal_is_here
 from copycat.errors import CopycatError
 from copycat.machine import free_memory
 from copycat.model import cat
@@ -265,37 +266,58 @@ class Member:
             self._current = self._current_recent = self._composites = None
             self.learner.leave_stage()  # frees what the last level took
             data, settings = self.data.at_level(level), self.process.task.settings
-            if self.recent:
-                self._current_recent = self._on_device(data.part(self.recent))
             composed = are_used(data, settings, self.process.note)
-            self._current = self._on_device(with_room(data) if composed else data)
+            recent = [data.part(self.recent)] if self.recent else []
+            self._current, *recent = self._on_device(with_room(data) if composed else data, *recent)
+            self._current_recent = recent[0] if recent else None
             if composed:
                 crop = data.crop(settings.crop_size)
                 self._composites = Composites(self._current, settings.seed, crop, self.learner.batch)
         return self._current
 
-    def _on_device(self, data: Dataset) -> Dataset:
-        """Places the banks: on the GPU, or in pinned memory that it reads, or as they are for the host to read.
+    def _on_device(self, *sets: Dataset) -> list[Dataset]:
+        """Places the banks of data sets, all alike since one step reads all of them.
 
-        Pinned memory is a copy that cannot be swapped out. Banks that lie on disk because memory is short are therefore
-        never pinned, nor are banks that would take more than half of the free memory.
+        On the GPU, or in pinned memory that it reads, or as they are for the host to read. Pinned memory is a copy that
+        cannot be swapped out. Banks that lie on disk because memory is short are therefore never pinned, nor are banks
+        that would take more than half of the free memory.
         """
         device = self.process.device
         if device.type != "cuda":
-            return data
-        moving = data.clean_plate if data.painted is not None else None
-        banks = (data.input_bank, data.target_bank, data.mask_bank, moving)
-        size = sum(bank.nbytes for bank in banks if bank is not None)
-        free = torch.cuda.mem_get_info(device)[0]
-        choice = self.process.task.settings.bank
-        if choice == "device" or (choice == "auto" and size < 0.5 * free):
-            return data.to(device)
-        if moving is not None:
-            return data  # the host cuts the plates' crops, as it does the others
-        on_disk = choice == "disk" and data.level == 1
-        if not on_disk and size < 0.5 * free_memory():
-            return data.to(device, pinned=True)
-        return replace(data, clean_plate=None if data.clean_plate is None else data.clean_plate.to(device))
+            return list(sets)
+        moving = any(data.painted is not None for data in sets)
+        banks = [bank for data in sets for bank in _banks(data)]
+        size, choice = sum(bank.nbytes for bank in banks), self.process.task.settings.bank
+        if choice == "device" or (choice == "auto" and size < 0.5 * torch.cuda.mem_get_info(device)[0]):
+            try:
+                return [data.to(device) for data in sets]
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            free_cache(device)
+            self.process.warn(f"memory of the GPU is short: the frames ({size / 1e9:.2g} GB) stay in the host's memory")
+        if moving:
+            return list(sets)  # the host cuts the plates' crops, as it does the others
+        # A bank of another level than 1 lies in memory.
+        on_disk = any(data.level == 1 and (choice == "disk" or _is_on_disk(data)) for data in sets)
+        if not on_disk and sum(map(_pinned_size, banks)) < 0.5 * free_memory():
+            return [data.to(device, pinned=True) for data in sets]
+        plates = (None if data.clean_plate is None else data.clean_plate.to(device) for data in sets)
+        return [replace(data, clean_plate=plate) for data, plate in zip(sets, plates, strict=True)]
+
+
+def _banks(data: Dataset) -> list[Tensor]:
+    moving = data.clean_plate if data.painted is not None else None
+    return [bank for bank in (data.input_bank, data.target_bank, data.mask_bank, moving) if bank is not None]
+
+
+def _is_on_disk(data: Dataset) -> bool:
+    return data.banks is not None and isinstance(data.banks.input, np.memmap)
+
+
+def _pinned_size(bank: Tensor) -> int:
+    """What pinning takes: torch rounds up to a power of two."""
+    return 1 << (bank.nbytes - 1).bit_length()
 
 
 def follow(process: Process, received: Callable[[], str]) -> tuple[str, str, int]:

@@ -155,18 +155,17 @@ class Learner:
         while True:
             stage = self._stage_of(data, recent)
             try:
+                self._updating = False
                 self._gather_on_host(stage, step)
+                # A replay updates without a word; what fails after it must not have the step made again.
+                self._updating = self._captured is not None and self._captured.recorded and not self._on_gradients
                 losses = self._captured(warn) if self._captured else self._work(stage)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if self._updating:
-                    # Some weights may be a step ahead of others: nothing to make again, and nothing to save.
-                    raise TrainingError(
-                        f"there is not enough memory for the optimiser of a {self._settings.model_size} model; use a "
-                        "smaller Model Size, or free memory and resume from the last saved state"
-                    ) from error
+                    raise self._half_updated() from error
                 if self.micro_batch == 1:
                     size, model = self._settings.crop_size, self._settings.model_size
                     raise TrainingError(
@@ -181,9 +180,21 @@ class Learner:
             # Outside of the recording, so that a rank whose recording failed can step among others that replay.
             assert self._group is not None
             self._group.sum(self.parameters.gradient, losses)
-            self._update(losses[0])
+            try:
+                self._update(losses[0])
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise self._half_updated() from error
         self._next_step = step + 1
         return losses
+
+    def _half_updated(self) -> TrainingError:
+        """Some weights may be a step ahead of others: nothing to make again, and nothing to save."""
+        return TrainingError(
+            f"there is not enough memory for the optimiser of a {self._settings.model_size} model; use a "
+            "smaller Model Size, or free memory and resume from the last saved state"
+        )
 
     def resize(self, batch: int) -> None:
         """Makes ``batch`` crops in each step from now on; a micro-batch that memory has limited stays."""
@@ -252,7 +263,6 @@ class Learner:
         """Gathers a step's crops on the host and copies them to the device, which is busy with earlier steps."""
         if not stage.from_host:
             return
-        self._updating = False
         for index, (first, count) in enumerate(self._micro_batches(stage)):
             crops = stage.sampler.crops(step, first, count)
             if index == len(stage.buffers):
