@@ -6,9 +6,10 @@
 On a CPU, onnxruntime renders the exported model in float32 beside it, whole frames on as many threads.
 
 Compute is a frame in memory, whole and in tiles, in float32 and in half precision; each row runs in a process of its
-own, so that its peak memory is its own. The sequence is N half float EXR files (ZIP) read, rendered and written, and is
-compared with the slower of its two parts: the compute alone, and the same files read and written alone. Weights and
-pictures are random; the arithmetic does not depend on them.
+own, so that its peak memory is its own. Shared memory is RGBA as a host hands it over, read and written in place, as
+many frames at a time as the device takes, and compared with the compute alone. The sequence is N half float EXR files
+(ZIP) read, rendered and written, and is compared with the slower of its two parts: the compute alone, and the same
+files read and written alone. Weights and pictures are random; the arithmetic does not depend on them.
 """
 
 import argparse
@@ -22,12 +23,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from copycat import ops
 from copycat.data.devices import device_name
+from copycat.data.host_memory import HostMemory
 from copycat.inference.export import export
 from copycat.inference.model import Model
 from copycat.inference.render import infer
@@ -97,6 +100,34 @@ def compute(model: Model, resolution: str, tile_size: int, rounds: int) -> dict[
     return {"seconds": wall, "cpu_seconds": cpu, "gigabytes": (peak - before) / 1e9}
 
 
+def shared(model: Model, resolution: str, rounds: int) -> dict[str, float]:
+    """Seconds per frame in a host's memory: as many at a time as the device takes, one by one, the compute alone."""
+    height, width = RESOLUTIONS[resolution]
+
+    def planes() -> torch.Tensor:
+        memory = HostMemory(-1, height * width * 16)
+        model.share(memory)
+        pixels = np.frombuffer(memory, np.float32).reshape(height, width, 4)
+        pixels[..., :3] = picture(resolution)
+        return torch.from_numpy(pixels).permute(2, 0, 1)[:3]
+
+    def frames(source: torch.Tensor, out: torch.Tensor, count: int) -> float:
+        started = time.perf_counter()
+        for _ in range(count):
+            model(source, out=out)
+        return (time.perf_counter() - started) / count
+
+    pairs = [(planes(), planes()) for _ in range(model.frames_in_flight)]
+    for source, out in pairs:
+        frames(source, out, 1)
+    alone = frames(*pairs[0], rounds)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(len(pairs)) as pool:
+        list(pool.map(lambda pair: frames(*pair, rounds), pairs))
+    together = (time.perf_counter() - started) / (rounds * len(pairs))
+    return {"seconds": together, "alone": alone, "compute": compute(model, resolution, 0, rounds)["seconds"]}
+
+
 def peer(path: Path, resolution: str, threads: int, rounds: int) -> dict[str, float]:
     """One frame by onnxruntime, from memory to memory."""
     onnxruntime = importlib.import_module("onnxruntime")  # machines with a GPU may lack it
@@ -122,8 +153,7 @@ def sequence(model: Model, resolution: str, frames: int, folder: Path) -> dict[s
     infer(model, folder / "plate.%04d.exr", output)
     together = time.perf_counter() - started
 
-    pixels = picture(resolution)
-    compute_alone, _ = median_seconds(lambda: model(pixels), 2)
+    compute_alone = compute(model, resolution, 0, 2)["seconds"]
 
     info = read_info(plate[0])
     started = time.perf_counter()
@@ -162,6 +192,8 @@ def one_row(parameters: dict[str, object]) -> dict[str, float]:
         model = Model(path, torch.device(str(parameters["device"])), bool(parameters["half"]))
         if parameters["products"]:
             with_products(model.network)
+        if parameters["files"] == "shared":
+            return shared(model, str(parameters["resolution"]), int(str(parameters["rounds"])))
         if parameters["files"]:
             return sequence(model, str(parameters["resolution"]), int(str(parameters["frames"])), folder)
         return compute(
@@ -213,6 +245,15 @@ def main() -> None:
                 f"{resolution:10} onnxruntime     {1 / by_peer['seconds']:9.3f} {by_peer['cpu_seconds']:12.2f}, "
                 f"{by_peer['cpu_seconds'] / found['cpu_seconds']:.2f} times as many CPU-seconds",
             )
+    for resolution, half in cases:
+        common = {"resolution": resolution, "half": half}
+        found = measured(options, **common, tile=0, files="shared", peer=False)
+        keep(
+            {**common, "shared": True, **found},
+            f"{resolution:10} {_PRECISION[half]:9}   shared {1 / found['seconds']:9.3f}   "
+            f"one by one {1 / found['alone']:.3f}, compute alone {1 / found['compute']:.3f}: "
+            f"{found['compute'] / found['seconds']:.0%} of it",
+        )
     for resolution, half in cases if options.frames else ():
         common = {"resolution": resolution, "half": half}
         found = measured(options, **common, tile=0, files=True, peer=False)

@@ -12,7 +12,7 @@ _BUILD = (
 )
 _TESTS = " ".join(
     f"tests/python/test_{name}.py"
-    for name in ("ops", "ops_build", "gated_block", "captured_step", "perceptual", "inference")
+    for name in ("ops", "ops_build", "gated_block", "captured_step", "perceptual", "inference", "frames_in_flight")
 )
 _SANITIZED = "tests/python/test_ops.py tests/python/test_gated_block.py"
 _TRAINING = "-m benchmarks.bench_training --device cuda --sizes Medium --crops 256"
@@ -83,7 +83,7 @@ PARTS = (
         f"{_INFERENCE} --frames 12 --rounds 20 --json {{out}}/inference.json",
         "-m benchmarks.bench_inference --device cpu --size Small --resolutions tiny --precisions half --threads 1 "
         "--frames 2 --rounds 1 --json {out}/inference.json",
-        "frames per second, and of sequences with their EXR files",
+        "frames per second; two in flight in a host's memory, and of sequences with their EXR files",
         modules=_BENCH,
     ),
     Part(

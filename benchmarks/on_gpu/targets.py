@@ -48,6 +48,10 @@ def _of_the_slower(rows: Callable[[str], Rows]) -> float | None:
     return min(shares, default=None)
 
 
+def _of_compute(rows: Callable[[str], Rows]) -> float | None:
+    return min((row["compute"] / row["seconds"] for row in rows("inference") if row.get("shared")), default=None)
+
+
 def _frames_per_second(rows: Callable[[str], Rows]) -> float | None:
     seconds = _cell("inference", "seconds", resolution="UHD", half=True, tile=0)(rows)
     return 1 / seconds if seconds else None
@@ -84,6 +88,7 @@ TARGETS = (
         _of_copy("downsize", "normalize", "statistics"),
     ),
     Target("Medium, UHD, bfloat16: frames/s", "inference", 40, _frames_per_second),
+    Target("frames in a host's memory, share of the compute alone", "inference", 0.9, _of_compute),
     Target("a sequence, share of the slower of compute and files", "inference", 0.9, _of_the_slower),
     *(
         Target(f"{task} after 120 s: dB ahead of the best peer", f"{task}-copycat", 0, _lead(task, figure))

@@ -159,6 +159,7 @@ def test_every_target_has_its_part_and_a_number_can_meet_it(tmp_path: Path) -> N
         "kernels": [{"name": name, "of_copy": 0.81} for name in kernels],
         "inference": [
             {"resolution": "UHD", "half": True, "tile": 0, "seconds": 0.02},
+            {"resolution": "UHD", "half": True, "shared": True, "seconds": 0.021, "compute": 0.02},
             {"resolution": "UHD", "half": True, "sequence": True, "seconds": 0.1, "compute": 0.02, "files": 0.095},
         ],
     }
