@@ -16,8 +16,12 @@ void* mapped_on_cuda(void* host, int device) {
 }
 
 const char* register_on_cuda(void* host, size_t bytes, int device) {
-  const CurrentDevice current(device);
-  const cudaError_t status = cudaHostRegister(host, bytes, cudaHostRegisterPortable | cudaHostRegisterMapped);
+  int devices = 0;
+  cudaError_t status = cudaGetDeviceCount(&devices);  // fails where there is no driver
+  if (status == cudaSuccess) {
+    const CurrentDevice current(device);
+    status = cudaHostRegister(host, bytes, cudaHostRegisterPortable | cudaHostRegisterMapped);
+  }
   if (status == cudaSuccess) return nullptr;
   cudaGetLastError();  // else a later launch would report it
   return cudaGetErrorString(status);

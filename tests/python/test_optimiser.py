@@ -58,7 +58,7 @@ def test_singular_values_become_about_equal(
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     factor = left @ right * math.sqrt(columns)
     likeness = (orthogonalised * factor).sum((1, 2)) / (orthogonalised.norm(dim=(1, 2)) * factor.norm(dim=(1, 2)))
-    assert likeness.min() > 0.97
+    assert likeness.min() > 0.95  # two values at the ends of what the iteration leaves, 0.65 and 1.2: 0.958
 
 
 def test_weak_directions_grow_and_keep_their_order() -> None:
