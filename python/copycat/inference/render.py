@@ -295,9 +295,8 @@ def _rendered(job: _Job, numbers: list[int]) -> Iterator[tuple[int, Callable[[],
                 future.cancel()
 
 
-_Kept = (
-    tuple[_Rendered, Look] | SequenceError | InferenceError
-)  # of a frame that was rendered, or what is wrong with it
+# Of a frame that was rendered, or what is wrong with it.
+_Kept = tuple[_Rendered, Look] | SequenceError | InferenceError
 
 
 def _steadied(job: _Job) -> Iterator[tuple[int, Callable[[], _Rendered]]]:

@@ -34,7 +34,7 @@ Loader = Callable[[str, str, bool], Any]
 """(path, device, half precision) -> a model, called as :class:`copycat.inference.model.Model` is."""
 
 _MODELS_KEPT = 4
-_FRAMES = 2  # in flight on a GPU
+_FRAMES = 2  # in flight on a GPU: MOST_FRAMES of model/frames_in_flight, which imports torch
 _CANCEL_SECONDS = 0.05
 _CHECKPOINT = re.compile(r"(?P<run>.+)_(?P<step>[0-9]+)\.cat")
 
