@@ -23,6 +23,7 @@ from copycat.dashboard.renders import Render, Renders, RenderStartError, Wish, d
 from copycat.dashboard.shot_pictures import ADDRESS, pictures
 from copycat.dashboard.shot_process import SHARE, ShotProcess, ViewError, Weights, newest, version
 from copycat.machine import usable_cores
+from copycat.model import cat
 from copycat.runs import Display, Run, TrainerLock, answer_request, take_request, write_json
 from copycat.sequence import write_frame
 from copycat.settings.tables import Settings
@@ -300,6 +301,27 @@ def test_what_a_render_is_started_with(run: Run, tmp_path: Path, infer: Infer) -
     ended(render)
     assert infer.arguments().endswith(f"{output} --frames all --half-precision")
     assert renders.last(run) is render
+    ended(renders.start(Wish(shot=Shot.of(run), output=output, steady=True)))
+    assert infer.arguments().endswith(f"{output} --frames all --skip-current --steady")
+
+
+def test_a_shot_knows_whether_its_newest_model_makes_mattes(run: Run) -> None:
+    assert not Shot.of(run).mattes
+    header, weights = cat.load(run.checkpoint(100))
+    matte = replace(header, target_encoding=replace(header.target_encoding, matte=(False, True, False)))
+    cat.save(run.checkpoint(200), matte, weights)
+    assert Shot.of(run).mattes
+    cat.save(run.checkpoint(300), header, weights)
+    assert not Shot.of(run).mattes
+    for content in (b"", b"\xff" * 64, run.checkpoint(200).read_bytes()[:100], b"\x02" + bytes(7) + b"{}"):
+        run.checkpoint(400).write_bytes(content)
+        assert not Shot.of(run).mattes
+    run.checkpoint(300).unlink()
+    run.checkpoint(400).unlink()
+    assert Shot.of(run).mattes
+    run.checkpoint(200).unlink()
+    run.checkpoint(100).unlink()
+    assert not Shot.of(run).mattes
 
 
 def test_a_training_saves_first_where_the_newest_weights_are_rendered(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import graded, picture, random_model, write_shot
 from copycat.inference.model import load
+from copycat.inference.render import infer
 from copycat.model import cat
 from copycat.runs import Run, find_runs, read_provenance, trainer_lives
 from copycat.sequence import read_frame, write_frame
@@ -269,6 +270,37 @@ def test_a_matte_shows_over_backgrounds_and_doubtful_frames_have_keys(
         page.keyboard.press(key)
         wait_for(lambda frame=frame: page.locator(".shot").get_attribute("data-frame") == str(frame), page)
     expect(page.locator(".shot .summary")).to_have_text("2 painted · 1 doubtful")
+
+
+def test_mattes_are_steadied_where_the_model_makes_some(
+    open_page: Open, directory: Path, folder: Path, tmp_path: Path
+) -> None:
+    run, random = still_run(directory, folder, groundTruthChannels="A"), np.random.default_rng(1)
+    still = random.random((SIZE[1], SIZE[0], 3))
+    for frame in FRAMES:
+        grain = random.normal(0, 0.004, still.shape)
+        write_frame(folder / f"plate.{frame}.exr", (still + grain).astype(np.float32), RGB)
+    header, weights = cat.load(random_model(run.checkpoint(100), channels_out=("A",)))
+    page = open_page(options="view=shot")
+    panel, steady = page.locator(".render-panel"), page.get_by_role("switch", name="Steady")
+    expect(panel.get_by_role("button", name="Render", exact=True)).to_be_enabled(timeout=60000)
+    expect(steady).to_have_count(0)  # colours are not averaged
+    cat.save(
+        run.checkpoint(200), replace(header, target_encoding=replace(header.target_encoding, matte=(True,))), weights
+    )
+    expect(steady).not_to_be_checked(timeout=60000)
+    steady.click()
+    page.get_by_label("Output").fill(str(tmp_path / "out/result.####.exr"))
+    panel.get_by_role("button", name="Render", exact=True).click()
+    expect(page.locator(".shot .summary")).to_contain_text("6 rendered", timeout=120000)
+    for averaged, name in ((True, "steady"), (False, "plain")):
+        infer(run.checkpoint(200), folder / "plate.####.exr", tmp_path / f"{name}.####.exr", steady=averaged)
+    results, expected, plain = (
+        np.stack([read_frame(tmp_path / f"{name}.{frame}.exr", ("A",)).pixels for frame in FRAMES])
+        for name in ("out/result", "steady", "plain")
+    )
+    assert np.array_equal(results, expected)
+    assert not np.array_equal(results, plain)
 
 
 def test_two_steps_and_two_runs_show_side_by_side_on_one_frame(open_page: Open, directory: Path, folder: Path) -> None:

@@ -36,6 +36,11 @@ class RenderPanel:
             self._every.tooltip("Also frames whose result is newer than the model and the plate's frame")
             self._fast = ui.switch("Optimize for Speed").props("dense size=xs").classes("tool-switch")
             self._fast.tooltip("Computes in half precision")
+            self._steady = ui.switch("Steady").props("dense size=xs").classes("tool-switch")
+            self._steady.tooltip(
+                "Averages the matte over two frames to each side, where the plate stands still. Frames that are there "
+                "already stay as they are, unless All Frames is on."
+            )
         self._bar = ui.linear_progress(0, show_value=False, size="4px").props("instant-feedback")
         self._reason = ui.label().classes("reason render-reason")
         with ui.element("div").classes("actions"):
@@ -65,6 +70,7 @@ class RenderPanel:
         if failed and render is not None:
             self._reason.text = render.state()
         self._reason.set_visibility(bool(self._reason.text))
+        self._steady.set_visibility(shot is not None and shot.mattes)
         self._start_button.set_enabled(shot is not None and not runs)
         self._cancel_button.set_enabled(runs)
         self._play_button.set_enabled(bool(done))
@@ -80,6 +86,7 @@ class RenderPanel:
             step=None if self._model.value == _NEWEST else int(str(self._model.value)),
             every=bool(self._every.value),
             fast=bool(self._fast.value),
+            steady=bool(self._steady.value) and self._shot.mattes,
         )
         self._start_button.disable()
         await self._try(wish)

@@ -39,6 +39,7 @@ class Wish:
         step: of the checkpoint; None for the newest.
         every: also frames whose result is newer than the model.
         fast: in half precision.
+        steady: with mattes averaged over the frames around each.
     """
 
     shot: Shot
@@ -47,6 +48,7 @@ class Wish:
     step: int | None = None
     every: bool = False
     fast: bool = False
+    steady: bool = False
 
 
 @dataclass
@@ -183,6 +185,7 @@ def _arguments(wish: Wish) -> Sequence[str]:
             raise RenderStartError(f"{output}: is the run's {what}; the result needs files of its own")
     more = [] if wish.every else ["--skip-current"]
     more += ["--half-precision"] if wish.fast else []
+    more += ["--steady"] if wish.steady else []
     return [shot.input, str(output), "--frames", frames, *more]
 
 

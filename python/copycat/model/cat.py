@@ -27,11 +27,9 @@ entry, ``copycat``, a JSON object:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -48,14 +46,13 @@ from copycat.data.dataset import Dataset
 from copycat.data.painted_frames import PaintedFrames, is_tensor_of_painted
 from copycat.errors import CopycatError
 from copycat.model.network import ROWS, Network, Row
-from copycat.runs import open_regular, write_whole
+from copycat.runs import head_of, open_regular, write_whole
 
 FORMAT = 3
 _FORMAT_STILL = 2  # of models that older readers can read
 # Format 1 has the size only; these are its networks.
 _FIRST_ROWS = {"Small": Row(32), "Medium": Row(48), "Large": Row(64)}
 # Limits far above any model that copycat writes: a file beyond them is damaged or malicious.
-_HEADER_LIMIT = 8 << 20
 _METADATA_LIMIT = 1 << 20
 _MOST_CHANNELS = 1024
 _LARGEST_SIDE = 1 << 14
@@ -311,15 +308,9 @@ def _read_head(path: Path) -> dict[str, Any]:
     """The safetensors header, or ModelFileError saying what the file is instead."""
     try:
         with os.fdopen(open_regular(path), "rb") as stream:
-            start = stream.read(8)
-            size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if 2 <= size <= _HEADER_LIMIT:
-                text = stream.read(size)
-                if len(text) == size and text[:1] == b"{":
-                    with contextlib.suppress(ValueError, RecursionError):
-                        value = json.loads(text)
-                        if isinstance(value, dict):
-                            return value
+            head = head_of(stream)
+            if head is not None:
+                return head
             stream.seek(0)
             sniffed = stream.read(_SNIFFED)
             stream.seek(0, 2)

@@ -52,6 +52,7 @@ from copycat.runs.display import PALETTE, Display
 from copycat.runs.files import DISPLAY_FILE, Run, check_name, new_run
 from copycat.runs.finding import find_run, find_runs, model_file
 from copycat.runs.history import COLUMNS, RunHistory, RunInfo, StepColumns, glance, read_info
+from copycat.runs.model_head import head_of, makes_mattes
 from copycat.runs.provenance import frames_today, read_provenance, remapped, stored_frames, write_provenance
 from copycat.runs.renaming import delete, move_files, rename
 from copycat.runs.requests import Request, answer_request, finish, send_request, stop, take_request
@@ -84,6 +85,8 @@ __all__ = [
     "finish",
     "frames_today",
     "glance",
+    "head_of",
+    "makes_mattes",
     "model_file",
     "move_files",
     "new_run",

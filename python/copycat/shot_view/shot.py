@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from copycat.errors import CopycatError
-from copycat.runs import Display, Run, open_regular, read_json, read_provenance
+from copycat.runs import Display, Run, makes_mattes, open_regular, read_json, read_provenance
 from copycat.runs.unpainted import note_unpainted, unpainted_files
 from copycat.sequence import ImageSequence, SequenceError, read_frame, read_info, write_frame
 from copycat.sequence.movie import is_movie
@@ -59,6 +59,7 @@ class Shot:
         input, ground_truth: patterns; output: of the result, empty before one was chosen.
         input_channels, ground_truth_channels: as the knobs name them.
         view: OCIO View.
+        mattes: whether the result has a matte, as the newest checkpoint says.
     """
 
     run: Run
@@ -70,6 +71,7 @@ class Shot:
     input_channels: str
     ground_truth_channels: str
     view: str
+    mattes: bool = False
 
     @classmethod
     def of(cls, run: Run, index: int = 0) -> Shot:
@@ -86,6 +88,7 @@ class Shot:
             raise ShotError(f"{run.provenance}: says no shot yet") from None
         if not 0 <= index < len(pairs):
             raise ShotError(f"run {run.name} has no shot {index + 1}; it has {len(pairs)}")
+        checkpoints = run.checkpoints()
         outputs = Display.read(run.directory).runs.get(run.name, {}).get(OUTPUT)
         output = outputs.get(str(index)) if isinstance(outputs, dict) else ""
         return cls(
@@ -98,6 +101,7 @@ class Shot:
             input_channels=settings.input_channels,
             ground_truth_channels=settings.ground_truth_channels,
             view=settings.ocio_view,
+            mattes=bool(checkpoints) and makes_mattes(checkpoints[-1][1]),
         )
 
     def remember_output(self, pattern: str) -> None:
