@@ -6,23 +6,32 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import cv2
 import numpy as np
 import torch
+from copycat import ops
+from copycat.data import clean_plate, dataset, moving_plate, plate_alignment
 from copycat.data.centres import difference_centres
 from copycat.data.dataset import Dataset
+from copycat.data.encodings import choose_encoding
 from copycat.data.frames import as_float
-from copycat.sequence import ImageSequence, read_frame
+from copycat.sequence import ImageSequence, parse_frames, read_frame, read_info, write_frame
 from copycat.sequence.pairs import FramePair
 from copycat.training import losses
 from copycat.training.crops import recent_crops
 from copycat.training.step import Learner
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from benchmarks.ablations.recipe import Task
 
 Spread = Callable[[Dataset, ImageSequence], Dataset]
 
@@ -35,6 +44,10 @@ _EDGE = 3  # pixels to each side of an edge of the matte that are left out
 _SURE = 0.05  # a teacher's matte this near to 0 or 1 becomes a target, if it stays near under a small change
 _CHANGED = 0.1
 _LIGHT, _NOISE = 0.1, 0.05  # standard deviations of that change: gain, and grain in those of the Input
+MOST_BACKGROUNDS = 16
+RGB, BEHIND = ("R", "G", "B"), ("behind.R", "behind.G", "behind.B")
+_SAME = 0.05  # standard deviations that an unpainted pixel of the clean plate may differ by, beside twice its spread
+_OUTSIDE = 0.01  # a matte below it shows the background
 _STILL_NOISE = 0.02  # grain that must change nothing else, in units of the encoding
 _STEADINESS = 4.0  # weight of the stability term
 
@@ -139,6 +152,97 @@ def _updated(learner: Learner, objective: Tensor, found: Tensor) -> Tensor:
 def _changed(crops: Tensor, random: torch.Generator) -> Tensor:
     gain = 1 + _LIGHT * torch.randn(len(crops), 1, 1, 1, generator=random)
     return crops * gain + _NOISE * torch.randn(crops.shape, generator=random)
+
+
+# -- the background of a shot ---------------------------------------------------------------------------------------
+
+
+def with_background(task: Task, out: Path) -> Task:
+    """The task, whose frames have the background behind their subject as three more channels.
+
+    The background is the median of :data:`MOST_BACKGROUNDS` frames of the plate, painted or not, that are spread over
+    the shot and aligned with the frame; of painted ones what lies outside of the matte. Where the subject was in most
+    of them, it is still there.
+
+    Args:
+        task: a matte, channel A, from R, G and B.
+        out: a folder for the frames.
+    """
+    painted = parse_frames(task.frames)
+    frames = task.source.frames()
+    encoding, pictures = None, {}
+    for frame in sorted({*(frames[i] for i in clean_plate.frames_of(len(frames), MOST_BACKGROUNDS)), *painted}):
+        values = torch.from_numpy(read_frame(task.source.path(frame), RGB).pixels)
+        info = read_info(task.source.path(frame))
+        whole = torch.tensor([[0, 0, values.shape[1], values.shape[0]]], dtype=torch.int32)
+        encoding = encoding or choose_encoding(values[None], whole, RGB, info.linear)
+        shown = None
+        if frame in painted:
+            shown = read_frame(task.truth.path(frame), ("A",)).pixels[..., 0] < _OUTSIDE
+        pictures[frame] = moving_plate.painted_frame(clean_plate.normalised(values, encoding), shown)
+    assert encoding is not None
+    for frame in sorted({*painted, *task.held_out}):
+        pixels = read_frame(task.source.path(frame), RGB).pixels
+        values = clean_plate.normalised(torch.from_numpy(pixels), encoding)
+        view = plate_alignment.View.of(moving_plate.grey(values))
+        others = [picture for other, picture in pictures.items() if other != frame]
+        with mock.patch.object(moving_plate, "_MOST_SEEN", MOST_BACKGROUNDS), plate_alignment.one_thread():
+            planes = moving_plate.plate_of(view, values.shape[:2], others).planes[..., :3].astype(np.float32)
+        behind = ops.denormalize(torch.from_numpy(planes).movedim(-1, 0)[None], encoding)[0].movedim(0, -1).numpy()
+        both = np.concatenate([pixels, behind], axis=-1)
+        write_frame(out / f"with.{frame:05d}.exr", both, (*RGB, *BEHIND), dtype="half")
+    source = ImageSequence.parse(out / "with.%05d.exr")
+    knobs = {**task.knobs, "input_channels": ",".join((*RGB, *BEHIND))}
+    return replace(task, source=source, pair=replace(task.pair, input=str(source)), knobs=knobs)
+
+
+@contextlib.contextmanager
+def plate_of_the_shot(source: ImageSequence) -> Iterator[None]:
+    """Makes clean plates of unpainted frames too, wherever these show what the painted ones show.
+
+    Args:
+        source: the Input.
+    """
+    original = clean_plate.of_frames
+
+    def of_frames(bank: Tensor, valid: Tensor, encoding: ops.Encoding, mask: Tensor | None = None) -> Tensor:
+        plate = original(bank, valid, encoding, mask)[0].float().numpy()
+        others = [
+            clean_plate.normalised(torch.from_numpy(read_frame(source.path(frame), RGB).pixels), encoding)
+            for frame in chosen(source.frames(), ())
+        ]
+        middle, limit = plate[..., :-1], _SAME + 2 * np.exp(plate[..., -1:])
+        for values in others:
+            values[(np.abs(values - middle) > limit).any(axis=-1)] = np.nan
+        painted = [clean_plate.normalised(one, encoding) for one in bank]
+        found = clean_plate.summary(np.stack([*painted, *others]), gaps=True)
+        return torch.from_numpy(found)[None].half()
+
+    with mock.patch.object(clean_plate, "of_frames", of_frames):
+        yield
+
+
+@contextlib.contextmanager
+def encodings_of_the_shot(source: ImageSequence) -> Iterator[None]:
+    """Takes the encoding of the Input from unpainted frames too.
+
+    Args:
+        source: the Input.
+    """
+
+    def choose(bank: Tensor, valid: Tensor, channels: Sequence[str], *others: Any) -> ops.Encoding:
+        if tuple(channels) != RGB or len(chosen_encodings) > 0:
+            return choose_encoding(bank, valid, channels, *others)
+        frames = chosen(source.frames(), ())
+        pixels = np.stack([read_frame(source.path(frame), channels).pixels for frame in frames])
+        whole = torch.cat([valid, valid[:1].expand(len(frames), -1)])
+        floats = torch.from_numpy(np.concatenate([as_float(bank.numpy()), pixels]).astype(np.float32))
+        chosen_encodings.append(choose_encoding(floats, whole, channels, *others))
+        return chosen_encodings[0]
+
+    chosen_encodings: list[ops.Encoding] = []
+    with mock.patch.object(dataset, "choose_encoding", choose):
+        yield
 
 
 # -- frames and flow --------------------------------------------------------------------------------------------------

@@ -61,7 +61,9 @@ def model_file(tmp_path: Path) -> Path:
     return path
 
 
-def write_shot(folder: Path, frames: int = 5, still: bool = True, widths: tuple[int, ...] = (64,)) -> Pair:
+def write_shot(
+    folder: Path, frames: int = 5, still: bool = True, widths: tuple[int, ...] = (64,), grade: float = 1.0
+) -> Pair:
     """A grey square that passes in front of noise, and the noise without it; the noise moves unless it is still."""
     random = np.random.default_rng(0)
     behind = random.random((64, 64, 3), np.float32)
@@ -71,7 +73,7 @@ def write_shot(folder: Path, frames: int = 5, still: bool = True, widths: tuple[
         plate = truth.copy()
         plate[20:36, 10 * frame : 10 * frame + 16] = 0.5
         write_frame(folder / f"plate.{frame:04d}.exr", plate, RGB)
-        write_frame(folder / f"clean.{frame:04d}.exr", truth, RGB)
+        write_frame(folder / f"clean.{frame:04d}.exr", grade * truth, RGB)
     return Pair(str(folder / "plate.%04d.exr"), str(folder / "clean.%04d.exr"))
 
 
@@ -156,7 +158,11 @@ def test_the_plate_under_a_crop_is_what_the_sampler_would_cut(turn: float) -> No
     [
         ({}, True),
         ({"still": False}, False),
-        ({"frames": 2}, False),
+        ({"frames": 2}, True),
+        ({"frames": 2, "still": False}, False),
+        ({"frames": 2, "grade": 1.5}, False),
+        ({"frames": 3, "grade": 1.5}, True),
+        ({"frames": 1}, False),
         ({"widths": (64, 48)}, False),
     ],
 )
@@ -186,7 +192,7 @@ def test_it_can_be_asked_for_and_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("shot", "sentence"),
-    [({"frames": 2}, r"clean\.0000\.exr: a Clean Plate needs 3"), ({"widths": (64, 48)}, r"plate\.0003.*48x64.*64x64")],
+    [({"frames": 1}, r"clean\.0000\.exr: a Clean Plate needs 2"), ({"widths": (64, 48)}, r"plate\.0003.*48x64.*64x64")],
 )
 def test_on_says_why_it_cannot_be(tmp_path: Path, shot: dict[str, object], sentence: str) -> None:
     with pytest.raises(DatasetError, match=sentence):
@@ -378,7 +384,8 @@ def _json(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, one_thread: None) -> None:
+@pytest.mark.parametrize("painted", ["0,1,3,4", "0,4"])
+def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, one_thread: None, painted: str) -> None:
     write_shot(tmp_path)
 
     def trained(asked: str) -> Model:
@@ -390,7 +397,7 @@ def test_a_training_finds_behind_what_it_removes_what_is_there(tmp_path: Path, o
             model_size="Small",
             crop_size=32,
             epochs=150,
-            training_frames="0,1,3,4",
+            training_frames=painted,
             checkpoint_interval=50,
             use_gpu_if_available=False,
         )

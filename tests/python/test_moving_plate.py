@@ -94,7 +94,7 @@ def test_moving_asks_for_it_and_says_why_it_cannot_be(shot: Pair) -> None:
     assert read(shot, clean_plate="Off").clean_plate is None
     with pytest.raises(DatasetError, match=r"clean\.0000\.exr: a moving Clean Plate needs Ground Truth channels that"):
         read(shot, clean_plate="Moving", ground_truth_channels="R", input_channels="G,B")
-    with pytest.raises(DatasetError, match=r"clean\.0000\.exr: a Clean Plate needs 3 painted frames or more"):
+    with pytest.raises(DatasetError, match=r"clean\.0000\.exr: a moving Clean Plate needs 3 painted frames or more"):
         load_dataset(find_frames([shot], "0-1"), Settings(clean_plate="Moving"))
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import moving_camera
 import numpy as np
 import pytest
 import torch
+from copycat.data import clean_plate
 from copycat.data.dataset import load_dataset
-from copycat.sequence import ImageSequence, write_frame
+from copycat.sequence import ImageSequence, read_frame, write_frame
 from copycat.sequence.pairs import Pair, find_frames
 from copycat.settings.tables import Settings
 
 from benchmarks import whole_shot
 from benchmarks.ablations.recipe import VARIANTS, Task, fit
 
+RGB = ("R", "G", "B")
 FRAMES, SIZE, SIDE = range(1, 8), (96, 160), 40
 KNOBS = {"ground_truth_channels": "Y", "crop_size": 32, "model_size": "Small", "composites": "Off"}
 
@@ -98,3 +102,59 @@ def test_stability_lets_an_added_effect_keep_the_grain_of_the_plate(tmp_path: Pa
     (_, plain), (_, steady) = (fit(same, VARIANTS[name], 6, 0, by_steps=True) for name in ("chosen", "stability"))
     for key, part in plain.items():
         torch.testing.assert_close(steady[key], part, atol=1e-4, rtol=0)
+
+
+# -- the other frames of the shot, for two painted ones ---------------------------------------------------------------
+
+
+def paint_out(folder: Path) -> Pair:
+    """Nine frames of a still room under grain, through which a square passes; the first and the last are painted."""
+    random = np.random.default_rng(3)
+    room = cv2.GaussianBlur(random.random((64, 96, 3), np.float32), (0, 0), 2)
+    for frame in range(9):
+        plate = room + random.normal(0, 0.002, room.shape).astype(np.float32)
+        if frame in (0, 8):
+            write_frame(folder / f"clean.{frame:04d}.exr", plate, RGB)
+        plate[20:36, 9 * frame : 9 * frame + 16] = 0.9
+        write_frame(folder / f"plate.{frame:04d}.exr", plate, RGB)
+    np.save(folder / "room.npy", room)
+    return Pair(str(folder / "plate.%04d.exr"), str(folder / "clean.%04d.exr"))
+
+
+def test_a_clean_plate_of_unpainted_frames_has_less_grain(tmp_path: Path) -> None:
+    pair, settings = paint_out(tmp_path), Settings()
+    errors = []
+    for changed in (nullcontext(), whole_shot.plate_of_the_shot(ImageSequence.parse(pair.input))):
+        with changed:
+            data = load_dataset(find_frames([pair]), settings)
+        assert data.clean_plate is not None
+        room = clean_plate.normalised(torch.from_numpy(np.load(tmp_path / "room.npy")), data.target_encoding)
+        errors.append(float(np.square(data.clean_plate[0, ..., :3].float().numpy() - room).mean()))
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_encodings_of_the_shot_are_those_of_more_than_the_painted_frames(tmp_path: Path) -> None:
+    pair = paint_out(tmp_path)
+    write_frame(tmp_path / "plate.0004.exr", np.full((64, 96, 3), 8, np.float32), RGB)
+    plain = load_dataset(find_frames([pair]), Settings())
+    with whole_shot.encodings_of_the_shot(ImageSequence.parse(pair.input)):
+        data = load_dataset(find_frames([pair]), Settings())
+    assert min(np.array(data.input_encoding.mean) - plain.input_encoding.mean) > 0.1
+    assert data.target_encoding.mean == data.input_encoding.mean
+
+
+def test_the_background_of_a_shot_is_what_the_others_show_there(tmp_path: Path) -> None:
+    shot = moving_camera.write_shot(tmp_path)
+    plate, clean = ImageSequence.parse(shot.input), ImageSequence.parse(shot.ground_truth)
+    for frame in plate.frames():
+        matte = (read_frame(plate.path(frame), RGB).pixels != read_frame(clean.path(frame), RGB).pixels).any(axis=-1)
+        write_frame(tmp_path / f"matte.{frame:04d}.exr", matte[..., None].astype(np.float32), ("A",))
+    truth = ImageSequence.parse(tmp_path / "matte.%04d.exr")
+    task = Task(Pair(shot.input, str(truth)), "0,4", plate, truth, None, (2,), {"ground_truth_channels": "A"})
+    found = whole_shot.with_background(task, tmp_path / "with")
+    pixels = read_frame(found.source.path(2), (*RGB, *whole_shot.BEHIND)).pixels
+    behind, square = read_frame(clean.path(2), RGB).pixels, np.s_[40:80, 64:96]
+    errors = [np.square(pixels[square][..., part] - behind[square]).mean() for part in (np.s_[:3], np.s_[3:])]
+    assert errors[1] < 0.05 * errors[0]
+    assert find_frames([found.pair], found.frames)[0].input == found.source.path(0)
+    assert found.knobs["input_channels"] == "R,G,B,behind.R,behind.G,behind.B"

@@ -23,7 +23,10 @@ from copycat.errors import CopycatError
 Kind = Literal["none", "still", "moving"]
 """Whether there is a clean plate: one for all frames, or one for each (`copycat.data.moving_plate`)."""
 
-LEAST_FRAMES = 3  # the median of fewer frames is the Ground Truth itself
+LEAST_FRAMES = 2
+_FEW = 2  # frames that say nothing of what moves: a graded shot that stands still agrees with itself too
+_UNCHANGED = 0.01  # of the squared difference where pairs differ most: less is no change
+_SAMPLED_SIDE = 256  # pixels of a frame's height and width at which a change is looked for
 _MOST_FRAMES = 24  # more cost time and change little
 AGREEMENT = 0.05
 _LEAST_SPREAD = 0.03
@@ -124,11 +127,13 @@ def is_shown(
         mask: [N, H, W, 1] weights; a frame shows nothing where its weight is 0.
 
     Returns:
-        True if, at the centres, the median of the other frames is far nearer to a Ground Truth than its Input is.
+        True if, at the centres, the median of the other frames is far nearer to a Ground Truth than its Input is; of
+        two frames only if most of their pixels are those of the Input.
     """
     if len(targets) < LEAST_FRAMES or min(residual) < 0:
         return False
     edit = error = 0.0
+    count = 0
     chosen = frames_of(len(targets))
     frames = torch.tensor(chosen)[:, None]
     for row, index in enumerate(chosen):
@@ -143,8 +148,21 @@ def is_shown(
             others[:, hidden.all(axis=0)] = 0  # no frame shows it, so no frame agrees
         source = normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
         edit += float(np.square(source - truth).sum())
+        count += len(x)
         error += float(np.square(_median(others, gaps=mask is not None) - truth).sum())
-    return edit > 0 and error <= AGREEMENT * edit
+    if not (edit > 0 and error <= AGREEMENT * edit):
+        return False
+    return len(targets) > _FEW or _usual_change(inputs, targets, encodings, residual) <= _UNCHANGED * edit / count
+
+
+def _usual_change(
+    inputs: Tensor, targets: Tensor, encodings: tuple[ops.Encoding, ops.Encoding], residual: Sequence[int]
+) -> float:
+    """The median of the squared differences of pairs; arguments as of `is_shown`."""
+    steps = [max(1, side // _SAMPLED_SIDE) for side in inputs.shape[1:3]]
+    some = np.s_[:, :: steps[0], :: steps[1]]
+    source = normalised(inputs[some], encodings[0])[..., list(residual)]
+    return float(np.median(np.square(source - normalised(targets[some], encodings[1])).sum(axis=-1)))
 
 
 def of_crops(

@@ -24,6 +24,7 @@ from copycat.errors import CopycatError
 from copycat.sequence.pairs import DatasetError, FramePair
 from copycat.settings.tables import Settings
 
+_LEAST = {"still": clean_plate.LEAST_FRAMES, "moving": moving_plate.LEAST_FRAMES}
 _PROBED_SIDE = 960  # pixels; Auto tries a moving clean plate on frames reduced to about this
 
 
@@ -244,7 +245,7 @@ def load_dataset(
     if plate is None:
         plate = _choose_plate(data, banks.sizes, settings.clean_plate)
     elif before and plate != "none":
-        _check_sizes(data, banks.sizes)
+        _check_sizes(data, banks.sizes, plate)
     if plate == "still":
         data.clean_plate = clean_plate.of_frames(data.target_bank, data.valid, data.target_encoding, data.mask_bank)
     elif plate == "moving":
@@ -279,11 +280,12 @@ def _make_plates(
     data.painted = PaintedFrames(frames, data.target_encoding)
 
 
-def _unfit_for_plate(pairs: Sequence[FramePair], sizes: Sequence[tuple[int, int]]) -> str:
-    """Why these pairs can have no clean plate; empty if they can."""
-    wrong = ""
-    if len(pairs) < clean_plate.LEAST_FRAMES:
-        wrong = f"{pairs[0].ground_truth}: a Clean Plate needs {clean_plate.LEAST_FRAMES} painted frames or more"
+def _unfit_for_plate(pairs: Sequence[FramePair], sizes: Sequence[tuple[int, int]], plate: Kind) -> str:
+    """Why these pairs can have no clean plate of a kind; empty if they can."""
+    wrong, least = "", _LEAST[plate]
+    if len(pairs) < least:
+        what = "a moving Clean Plate" if plate == "moving" else "a Clean Plate"
+        wrong = f"{pairs[0].ground_truth}: {what} needs {least} painted frames or more"
     for pair, (width, height) in zip(pairs, sizes, strict=True):
         if (width, height) != sizes[0]:
             wrong = (
@@ -293,9 +295,9 @@ def _unfit_for_plate(pairs: Sequence[FramePair], sizes: Sequence[tuple[int, int]
     return wrong
 
 
-def _check_sizes(data: Dataset, sizes: Sequence[tuple[int, int]]) -> None:
+def _check_sizes(data: Dataset, sizes: Sequence[tuple[int, int]], plate: Kind) -> None:
     """Raises DatasetError if the pairs can no longer have the clean plate that their model has."""
-    if wrong := _unfit_for_plate(data.pairs, sizes):
+    if wrong := _unfit_for_plate(data.pairs, sizes, plate):
         raise DatasetError(wrong)
 
 
@@ -307,14 +309,15 @@ def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) 
     if choice == "Off":
         return "none"
     pairs = data.pairs
-    wrong = _unfit_for_plate(pairs, sizes)
+    moving = choice == "Moving"
+    wrong = _unfit_for_plate(pairs, sizes, "moving" if moving else "still")
     comparable = min(data.residual) >= 0
-    if choice == "Moving" and not comparable:
+    if moving and not comparable:
         wrong = f"{pairs[0].ground_truth}: a moving Clean Plate needs Ground Truth channels that the Input has too"
     if choice != "Auto":
         if wrong:
             raise DatasetError(wrong)
-        return "moving" if choice == "Moving" else "still"
+        return "moving" if moving else "still"
     if wrong or not comparable:
         return "none"
     encodings = data.input_encoding, data.target_encoding
@@ -329,6 +332,8 @@ def _choose_plate(data: Dataset, sizes: Sequence[tuple[int, int]], choice: str) 
     ):
         data.notes += ("the painted frames agree where they differ from the Input",)
         return "still"
+    if len(pairs) < moving_plate.LEAST_FRAMES:
+        return "none"
     least = -10 * math.log10(clean_plate.AGREEMENT)
     few = _selected(data, clean_plate.frames_of(len(pairs), moving_plate.MOST_FRAMES))
     few = few.at_level(next((level for level in (1, 2) if max(sizes[0]) <= _PROBED_SIDE * level), 4))

@@ -23,6 +23,7 @@ from copycat import ops
 from copycat.data import clean_plate, parallax, plate_alignment
 from copycat.data.plate_alignment import Array, Matrix, View
 
+LEAST_FRAMES = 3  # a pair's plate is made of two others, so that their spread teaches something
 MOST_FRAMES = 12  # that a model keeps
 _MOST_SEEN = 7  # that one plate is made of: those that show most of the frame
 _LEAST_SEEN = 2  # that show a layer in depth

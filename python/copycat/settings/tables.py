@@ -226,7 +226,7 @@ class Settings(Table):
         "Clean Plate",
         "For paint-outs: gives the network the median of the Ground Truth frames at each pixel. On: for a locked-off "
         "shot. Moving: these are first aligned to each frame. Auto: either, if they agree where they differ from the "
-        "Input. Needs three frames or more of one size.",
+        "Input. Needs two frames or more of one size, Moving three.",
         choices=("Auto", "On", "Off", "Moving"),
     )
     perceptual_weight: float = knob(

@@ -15,7 +15,10 @@ from copycat.settings.tables import Settings
 from copycat.training.composites import why_not
 
 _PLATES = {"none": "off", "still": "on", "moving": "moving"}
-_NO_PLATE = "it needs three painted frames of one size that differ from their Inputs and agree behind that"
+_NO_PLATE = (
+    "it needs painted frames of one size that differ from their Inputs and agree behind that: two if most of the frame "
+    "stays as it is and the camera stands still, else three"
+)
 _AS_BEFORE = "as the run was started"
 
 
