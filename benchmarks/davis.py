@@ -7,9 +7,9 @@ DAVIS is a folder with ``JPEGImages/480p`` and ``Annotations/480p``. ``--painted
 on (evenly spaced, the first and the last among them; 1 is the first frame). All others are rendered and scored: J
 (region) and F (boundary) in percent, and the mean absolute error. A budget is spent as wall time, on idle cores; on a
 busy machine ``--steps`` makes trainings comparable, and the rows say what CPU time they took. ``--tuning`` takes the
-ten sequences that settings may be chosen on, ``--report`` the other ten. Published J of the twenty: OSVOS 79.8 from one
-frame, up to 86.9 with more (Caelles et al., CVPR 2017), XMem 90.4 from one (Cheng and Schwing, ECCV 2022); both were
-trained on large data sets before.
+ten sequences that settings may be chosen on, ``--report`` the other ten. ``--keep FOLDER`` keeps each run and its
+mattes there. Published J of the twenty: OSVOS 79.8 from one frame, up to 86.9 with more (Caelles et al., CVPR 2017),
+XMem 90.4 from one (Cheng and Schwing, ECCV 2022); both were trained on large data sets before.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="SEQUENCE")
     parser.add_argument("--tuning", action="store_true")
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for the runs and mattes")
     record.add_option(parser)
     options = parser.parse_args()
     plates, truths = (options.davis / kind / "480p" for kind in ("JPEGImages", "Annotations"))
@@ -114,8 +115,10 @@ def main() -> None:
     for name in names:
         numbers = sorted(int(path.stem) for path in (truths / name).glob("*.png"))
         painted = painted_frames(numbers, options.painted)
-        with tempfile.TemporaryDirectory(prefix="copycat-davis-") as out:
-            scores = run(plates / name, truths / name, painted, length, options.knobs, Path(out))
+        with tempfile.TemporaryDirectory(prefix="copycat-davis-") as temporary:
+            out = options.keep / name if options.keep else Path(temporary)
+            out.mkdir(parents=True, exist_ok=True)
+            scores = run(plates / name, truths / name, painted, length, options.knobs, out)
         rows.append({"sequence": name, **scores})
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
         mean: dict[str, record.Value] = {"sequence": "mean"}

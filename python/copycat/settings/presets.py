@@ -11,14 +11,15 @@ from typing import Any
 
 NONE = "None"
 
-# Fields of Settings. Initial Weights Deblur give other work on colour a start too (``docs/explanation/benchmarks.md``),
-# but not a matte. A grade changes each pixel by itself, so that weights which sharpen are no start for it.
+# Fields of Settings. Initial Weights give other work a start too: Deblur any work on colour, Human Matting any matte
+# (``docs/explanation/benchmarks.md``). A grade changes each pixel by itself, so that weights which sharpen are no start
+# for it.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "Roto": {
         "ground_truth_channels": "A",
         "matte": "On",
         "clean_plate": "Off",
-        "initial_weights": "None",
+        "initial_weights": "Human Matting",
         "difference_share": 0.5,
     },
     "Clean-up": {
