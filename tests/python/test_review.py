@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import FRAMES, Outcome, Shot, Train, picture, random_model, write_shot
+from copycat import ops
+from copycat.data.encodings import encode
+from copycat.inference import signals
 from copycat.inference.model import load
 from copycat.inference.painted import run_of, trained_frames
 from copycat.inference.render import FrameReport
@@ -40,14 +43,22 @@ def with_a_strange_frame(shot: Shot) -> Shot:
 def test_the_window_is_where_the_result_varies_and_off_the_networks_grid() -> None:
     change = np.full((240, 360, 3), 0.5, np.float32)  # a grade alone is no work
     change[160:, 260:] += np.random.default_rng(1).random((80, 100, 3)).astype(np.float32)
-    rows, columns = busiest_window(change)
+    rows, columns = busiest_window(change[::2, ::2], (240, 360))
     assert (rows.stop, columns.stop) == (240, 360)
     assert (rows.start % 16, columns.start % 16) == (5, 3)
     share = (rows.stop - rows.start) * (columns.stop - columns.start) / (240 * 360)
     assert 0.3 < share < 0.4
-    rows, columns = busiest_window(change[::-1, ::-1])
+    rows, columns = busiest_window(change[::-2, ::-2], (240, 360))
     assert (rows.start, columns.start) == (5, 3)
-    assert busiest_window(change[:64, :80]) == (slice(5, 64), slice(3, 80))
+    assert busiest_window(change[:64:2, :80:2], (64, 80)) == (slice(5, 64), slice(3, 80))
+
+
+@pytest.mark.parametrize("scale", [(20.0, 20.0, 20.0), (20.0, 0.0, 20.0), (0.0, 0.0, 0.0)])
+def test_values_are_encoded_as_everywhere_else(scale: tuple[float, ...]) -> None:
+    values = np.random.default_rng(1).normal(0, 3, (20, 30, 3)).astype(np.float32)[:, ::2]
+    values[0, 0] = (1e12, -1e12, 0)
+    encoding = ops.Encoding(scale, (0.0,) * 3, (1.0,) * 3)
+    np.testing.assert_allclose(signals._encoded(values, encoding), encode(values, encoding), rtol=1e-5)
 
 
 def test_a_result_that_depends_on_the_grid_disagrees(tmp_path: Path, tiny: None) -> None:

@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from copycat import ops
 from copycat.data import clean_plate, moving_plate
-from copycat.data.encodings import encode
 from copycat.inference.model import Model
 from copycat.sequence.non_finite import usable_values
 
@@ -31,6 +30,7 @@ Window = tuple[slice, slice]
 
 _SHARE = 0.6  # of the frame's height and width that the window has
 _WORK_CELL = 16  # pixels
+_APART = 2  # pixels between those at which the work is looked for
 _SMALLEST_WINDOW = 64  # pixels; a smaller frame is cut as a whole
 _MOST_CELLS = 1024  # of a frame's features
 _MOST_PAINTED_CELLS = 16384
@@ -72,29 +72,38 @@ def look(model: Model, pixels: Array, tile_size: int = 0, warn: Callable[[str], 
         result = model(pixels, tile_size=tile_size, warn=warn)
     finally:
         handle.remove()
-    encoding = model.header.target_encoding
-    encoded = _encoded(result, encoding)
-    base = np.stack([pixels[..., i] if i >= 0 else np.zeros_like(pixels[..., 0]) for i in model.header.residual], -1)
-    window = busiest_window(encoded - _encoded(base, encoding))
+    encoding, residual = model.header.target_encoding, model.header.residual
+    result, shown = _finite(result), _finite(pixels)
+    some = np.s_[::_APART, ::_APART]
+    change = _encoded(result[some], encoding)
+    if max(residual) >= 0:
+        start = shown[some]
+        base = np.stack([start[..., i] if i >= 0 else np.zeros_like(start[..., 0]) for i in residual], axis=-1)
+        change = change - _encoded(base, encoding)
+    window = busiest_window(change, (height, width))
     rows, columns = window
     origin, format = (columns.start, rows.start), (width, height)
     again = model(pixels[window], tile_size=tile_size, origin=origin, format=format)
-    disagreement = float(np.abs(_encoded(again, encoding) - encoded[window]).mean())
-    mattes = _finite(result)[..., [*np.flatnonzero(encoding.matte)]]
+    disagreement = float(np.abs(_encoded(_finite(again), encoding) - _encoded(result[window], encoding)).mean())
+    mattes = result[..., [*np.flatnonzero(encoding.matte)]]
     indecision = float((mattes * (1 - mattes)).mean()) if mattes.size else float("nan")
-    return Look(disagreement, indecision, torch.cat(caught), _small(pixels), _small(result))
+    return Look(disagreement, indecision, torch.cat(caught), _small(shown), _small(result))
 
 
-def busiest_window(change: Array) -> Window:
-    """The window of three fifths of the height and width in which a change [H, W, C] varies most from pixel to pixel.
+def busiest_window(change: Array, size: tuple[int, int]) -> Window:
+    """The window of three fifths of the height and width in which a change varies most from pixel to pixel.
 
     Its corner is at odd pixels, where the network's grid lies otherwise than on the whole frame.
+
+    Args:
+        change: [h, w, C] of every :data:`_APART`th pixel of every so many rows.
+        size: height and width of the frame.
     """
-    height, width = change.shape[:2]
+    height, width = size
     if min(height, width) * _SHARE < _SMALLEST_WINDOW:
         return slice(min(5, height - 1), height), slice(min(3, width - 1), width)
     cells = (-(-width // _WORK_CELL), -(-height // _WORK_CELL))
-    values = change.mean(axis=-1)
+    values = change @ np.full(change.shape[-1], 1 / change.shape[-1], np.float32)
     mean, square = (cv2.resize(v, cells, interpolation=cv2.INTER_AREA) for v in (values, values * values))
     deviation = np.sqrt(np.maximum(square - mean * mean, 0))
     rows, columns = round(cells[1] * _SHARE), round(cells[0] * _SHARE)
@@ -170,8 +179,14 @@ class Chatter:
 
 
 def _encoded(values: Array, encoding: ops.Encoding) -> Array:
-    values = _finite(values)
-    return encode(values, encoding) if any(encoding.log_scale) else values
+    """As `copycat.data.encodings.encode` of finite values [H, W, C], several times as fast."""
+    if not any(encoding.log_scale):
+        return values
+    plain, scale = torch.from_numpy(np.ascontiguousarray(values)), torch.tensor(encoding.log_scale)
+    safe = torch.where(scale > 0, scale, 1)
+    logged = plain.abs().mul_(safe).log1p_().mul_(1 / torch.log1p(safe)).copysign_(plain)
+    result: Array = (logged if all(encoding.log_scale) else torch.where(scale > 0, logged, plain)).numpy()
+    return result
 
 
 def _finite(values: Array) -> Array:
@@ -183,5 +198,5 @@ def _small(values: Array) -> Array:
     height, width = values.shape[:2]
     scale = min(1.0, _SMALL_WIDTH / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(_finite(values), size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
     return small.reshape(size[1], size[0], values.shape[-1]).astype(np.float32, copy=False)
