@@ -61,19 +61,17 @@ def run(plates: Path, truths: Path, painted: Sequence[int], length: Sequence[str
     spent = children_seconds() - before
     model = max(out.glob("run_*.cat"), key=lambda path: path.stat().st_mtime)
     copycat(["infer", model, plates, out / "rendered" / "%05d.png"])
-    scores = [
-        _score(out / "rendered" / path.name, path)
-        for path in sorted(truths.glob("*.png"))
-        if int(path.stem) not in painted
+    found = scores(out / "rendered", truths, painted)
+    return {**found, "steps": int(model.stem.split("_")[-1]), "cpu_seconds": round(spent, 1)}
+
+
+def scores(rendered: Path, truths: Path, painted: Sequence[int]) -> dict[str, float]:
+    """J, F and the mean absolute error of the frames that are not painted; arguments as of :func:`run`."""
+    found = [
+        _score(rendered / path.name, path) for path in sorted(truths.glob("*.png")) if int(path.stem) not in painted
     ]
-    region, boundary, error = np.mean(scores, axis=0)
-    return {
-        "j": round(100 * float(region), 2),
-        "f": round(100 * float(boundary), 2),
-        "error": round(float(error), 5),
-        "steps": int(model.stem.split("_")[-1]),
-        "cpu_seconds": round(spent, 1),
-    }
+    region, boundary, error = map(float, np.mean(found, axis=0))
+    return {"j": round(100 * region, 2), "f": round(100 * boundary, 2), "error": round(error, 5)}
 
 
 def _score(rendered: Path, truth: Path) -> tuple[float, float, float]:
@@ -118,11 +116,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="copycat-davis-") as temporary:
             out = options.keep / name if options.keep else Path(temporary)
             out.mkdir(parents=True, exist_ok=True)
-            scores = run(plates / name, truths / name, painted, length, options.knobs, out)
-        rows.append({"sequence": name, **scores})
+            found = run(plates / name, truths / name, painted, length, options.knobs, out)
+        rows.append({"sequence": name, **found})
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
         mean: dict[str, record.Value] = {"sequence": "mean"}
-        mean |= {key: round(float(np.mean([float(str(row[key])) for row in rows])), 4) for key in scores}
+        mean |= {key: round(float(np.mean([float(str(row[key])) for row in rows])), 4) for key in found}
         record.write(f"davis-{options.painted}-{budget}", [*rows, mean], options.json)
     print("  ".join(f"{key} {value}" for key, value in mean.items()))
 

@@ -1,5 +1,7 @@
 """A matte rendered as it is and with ``--steady``: PSNR, error and flicker. And what the same would do to colours.
 
+``python -m benchmarks.steady SHOTS --davis DAVIS --runs KEEP`` renders what ``benchmarks.davis --keep KEEP`` trained.
+
 ``python -m benchmarks.steady SHOTS`` trains on the shot ``matte`` of ``benchmarks.shots``, or takes ``--model``. With
 ``--t1 MODEL``, trained on the common task T1, the result's difference from the plate is averaged in the same way.
 """
@@ -15,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from copycat.inference.model import load
 from copycat.inference.steady import REACH, look_at, neighbourhood, steadied
+from copycat.runs import Run, read_provenance
 from copycat.sequence import ImageSequence, format_frames, read_frame
 
-from benchmarks import record
+from benchmarks import davis, record
 from benchmarks.flicker import Frame, flicker
 from benchmarks.real_shots import KNOBS, copycat, covered, psnr, work
 from benchmarks.shots import RGB, SHOTS, Shot
@@ -33,7 +36,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model instead of a training")
     parser.add_argument("--t1", type=Path, metavar="MODEL", help="of the common task T1")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the result instead of benchmarks/results")
+    parser.add_argument("--davis", type=Path, help="folder with JPEGImages/480p and Annotations/480p")
+    parser.add_argument("--runs", type=Path, metavar="KEEP", help="a folder of benchmarks.davis, instead of the shot")
     options = parser.parse_args()
+    if options.runs:
+        if not options.davis:
+            parser.error("--runs needs --davis")
+        sequences(options.davis, options.runs, options.json)
+        return
     rows: list[record.Row] = []
     with tempfile.TemporaryDirectory(prefix="copycat-steady-") as folder:
         out = Path(folder)
@@ -52,6 +62,28 @@ def main() -> None:
     for row in rows:
         print(row)
     record.write("steady", rows, options.json)
+
+
+def sequences(truths: Path, runs: Path, result: Path | None) -> None:
+    """Prints J, F and error of each kept run of DAVIS, plain and steadied."""
+    rows: list[record.Row] = []
+    for folder in sorted(path.parent for path in runs.glob("*/run.json")):
+        run, name = Run(folder, "run"), folder.name
+        painted = [int(frame["frame"]) for frame in read_provenance(run)["frames"]]
+        plates = truths / "JPEGImages/480p" / name
+        with tempfile.TemporaryDirectory(prefix="copycat-steady-") as out:
+            for render, more in (("plain", []), ("steady", ["--steady"])):
+                rendered = Path(out) / render
+                copycat(["infer", folder / "run", plates, rendered / "%05d.png", *more])
+                found = davis.scores(rendered, truths / "Annotations/480p" / name, painted)
+                rows.append({"sequence": name, "render": render, **found})
+                print(rows[-1], flush=True)
+    for render in ("plain", "steady"):
+        some = [row for row in rows if row["render"] == render]
+        mean = {key: round(float(np.mean([float(str(row[key])) for row in some])), 5) for key in ("j", "f", "error")}
+        rows.append({"sequence": "mean", "render": render, **mean})
+        print(rows[-1])
+    record.write("steady-davis", rows, result)
 
 
 def colours(model_path: Path, out: Path) -> list[record.Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -40,10 +41,18 @@ def view_of(picture: np.ndarray, matrix: np.ndarray, grain: int, size: tuple[int
     return (view + np.random.default_rng(grain).normal(0, 1.3, size)).astype(np.float32)
 
 
-def write_shot(folder: Path, frames: int = 5, size: tuple[int, int] = (128, 176), same: bool = True) -> Pair:
+def write_shot(
+    folder: Path,
+    frames: int = 5,
+    size: tuple[int, int] = (128, 176),
+    same: bool = True,
+    exposures: Sequence[float] = (),
+    grade: float = 1.0,
+) -> Pair:
     """A grey square before a landscape of which the camera pans, zooms and rolls, and the landscape without it.
 
-    Without ``same`` each frame shows another landscape.
+    Without ``same`` each frame shows another landscape. Each frame's values are multiplied by its exposure, and those
+    without the square by the grade too.
     """
     for frame in range(frames):
         random = np.random.default_rng(frame)
@@ -53,6 +62,7 @@ def write_shot(folder: Path, frames: int = 5, size: tuple[int, int] = (128, 176)
         plate = truth.copy()
         left = 20 + 22 * frame
         plate[40:80, left : left + 32] = 0.5
-        write_frame(folder / f"plate.{frame:04d}.exr", plate, ("R", "G", "B"))
-        write_frame(folder / f"clean.{frame:04d}.exr", truth, ("R", "G", "B"))
+        factor = np.float32(exposures[frame] if exposures else 1)
+        write_frame(folder / f"plate.{frame:04d}.exr", factor * plate, ("R", "G", "B"))
+        write_frame(folder / f"clean.{frame:04d}.exr", np.float32(factor * grade) * truth, ("R", "G", "B"))
     return Pair(str(folder / "plate.%04d.exr"), str(folder / "clean.%04d.exr"))

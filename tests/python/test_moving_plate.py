@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from copycat import ops
-from copycat.data import clean_plate, moving_plate
+from copycat.data import clean_plate, moving_plate, painted_frames
 from copycat.data.dataset import Dataset, load_dataset
 from copycat.data.painted_frames import PaintedFrames
 from copycat.data.plate_alignment import View
 from copycat.inference.export import ExportError, export
 from copycat.inference.model import Model, load
 from copycat.model import cat
-from copycat.model.network import ROWS
+from copycat.model.network import ROWS, Network
 from copycat.runs import find_run, stop
 from copycat.sequence import read_frame, write_frame
 from copycat.sequence.pairs import DatasetError, Pair, find_frames
@@ -117,6 +117,51 @@ def test_a_pair_s_plate_is_made_of_the_other_painted_frames(tmp_path: Path) -> N
     values = loaded.clean_plate[2, ..., :3].float().movedim(-1, 0)[None]
     plate = ops.denormalize(values, loaded.target_encoding)[0].movedim(0, -1).numpy()
     np.testing.assert_allclose(plate[102:118, 62:108], pixels(pair, "plate", 2)[102:118, 62:108], atol=0.1)
+
+
+EXPOSURES = (1, 0.9, 1.1, 0.95, 1.2)
+
+
+@pytest.mark.parametrize("grade", [1.0, 1.4])
+def test_a_plate_has_the_exposure_of_its_frame(tmp_path: Path, grade: float) -> None:
+    pair = write_shot(tmp_path, exposures=EXPOSURES, grade=grade)
+    data = read(pair, clean_plate="Moving")
+    assert data.clean_plate is not None
+    assert data.painted is not None
+    for index in range(5):
+        found, square = data.clean_plate[index].float().numpy(), np.s_[40:80, 20 + 22 * index : 52 + 22 * index]
+        truth = clean_plate.normalised(data.target_bank[index], data.target_encoding)
+        known = np.exp(found[..., 3])[square] < 0.5
+        assert known.mean() > 0.5
+        assert np.square((found[..., :3] - truth)[square][known]).mean() < 0.01
+    np.testing.assert_allclose(data.painted.edit, -np.log(grade), atol=0.02)  # type: ignore[arg-type]
+
+
+def test_auto_takes_it_where_the_exposure_changes_too(tmp_path: Path) -> None:
+    changing = read(write_shot(tmp_path, exposures=EXPOSURES))
+    assert changing.painted is not None
+    assert float(changing.notes[0].split(" are ")[1].split()[0]) > 20  # dB
+
+
+def test_a_render_has_the_exposure_of_its_frame(tmp_path: Path) -> None:
+    pair = write_shot(tmp_path, exposures=EXPOSURES)
+    data = read(pair, clean_plate="Moving")
+    model = load(told_model(data, tmp_path / "told.cat"), "cpu")
+    painted, residual = model.network.painted, model.header.residual
+    assert painted is not None
+    frame, truth = (torch.from_numpy(pixels(pair, side, 2)).movedim(-1, 0) for side in ("plate", "clean"))
+
+    def error(factor: float, edit: np.ndarray | None) -> float:
+        painted.edit = edit
+        planes = painted.plate(frame * factor, data.input_encoding, residual).planes[..., :3]
+        wanted = clean_plate.normalised((truth * factor).movedim(0, -1), data.target_encoding)
+        return float(np.square(planes - wanted)[SQUARE].mean())
+
+    kept = painted.edit
+    assert kept is not None
+    for factor in (0.7, 1.0, 1.3):
+        assert error(factor, kept) < 0.01
+    assert error(0.7, None) > 0.2  # a .cat that does not say what the work does to the exposure
 
 
 def test_pixels_of_weight_0_are_in_no_plate(tmp_path: Path) -> None:
@@ -230,6 +275,13 @@ def test_painted_frames_take_no_more_than_their_limit(data: Dataset, monkeypatch
     assert 1 <= fewer < 5
 
 
+def test_a_model_file_has_less_than_100_mb() -> None:
+    weights = max(
+        sum(part.nbytes for part in Network(row, 4, (0, 1, 2)).state_dict().values()) for row in ROWS.values()
+    )
+    assert painted_frames._MOST_BYTES + weights < 99_000_000
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -239,13 +291,16 @@ def test_painted_frames_take_no_more_than_their_limit(data: Dataset, monkeypatch
         ("painted.1.points", lambda tensor: tensor[:-1]),
         ("painted.1.points", lambda tensor: tensor * float("nan")),
         ("painted.1.descriptors", lambda tensor: tensor[:, :64]),
+        ("painted.edit", lambda tensor: tensor[:2]),
+        ("painted.edit", lambda tensor: tensor.int()),
+        ("painted.edit", lambda tensor: tensor * float("nan")),
     ],
 )
 def test_damaged_painted_frames_are_a_damaged_model_file(
     data: Dataset, model_file: Path, name: str, change: object
 ) -> None:
     assert data.painted is not None
-    tensors = dict(PaintedFrames(data.painted.frames, data.target_encoding).tensors())
+    tensors = dict(data.painted.tensors())
     if change is None:
         del tensors[name]
     else:

@@ -43,9 +43,11 @@ def test_what_is_on_one_frame_only_does_not_pull() -> None:
     assert error(plate_alignment.align(View.of(source), View.of(view_of(picture, second, 2))), first, second) < 0.1
 
 
-def test_another_exposure_does_not_pull() -> None:
+@pytest.mark.parametrize(("gain", "offset"), [(0.8, 12), (1, 30), (0.5, -30)])
+def test_another_exposure_does_not_pull(gain: float, offset: float) -> None:
     picture, first, second = landscape(), camera(0, 0, 1, 0), camera(9.4, -6.2, 1, 1)
-    found = plate_alignment.align(View.of(view_of(picture, first, 1) * 0.8 + 12), View.of(view_of(picture, second, 2)))
+    brighter = view_of(picture, first, 1) * gain + offset
+    found = plate_alignment.align(View.of(brighter), View.of(view_of(picture, second, 2)))
     assert error(found, first, second) < 0.1
 
 

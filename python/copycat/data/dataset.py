@@ -267,7 +267,7 @@ def _make_plates(
         if progress:
             progress(count, count)  # may stop the training
 
-    frames = moving_plate.of_pairs(
+    frames, edit = moving_plate.of_pairs(
         data.input_bank,
         data.target_bank,
         data.valid,
@@ -277,7 +277,7 @@ def _make_plates(
         plates=data.clean_plate,
         progress=report_end,
     )
-    data.painted = PaintedFrames(frames, data.target_encoding)
+    data.painted = PaintedFrames(frames, data.target_encoding, edit)
 
 
 def _unfit_for_plate(pairs: Sequence[FramePair], sizes: Sequence[tuple[int, int]], plate: Kind) -> str:

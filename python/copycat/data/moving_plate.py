@@ -21,6 +21,7 @@ from torch import Tensor
 
 from copycat import ops
 from copycat.data import clean_plate, parallax, plate_alignment
+from copycat.data.exposure import Exposure, Factors, usual_factors
 from copycat.data.plate_alignment import Array, Matrix, View
 
 LEAST_FRAMES = 3  # a pair's plate is made of two others, so that their spread teaches something
@@ -76,13 +77,16 @@ def painted_frame(values: np.ndarray, shown: NDArray[np.bool_] | None = None) ->
     return PaintedFrame(values.astype(np.float16), shown, View.of(grey(values), shown))
 
 
-def plate_of(view: View, size: tuple[int, int], painted: Sequence[PaintedFrame]) -> FramePlate:
+def plate_of(
+    view: View, size: tuple[int, int], painted: Sequence[PaintedFrame], exposure: Exposure | None = None
+) -> FramePlate:
     """Makes the clean plate of a frame.
 
     Args:
         view: the frame, as it is aligned.
         size: its height and width.
         painted: the frames that the plate may be made of.
+        exposure: of the frame, with which the painted ones are matched; None leaves theirs.
     """
     placed = []
     for frame in painted:
@@ -98,10 +102,13 @@ def plate_of(view: View, size: tuple[int, int], painted: Sequence[PaintedFrame])
         return FramePlate(planes, 0)
     frames = [frame for _, frame, _ in placed]
     found = parallax.layers(view, [frame.view for frame in frames], [matrix for *_, matrix in placed])
+
+    def moved(frame: PaintedFrame, matrix: Matrix) -> NDArray[np.float16]:
+        picture = _moved(frame, matrix, size)
+        return exposure.matched(picture) if exposure else picture
+
     plates = [
-        _merged(
-            [_moved(frame, matrix, size) for frame, matrix in zip(frames, layer, strict=True) if matrix is not None]
-        )
+        _merged([moved(frame, matrix) for frame, matrix in zip(frames, layer, strict=True) if matrix is not None])
         for layer in found
         if sum(one is not None for one in layer) >= min(_LEAST_SEEN, len(frames))
     ]
@@ -147,7 +154,7 @@ def of_pairs(
     mask: Tensor | None,
     plates: Tensor,
     progress: Callable[[], None],
-) -> list[PaintedFrame]:
+) -> tuple[list[PaintedFrame], Factors]:
     """Makes the clean plate of each pair, of the other painted frames.
 
     Args:
@@ -160,24 +167,25 @@ def of_pairs(
         progress: called after each frame; may raise.
 
     Returns:
-        The painted frames that a model keeps.
+        The painted frames that a model keeps, and what the work does to their exposure.
     """
     pairs = _Pairs(inputs, targets, valid, encodings, residual, mask)
     chosen = clean_plate.frames_of(len(targets), MOST_FRAMES)
+    edit = pairs.edit(chosen)
     with plate_alignment.one_thread(), ThreadPoolExecutor(torch.get_num_threads(), "copycat-plate") as pool:
         try:
             painted = dict(zip(chosen, pool.map(pairs.painted, chosen), strict=True))
 
             def make(index: int) -> None:
                 others = [frame for other, frame in painted.items() if other != index]
-                plates[index] = torch.from_numpy(pairs.plate(index, others).planes)
+                plates[index] = torch.from_numpy(pairs.plate(index, others, edit).planes)
 
             for _ in pool.map(make, range(len(targets))):
                 progress()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return list(painted.values())
+    return list(painted.values()), edit
 
 
 def gain_of_probes(
@@ -208,20 +216,21 @@ def gain_of_probes(
     pairs = _Pairs(inputs, targets, valid, encodings, residual, mask)
     probes = [differing[i] for i in clean_plate.frames_of(len(differing), _PROBES)]
     probes = [*probes[1:], *probes[:1]]  # the middle of the shot has the most in common with the others
-    edit = error = 0.0
+    changed = error = 0.0
     gain = None
     with plate_alignment.one_thread():
-        painted = {i: pairs.painted(i) for i in clean_plate.frames_of(len(targets), MOST_FRAMES)}
+        chosen = clean_plate.frames_of(len(targets), MOST_FRAMES)
+        painted, edit = {i: pairs.painted(i) for i in chosen}, pairs.edit(chosen)
         for index in probes:
             others = [frame for other, frame in painted.items() if other != index]
             x, y = centres[centre_offsets[index] : centre_offsets[index + 1]].long().numpy().T
-            plate = pairs.plate(index, others)
+            plate = pairs.plate(index, others, edit)
             truth = clean_plate.normalised(targets[index, y, x], encodings[1])
             source = clean_plate.normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
-            edit += float(np.square(source - truth).sum())
+            changed += float(np.square(source - truth).sum())
             shown = plate.planes[y, x].astype(np.float32)[:, :-1] if plate.sources else source
             error += float(np.square(shown - truth).sum())
-            gain = 10 * math.log10(edit / max(error, 1e-9 * edit)) if edit > 0 else None
+            gain = 10 * math.log10(changed / max(error, 1e-9 * changed)) if changed > 0 else None
             if gain is not None and gain < least - _FAR_BELOW:
                 break
     return gain
@@ -242,10 +251,27 @@ class _Pairs:
         """The Ground Truth of a pair."""
         return painted_frame(clean_plate.normalised(self.targets[index], self.encodings[1]), self.shown(index))
 
-    def plate(self, index: int, painted: Sequence[PaintedFrame]) -> FramePlate:
-        """The plate of a pair's Input."""
-        source = clean_plate.normalised(self.inputs[index], self.encodings[0])[..., list(self.residual)]
-        return plate_of(View.of(grey(source), self.shown(index)), source.shape[:2], painted)
+    def source(self, index: int) -> NDArray[np.float32]:
+        """A pair's Input, [H, W, C] normalised, in the channels of the Ground Truth."""
+        return clean_plate.normalised(self.inputs[index], self.encodings[0])[..., list(self.residual)]
+
+    def plate(self, index: int, painted: Sequence[PaintedFrame], edit: Factors) -> FramePlate:
+        """The plate of a pair's Input; ``edit`` as of `Exposure`."""
+        source = self.source(index)
+        exposure = Exposure(source, self.encodings[1], edit)
+        return plate_of(View.of(grey(source), self.shown(index)), source.shape[:2], painted, exposure)
+
+    def edit(self, indices: Sequence[int]) -> Factors:
+        """What the work does to the exposure of pairs, as `Exposure` has it: the median over the pairs."""
+        factors = [self._edit(index) for index in indices]
+        return np.asarray(np.median(factors, axis=0), np.float64)
+
+    def _edit(self, index: int) -> Factors:
+        truth = clean_plate.normalised(self.targets[index], self.encodings[1])
+        shown = self.shown(index)
+        if shown is not None:
+            truth[~shown] = np.nan
+        return usual_factors(truth, self.source(index), self.encodings[1])
 
     def shown(self, index: int) -> NDArray[np.bool_] | None:
         """[H, W], which pixels of a pair count; None for all."""

@@ -1,8 +1,9 @@
-"""The painted frames that a model with a moving Clean Plate keeps in its .cat, as tensors of at most 100 MB.
+"""The painted frames that a model with a moving Clean Plate keeps in its .cat, as tensors of at most 85 MB.
 
 For each frame ``painted.N.picture`` is an EXR file as bytes, with the file values in half and DWA compression, as lossy
 as the limit needs; its channel A is 0 where the frame shows nothing. ``painted.N.points`` and ``painted.N.descriptors``
-are its features (:class:`copycat.data.plate_alignment.Features`).
+are its features (:class:`copycat.data.plate_alignment.Features`). ``painted.edit`` is what the work does to exposure
+(:class:`copycat.data.exposure.Exposure`); a file without it leaves the exposure of its frames as it is.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from torch import Tensor
 
 from copycat import ops
 from copycat.data import clean_plate, moving_plate, plate_alignment
+from copycat.data.exposure import Exposure, Factors
 from copycat.data.moving_plate import FramePlate, PaintedFrame
 from copycat.data.plate_alignment import Features, View
 from copycat.sequence import read_frame, read_info, write_frame
 
-_MOST_BYTES = 100_000_000
+_MOST_BYTES = 85_000_000  # with the weights of Large less than 100 MB
 _LEVELS = (20, 60, 150, 400)  # of DWA compression, the first that fits
 _MOST_FRAMES = 64
 _MOST_FEATURES = 1 << 16
 _COVERAGE = "A"
+_EDIT = "painted.edit"
+_LARGEST_EDIT = 100.0  # a logarithm
 
 
 class PaintedFrames:
@@ -35,11 +39,13 @@ class PaintedFrames:
     Attributes:
         frames: each frame's picture and view.
         encoding: of their channels.
+        edit: what the work does to their exposure; None does not match it.
     """
 
-    def __init__(self, frames: Sequence[PaintedFrame], encoding: ops.Encoding) -> None:
+    def __init__(self, frames: Sequence[PaintedFrame], encoding: ops.Encoding, edit: Factors | None = None) -> None:
         self.frames = tuple(frames)
         self.encoding = encoding
+        self.edit = edit
         self._tensors: dict[str, Tensor] | None = None
 
     def plate(self, image: Tensor, encoding: ops.Encoding, residual: Sequence[int]) -> FramePlate:
@@ -52,7 +58,8 @@ class PaintedFrames:
         """
         with plate_alignment.one_thread():
             values = clean_plate.normalised(image.cpu().movedim(0, -1), encoding)[..., list(residual)]
-            return moving_plate.plate_of(View.of(moving_plate.grey(values)), values.shape[:2], self.frames)
+            exposure = None if self.edit is None else Exposure(values, self.encoding, self.edit)
+            return moving_plate.plate_of(View.of(moving_plate.grey(values)), values.shape[:2], self.frames, exposure)
 
     def tensors(self) -> dict[str, Tensor]:
         """The frames by name, as the module says; made once."""
@@ -69,7 +76,8 @@ class PaintedFrames:
             for level in _LEVELS:
                 pictures = [_file(frame, self.encoding, level) for frame in frames]
                 if sum(map(len, pictures)) + features <= _MOST_BYTES:
-                    return _named(frames, pictures)
+                    edit = {} if self.edit is None else {_EDIT: torch.from_numpy(self.edit).float()}
+                    return {**_named(frames, pictures), **edit}
             frames = tuple(frames[i] for i in clean_plate.frames_of(len(frames), max(1, len(frames) // 2)))
 
     @classmethod
@@ -100,7 +108,12 @@ class PaintedFrames:
             features = Features(points.numpy(), descriptors.numpy())
             view = View.of(moving_plate.grey(values), shown, features)
             frames.append(PaintedFrame(values.astype(np.float16), shown, view))
-        return cls(frames, encoding)
+        edit = tensors.get(_EDIT)
+        if edit is None:
+            return cls(frames, encoding)
+        if edit.shape != (len(encoding.mean),) or not (edit.is_floating_point() and edit.abs().max() < _LARGEST_EDIT):
+            raise ValueError("what it does to the exposure is no such thing")
+        return cls(frames, encoding, edit.double().numpy())
 
 
 def is_tensor_of_painted(name: str) -> bool:

@@ -225,7 +225,7 @@ def fit(
     h = matrix @ unit
     h /= h[2, 2]
     gain, offset, correlation, blur, smoothed = 1.0, 0.0, 0.0, 0.0, target.grey
-    for sigma in _FIT_BLURS:
+    for index, sigma in enumerate(_FIT_BLURS):
         if sigma != blur:
             blur, smoothed = sigma, target.smoothed(sigma)
         w = h[2, 0] * x + h[2, 1] * y + 1
@@ -236,6 +236,8 @@ def fit(
         xi, yi, ui, vi, wi = (part[both] for part in (x, y, u, v, w))
         there, across, down = sampled(smoothed, ui, vi).T.astype(np.float64)
         here = source.smooth[sigma][row[both], column[both], 0].astype(np.float64)
+        if not index:  # without this, all pixels of a brighter frame are far off, and none counts
+            offset = float(np.median(there - here))
         error = there - gain * here - offset
         spread = 1.4826 * float(np.median(np.abs(error - np.median(error)))) + 1e-3
         weight = np.square(np.clip(1 - np.square(error / (_TUKEY * spread)), 0, None))
