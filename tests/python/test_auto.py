@@ -72,10 +72,13 @@ def test_nothing_is_said_where_nothing_is_decided(train: Train) -> None:
     assert sentences(train(epochs=1, **knobs).run) == []
 
 
-def test_a_matte_of_two_frames_and_a_clean_plate_say_why(train: Train, shot: Shot, tmp_path: Any) -> None:
+def test_a_matte_of_one_frame_or_two_and_a_clean_plate_say_why(train: Train, shot: Shot, tmp_path: Any) -> None:
     plates, mattes = write_discs(tmp_path)
     (sentence,) = sentences(train(plates, mattes, ground_truth_channels="A", epochs=1, run_name="matte").run)
-    assert "Matte on (A is mostly 0 or 1, and nothing beyond); Composites on (2 frames are painted)" in sentence
+    assert "Matte on (A is mostly 0 or 1, and nothing beyond); Composites off (2 frames are painted" in sentence
+    one = {"ground_truth_channels": "A", "training_frames": "1001", "epochs": 1, "run_name": "one"}
+    (sentence,) = sentences(train(plates, mattes, **one).run)
+    assert "Composites on (1 frame is painted)" in sentence
     room = picture(0)
     for frame in FRAMES:
         plate = room.copy()

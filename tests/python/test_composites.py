@@ -158,10 +158,11 @@ def test_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         said.clear()
         return are_used(some, settings, said.append)
 
+    assert (has(data, auto), has(data, on)) == (False, True)
+    assert not said
+    data = data.part([0])
     assert has(data, auto)
     assert not has(data, Settings(composites="Off"))
-    more = replace(data, pairs=data.pairs * 2)
-    assert (has(more, auto), has(more, on)) == (False, True)
     assert not said
     two = ops.Encoding((0.0,) * 2, (0.0,) * 2, (1.0,) * 2, (True, False))
     for unsuited in (
@@ -174,7 +175,7 @@ def test_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert not said
         assert not has(unsuited, on)
         assert said[0].startswith("there are no Composites: the")
-    monkeypatch.setattr(composites, "free_memory", lambda: 400_000)
+    monkeypatch.setattr(composites, "free_memory", lambda: 200_000)
     assert not has(data, auto)
     assert "memory is short" in said[0]
 
@@ -191,7 +192,7 @@ def test_a_subject_is_found_before_a_background_that_it_was_never_painted_on(tra
         write_frame(tmp_path / f"plate.{frame}.exr", plate.astype(np.float32), ("R", "G", "B"))
         write_frame(tmp_path / f"matte.{frame}.exr", matte, ("A",))
     paths = [str(tmp_path / f"{name}.%04d.exr") for name in ("plate", "matte")]
-    for choice in ("Auto", "Off"):
+    for choice in ("On", "Off"):
         result = train(
             *paths,
             run_name=choice,
@@ -204,4 +205,4 @@ def test_a_subject_is_found_before_a_background_that_it_was_never_painted_on(tra
         infer(result.checkpoint or "", paths[0], tmp_path / f"{choice}.%04d.exr", frames="1003-1004")
         with_composites = [read_frame(tmp_path / f"{choice}.{frame}.exr", ["A"]).pixels for frame in (1003, 1004)]
         errors[choice] = np.mean([np.abs(a - disc(x)).mean() for a, x in zip(with_composites, (68, 76), strict=True)])
-    assert errors["Auto"] < errors["Off"] / 2
+    assert errors["On"] < errors["Off"] / 2

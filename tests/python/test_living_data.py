@@ -314,9 +314,9 @@ def test_a_clean_plate_that_moves_is_made_of_the_frames_that_are_there(
 def test_composites_are_those_of_the_frames_that_are_there(
     train: Train, painter: Painter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Auto makes them of two painted frames, and none once there are three."""
-    paths = write_discs(tmp_path, (30, 50, 60, 40))
-    for frame in (1003, 1004):
+    """Auto makes them of one painted frame, and none once there are two."""
+    paths = write_discs(tmp_path, (30, 50, 60))
+    for frame in (1002, 1003):
         (tmp_path / f"matte.{frame}.exr").rename(tmp_path / f"later.{frame}.exr")
 
     def draw(frame: int) -> None:
@@ -331,13 +331,13 @@ def test_composites_are_those_of_the_frames_that_are_there(
 
     monkeypatch.setattr(Composites, "renew", count)
     knobs = {"ground_truth_channels": "A", "epochs": 9, "after_frame_render": painter}
-    painter.acts = {3: lambda: draw(1003)}
+    painter.acts = {3: lambda: draw(1002)}
     assert len(changes(train(*paths, run_name="auto", **knobs).run)) == 1
-    assert made == [(step, 2) for step in range(4)]
+    assert made == [(step, 1) for step in range(4)]
     made.clear()
-    painter.acts = {3: lambda: draw(1004)}
+    painter.acts = {3: lambda: draw(1003)}
     train(*paths, run_name="on", composites="On", **knobs)
-    assert made == [(step, 3 if step < 4 else 4) for step in range(9)]
+    assert made == [(step, 2 if step < 4 else 3) for step in range(9)]
 
 
 def test_validation_reads_its_files_anew(train: Train, shot: Shot, painter: Painter, tmp_path: Path) -> None:

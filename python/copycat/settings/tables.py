@@ -218,7 +218,7 @@ class Settings(Table):
         "Auto",
         "Composites",
         "For mattes: half of the crops show a painted frame's subject moved, turned, scaled and bent over a painted "
-        "frame's background. Auto: if one or two frames are painted.",
+        "frame's background. Auto: if one frame is painted.",
         choices=("Auto", "On", "Off"),
     )
     clean_plate: str = knob(

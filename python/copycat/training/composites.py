@@ -47,9 +47,9 @@ _SUBJECT = _Limits(1.4, 15.0, 0.15, 0.25, 0.012)
 _BACKGROUND = _Limits(1.2, 5.0, 0.05, 0.15, 0.0)
 
 
-# With more painted frames, the crops that composites take from these cost as much as they gain
+# With more painted frames, the crops that composites take from these cost more than they gain
 # (``docs/explanation/benchmarks.md``).
-_FEW = 2
+_FEW = 1
 
 
 _SHORT = "memory is short: the matte is trained on the painted frames alone"
@@ -81,7 +81,7 @@ def why_not(data: Dataset, settings: Settings) -> str:
     if data.clean_plate is not None:
         return "there is a Clean Plate"
     if settings.composites == "Auto" and len(data) > _FEW:
-        return f"{len(data)} frames are painted, and more than {_FEW} gain nothing from them"
+        return f"{len(data)} frames are painted, and more than {_FEW} learns better without them"
     if 2 * sum(bank.nbytes for bank in _banks(data)) + data.input_bank.nbytes > _SHARE_OF_MEMORY * free_memory():
         return _SHORT
     return ""
