@@ -181,6 +181,16 @@ def test_the_page_shows_runs_curves_states_and_pictures(open_page: Open, directo
     assert not Display.read(directory).shown("second")
 
 
+def test_the_name_s_column_takes_the_width_that_is_left(open_page: Open, directory: Path) -> None:
+    """Older NiceGUIs fit columns by themselves, which ends the grid's own way, at times with invisible rows."""
+    make_run(directory, "r")
+    page = open_page()
+    expect(row(page, "r").locator('[col-id="name"]')).to_be_visible()
+    grid = "getElement(document.querySelector('.runs').id.slice(1)).api"
+    flex = page.evaluate(f"() => Object.fromEntries({grid}.getColumnState().map(column => [column.colId, column.flex]))")
+    assert (flex["name"], flex["steps"], flex["state"], flex["size"]) == (3, 1, 1, None)
+
+
 def test_the_knobs_of_the_graph(open_page: Open, directory: Path) -> None:
     make_run(directory, "r")
     page = open_page()

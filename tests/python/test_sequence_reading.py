@@ -286,7 +286,7 @@ def test_a_missing_file_and_what_is_none_are_named(tmp_path: Path) -> None:
         "fifo.exr": "it is a FIFO",
         "null.exr": "it is a device",
         "a" * 300: "File name too long",
-        "a\0.exr": "embedded null byte",
+        "a\0.exr": "embedded null (byte|character in path)",
     }.items():
         for read in (read_info, lambda p: read_frame(p, RGB)):
             with pytest.raises(SequenceError, match=said) as error:
