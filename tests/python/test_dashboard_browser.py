@@ -187,7 +187,7 @@ def test_the_name_s_column_takes_the_width_that_is_left(open_page: Open, directo
     page = open_page()
     expect(row(page, "r").locator('[col-id="name"]')).to_be_visible()
     grid = "getElement(document.querySelector('.runs').id.slice(1)).api"
-    flex = page.evaluate(f"() => Object.fromEntries({grid}.getColumnState().map(column => [column.colId, column.flex]))")
+    flex = page.evaluate(f"() => Object.fromEntries({grid}.getColumnState().map(c => [c.colId, c.flex]))")
     assert (flex["name"], flex["steps"], flex["state"], flex["size"]) == (3, 1, 1, None)
 
 

@@ -23,8 +23,8 @@ class RunTable:
     def __init__(self, handler: RunAction) -> None:
         self._handler = handler
         self._rows: list[dict[str, Any]] = []
-        # Older NiceGUIs fit columns to the grid unless told not to: that ends their flex, and if it comes before the grid
-        # knows its width, all rows stay invisible.
+        # Older NiceGUIs fit the columns to the grid unless told not to: that ends their flex, and if it comes before
+        # the grid knows its width, all rows stay invisible.
         self._grid = ui.aggrid(_options(), theme="balham", auto_size_columns=False).classes("runs")
         self._grid.on("cellValueChanged", self._edited, ["colId", "newValue", "oldValue"])
         ui.on("copycat-run", self._acted)
