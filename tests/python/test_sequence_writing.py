@@ -376,7 +376,7 @@ def test_names_that_no_file_can_have_are_refused_before_pixels_are(tmp_path: Pat
     for name, reason in {
         "a" * 252 + ".exr": "File name too long",
         "b" * 300 + "/a.exr": "File name too long",
-        "a\0.exr": "embedded null (byte|character in path)",
+        "a\0.exr": r"(\w+: )?embedded null (byte|character in path)",
         "fifo.exr": "a FIFO or device has this name",
         "folder.exr": "a directory has this name",
     }.items():
