@@ -169,11 +169,13 @@ def initial_weights(results: Results) -> str:
 
 
 _PEOPLE, _OTHERS = "initial_weights-human_matting", "initial_weights-other_mattes"
+_MEDIUM = "initial_weights-human_matting_medium"
 _WEIGHTS = (
     ("initial_weights", "deblur", "Deblur", 60, "Deblur, a Gaussian of sigma 2, one shot; 60 CPU-seconds"),
     ("initial_weights", "x2", "Upscale", 60, "Upscale, twice, mean of three shots; 60"),
     ("initial_weights", "x4", "Upscale", 60, "Upscale, four times, the same; 60"),
     (_PEOPLE, "davis", "Human Matting", 45, "Human Matting, J, mean of five shots with people; 45"),
+    (_MEDIUM, "davis", "Human Matting", 45, "Human Matting, J, mean of two of them; 45"),
     (_OTHERS, "davis", "Human Matting", 45, "Human Matting, J, mean of five shots of animals and cars; 45"),
 )
 
