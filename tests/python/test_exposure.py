@@ -9,6 +9,8 @@ import pytest
 import torch
 from copycat.data import clean_plate
 from copycat.inference.model import load
+from copycat.sequence import write_frame
+from copycat.sequence.pairs import Pair
 from moving_camera import write_shot
 from test_moving_plate import SQUARE, pixels, read, told_model
 
@@ -55,3 +57,14 @@ def test_a_render_has_the_exposure_of_its_frame(tmp_path: Path) -> None:
     for factor in (0.7, 1.0, 1.3):
         assert error(factor, kept) < 0.01
     assert error(0.7, None) > 0.2  # a .cat that does not say what the work does to the exposure
+
+
+def test_frames_of_which_nothing_counts_say_nothing_of_the_exposure(tmp_path: Path) -> None:
+    pair = write_shot(tmp_path, exposures=EXPOSURES, grade=1.4)
+    for frame in range(5):
+        write_frame(tmp_path / f"mask.{frame:04d}.exr", np.full((128, 176, 1), float(frame > 2), np.float32), ("A",))
+    masked = Pair(pair.input, pair.ground_truth, str(tmp_path / "mask.%04d.exr"))
+    painted = read(masked, clean_plate="Moving").painted
+    assert painted is not None
+    np.testing.assert_allclose(painted.edit, -np.log(1.4), atol=0.02)  # type: ignore[arg-type]
+    read(masked, clean_plate="Auto")

@@ -244,6 +244,5 @@ def test_shipped_weights_can_be_started_from() -> None:
 
 
 def test_a_size_that_is_not_shipped_is_named_with_those_that_are() -> None:
-    sentence = "Human Matting exist for Small and Medium in this version, not for Large; use another Model Size, or None"
-    with pytest.raises(SettingsError, match=sentence):
+    with pytest.raises(SettingsError, match="exist for Small and Medium in this version, not for Large; use another"):
         weights.starting_point(Settings(initial_weights="Human Matting", model_size="Large"))

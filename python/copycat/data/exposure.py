@@ -62,8 +62,10 @@ def usual_factors(one: Picture, other: Picture, encoding: ops.Encoding) -> Facto
     step = max(1, math.isqrt(one.shape[0] * one.shape[1] // _COMPARED))
     pixels = [part[::step, ::step].reshape(-1, part.shape[-1]) for part in (one, other)]
     shown = np.isfinite(pixels[0]).all(axis=-1) & np.isfinite(pixels[1]).all(axis=-1)
-    values = [_file_values(part[shown], encoding).double().numpy() for part in pixels]
     factors = np.zeros(one.shape[-1])
+    if np.count_nonzero(shown) < _LEAST_COMPARED:
+        return factors
+    values = [_file_values(part[shown], encoding).double().numpy() for part in pixels]
     for channel, (a, b) in enumerate(zip(*values, strict=True)):
         bright = (a > 0) & (b > 0)
         if bright.any():

@@ -262,16 +262,16 @@ class _Pairs:
         return plate_of(View.of(grey(source), self.shown(index)), source.shape[:2], painted, exposure)
 
     def edit(self, indices: Sequence[int]) -> Factors:
-        """What the work does to the exposure of pairs, as `Exposure` has it: the median over the pairs."""
-        factors = [self._edit(index) for index in indices]
-        return np.asarray(np.median(factors, axis=0), np.float64)
+        """What the work does to the exposure, as `Exposure` has it: the median over the pairs that show something."""
+        factors = [found for index in indices if (found := self._edit(index)) is not None]
+        return np.asarray(np.median(factors, axis=0) if factors else np.zeros(len(self.residual)), np.float64)
 
-    def _edit(self, index: int) -> Factors:
+    def _edit(self, index: int) -> Factors | None:
         truth = clean_plate.normalised(self.targets[index], self.encodings[1])
         shown = self.shown(index)
         if shown is not None:
             truth[~shown] = np.nan
-        return usual_factors(truth, self.source(index), self.encodings[1])
+        return usual_factors(truth, self.source(index), self.encodings[1]) if shown is None or shown.any() else None
 
     def shown(self, index: int) -> NDArray[np.bool_] | None:
         """[H, W], which pixels of a pair count; None for all."""
