@@ -65,12 +65,13 @@ lint:
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
-# The C++ tests run twice: as built for use, and under AddressSanitizer and UndefinedBehaviorSanitizer.
+# The C++ tests run twice: as built for use, and under AddressSanitizer and UndefinedBehaviorSanitizer. The sanitizers' build
+# takes two thirds of the time with -O1, and its tests are as fast; kernels keep the level that CMakeLists.txt gives them.
 cpp-test:
 	$(BIN)/cmake -S . -B build/test -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_OFX=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON
 	$(BIN)/cmake --build build/test
 	$(BIN)/ctest --test-dir build/test --output-on-failure
-	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCOPYCAT_PYTHON=OFF -DCOPYCAT_OFX=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCOPYCAT_TESTS=ON -DCOPYCAT_SANITIZE=ON -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DCOPYCAT_PYTHON=OFF -DCOPYCAT_OFX=OFF -DCOPYCAT_CUDA=OFF -DCOPYCAT_WERROR=ON
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
