@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -179,13 +180,13 @@ class Chatter:
 
 
 def _encoded(values: Array, encoding: ops.Encoding) -> Array:
-    """As `copycat.data.encodings.encode` of finite values [H, W, C], several times as fast."""
+    """As `copycat.data.encodings.encode` of finite values [H, W, C], by the kernel, which is many times as fast."""
     if not any(encoding.log_scale):
         return values
-    plain, scale = torch.from_numpy(np.ascontiguousarray(values)), torch.tensor(encoding.log_scale)
-    safe = torch.where(scale > 0, scale, 1)
-    logged = plain.abs().mul_(safe).log1p_().mul_(1 / torch.log1p(safe)).copysign_(plain)
-    result: Array = (logged if all(encoding.log_scale) else torch.where(scale > 0, logged, plain)).numpy()
+    units = tuple(math.log1p(scale) if scale else 1.0 for scale in encoding.log_scale)
+    only_scaled = ops.Encoding(encoding.log_scale, (0.0,) * len(units), units)
+    planes = torch.from_numpy(np.ascontiguousarray(values)).movedim(-1, 0)[None]
+    result: Array = ops.normalize(planes, only_scaled)[0].movedim(0, -1).numpy()
     return result
 
 
