@@ -216,9 +216,15 @@ def _span(rows: Iterable[dict[str, Value]], key: str, form: str) -> str:
 
 
 def _training(rows: list[dict[str, Value]]) -> str:
-    sizes = dict.fromkeys(str(row["size"]) for row in rows)
-    parts = [f"{size} {_span([r for r in rows if r['size'] == size], 'steps_per_second', '.1f')}" for size in sizes]
-    return f"{', '.join(parts)} steps/s, {_span(rows, 'ratio', '.2f')} times the plain loop"
+    parts = []
+    for crop in dict.fromkeys(str(row["crop"]) for row in rows):
+        of_crop = [row for row in rows if str(row["crop"]) == crop]
+        sizes = dict.fromkeys(str(row["size"]) for row in of_crop)
+        rates = [f"{n} {_span([r for r in of_crop if r['size'] == n], 'steps_per_second', '.1f')}" for n in sizes]
+        parts.append(
+            f"crops of {crop}: {', '.join(rates)} steps/s, {_span(of_crop, 'ratio', '.2f')} times the plain loop"
+        )
+    return "; ".join(parts)
 
 
 def _kernels(rows: list[dict[str, Value]]) -> str:
