@@ -37,9 +37,9 @@ def task_of(davis: Path, name: str, painted: int) -> Task:
     return Task(pair, frames, source, truth, None, tuple(held_out), knobs)
 
 
-def score(task: Task, variant: Variant, budget: float, seed: int) -> dict[str, float]:
+def score(task: Task, variant: Variant, budget: float, seed: int, by_steps: bool = False) -> dict[str, float]:
     """Trains a variant; returns its steps and J in percent."""
-    header, weights = fit(task, variant, budget, seed)
+    header, weights = fit(task, variant, budget, seed, by_steps=by_steps)
     network = header.network()
     network.load_state_dict(weights)
     scores = []
@@ -56,7 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("davis", type=Path)
     parser.add_argument("--painted", type=int, default=5)
-    parser.add_argument("--budget", type=float, default=80.0, help="CPU-seconds")
+    parser.add_argument("--budget", type=float, default=80.0, help="CPU-seconds, or steps with --by-steps")
+    parser.add_argument("--by-steps", action="store_true", help="for a busy machine")
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=["chosen", "Composites Off"])
     parser.add_argument("--sequences", nargs="+", choices=TUNING, default=list(WEAK), metavar="SEQUENCE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -66,10 +67,11 @@ def main() -> None:
     for name in args.only:
         for sequence in args.sequences:
             task = task_of(args.davis, sequence, args.painted)
-            found = [score(task, VARIANTS[name], args.budget, seed) for seed in args.seeds]
+            found = [score(task, VARIANTS[name], args.budget, seed, args.by_steps) for seed in args.seeds]
             mean = {key: round(float(np.mean([row[key] for row in found])), 2) for key in found[0]}
             rows.append({"variant": name, "sequence": sequence, "seeds": len(found), **mean})
-            record.write(f"mattes-{args.painted}-{args.budget:.0f}s", rows, args.json)
+            length = f"{args.budget:.0f}{'steps' if args.by_steps else 's'}"
+            record.write(f"mattes-{args.painted}-{length}", rows, args.json)
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
 
 

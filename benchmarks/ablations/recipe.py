@@ -31,7 +31,7 @@ from copycat.training.composites import Composites, are_used, with_room
 from copycat.training.step import Learner
 from torch import Tensor
 
-from benchmarks import record, whole_shot
+from benchmarks import edge_loss, record, whole_shot
 from benchmarks.flicker import Frame, flicker
 from benchmarks.score import psnr8
 from benchmarks.shots import SHOTS
@@ -140,6 +140,7 @@ VARIANTS = {
     "Initial Weights Deblur": _with(initial_weights="Deblur"),
     "Initial Weights Upscale": _with(initial_weights="Upscale"),
     "Initial Weights Human Matting": _with(initial_weights="Human Matting"),
+    "Initial Weights Human Matting, edges": replace(_with(initial_weights="Human Matting"), learner=edge_loss.Edges),
     "three scales, 1, 2, 2 | 2 | 1, 1, 1 blocks, no widest": replace(BASE, row=Row(32)),
     "three scales, no widest": replace(BASE, row=Row(32, (1, 1, 1), 1)),
     "three scales, widest 128": replace(BASE, row=Row(32, (1, 1, 1), 1, widest=128)),
