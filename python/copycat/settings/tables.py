@@ -88,7 +88,7 @@ class Settings(Table):
         "None",
         "Initial Weights",
         "What the network starts from: nothing, a checkpoint, or weights trained for one kind of work. Deblur helps "
-        "other work on colour too, but not mattes. Human Matting, for mattes of people, is there for Small.",
+        "other work on colour too, but not mattes. Human Matting, trained on people, helps other mattes too.",
         choices=("None", "Checkpoint", "Deblur", "Upscale", "Human Matting"),
     )
     checkpoint_file: str = knob(
