@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import typer
 from conftest import Outcome, Shot, picture, random_model, run_copycat, start_copycat, summary, write_shot
+from copycat.cli import terminal
 from copycat.cli.app import app
 from copycat.cli.options import knob_kebab
 from copycat.model import cat
 from copycat.runs import find_run, find_runs, read_info, read_json
 from copycat.sequence import read_frame, write_frame
 from copycat.settings.tables import InferenceSettings, Settings
+from copycat.training.report import Report
 
 Copycat = Callable[..., Outcome]
 SMALL = ("--model-size", "Small", "--crop-size", 32, "--epochs", 3)
@@ -321,3 +323,19 @@ def test_a_preview_and_a_validation_through_the_command_line(copycat: Copycat, s
     assert run.previews()
     assert run.best.exists()
     assert [record for record in summary(run) if "psnr" in record]
+
+
+def test_a_log_says_every_ten_seconds_how_far_the_reading_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, *(4.0 * n for n in range(1, 8))])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with terminal.training_display() as show:
+        for n in range(1, 7):
+            show(Report(run="a", step=0, message=f"reading frame pairs: {n} of 6"))
+        show(Report(run="a", step=0, message="Auto: trains on CPU"))
+    assert capsys.readouterr().out.splitlines() == [
+        "reading frame pairs: 3 of 6",
+        "reading frame pairs: 6 of 6",
+        "Auto: trains on CPU",
+    ]

@@ -288,7 +288,7 @@ def test_reading_stops_at_once_on_request(shot: Shot, monkeypatch: pytest.Monkey
             stopped.wait(60)
         return real(*arguments, **more)
 
-    def stop(done: int, count: int) -> None:
+    def stop(what: str, done: int, count: int) -> None:
         stopped.set()
         raise KeyboardInterrupt
 

@@ -98,6 +98,14 @@ def test_moving_asks_for_it_and_says_why_it_cannot_be(shot: Pair) -> None:
         load_dataset(find_frames([shot], "0-1"), Settings(clean_plate="Moving"))
 
 
+def test_it_is_said_how_far_the_plates_are(shot: Pair) -> None:
+    """At UHD each takes some ten seconds."""
+    said: list[tuple[str, int, int]] = []
+    frames = find_frames([shot])
+    load_dataset(frames, Settings(clean_plate="Moving"), progress=lambda *how_far: said.append(how_far))
+    assert said == [(what, n, 5) for what in ("reading frame pairs", "making clean plates") for n in range(1, 6)]
+
+
 def test_a_plate_shows_what_is_behind(shot: Pair, data: Dataset) -> None:
     assert data.clean_plate is not None
     values = data.clean_plate[2, ..., :3].float().movedim(-1, 0)[None]

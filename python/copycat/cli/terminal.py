@@ -55,14 +55,19 @@ def training_display() -> Iterator[Callable[[Report], None]]:
 
 
 def _training_lines(console: Console) -> Callable[[Report], None]:
-    """Prints ``[Step:n/total]``: the first line, the last, and one every ten seconds between."""
-    last = float("-inf")
+    """Prints ``[Step:n/total]``: the first line, the last, and one every ten seconds between.
+
+    What goes before the first step is said every ten seconds too.
+    """
+    last, counted = float("-inf"), time.monotonic()
 
     def show(report: Report) -> None:
-        nonlocal last
-        if report.message and not report.message.startswith("reading"):
-            console.print(escape(report.message))
+        nonlocal last, counted
         now = time.monotonic()
+        counts = report.message.startswith(("reading", "making"))
+        if report.message and (not counts or now - counted >= _LINE_SECONDS):
+            console.print(escape(report.message))
+            counted = now
         if report.step == 0 or (now - last < _LINE_SECONDS and report.fraction < 1):
             return
         last = now

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,6 +24,9 @@ from copycat.data.painted_frames import PaintedFrames
 from copycat.errors import CopycatError
 from copycat.sequence.pairs import DatasetError, FramePair
 from copycat.settings.tables import Settings
+
+# Called with what is done, for how many pairs, and of how many; may raise.
+Preparing = Callable[[str, int, int], None]
 
 _LEAST = {"still": clean_plate.LEAST_FRAMES, "moving": moving_plate.LEAST_FRAMES}
 _PROBED_SIDE = 960  # pixels; Auto tries a moving clean plate on frames reduced to about this
@@ -156,7 +160,7 @@ def load_dataset(
     directory: Path | None = None,
     encodings: tuple[ops.Encoding, ops.Encoding] | None = None,
     plate: Kind | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Preparing | None = None,
     observe: PairObserver | None = None,
     before: Dataset | None = None,
     kept: Mapping[int, int] = MappingProxyType({}),
@@ -170,7 +174,7 @@ def load_dataset(
         directory: where a bank on disk is kept (an unnamed file), by default the system's temporary directory.
         encodings: input and target encoding of a model to continue; chosen from the data where None.
         plate: the clean plate of a model to continue; None lets the settings and the data decide.
-        progress: called with the number of pairs read and of all pairs.
+        progress: says how far it is.
         observe: called with each pair as it is read, from several threads.
         before: a data set of the same encodings, at level 1, from which pairs are taken over.
         kept, failures: as for `data.banks.read_banks`.
@@ -183,7 +187,7 @@ def load_dataset(
         pairs,
         settings,
         directory=directory,
-        progress=progress,
+        progress=partial(progress, "reading frame pairs") if progress else None,
         observe=observe,
         before=before.banks if before else None,
         kept=kept,
@@ -253,9 +257,7 @@ def load_dataset(
     return data
 
 
-def _make_plates(
-    data: Dataset, settings: Settings, directory: Path | None, progress: Callable[[int, int], None] | None
-) -> None:
+def _make_plates(data: Dataset, settings: Settings, directory: Path | None, progress: Preparing | None) -> None:
     """Gives each pair a clean plate of the other painted frames."""
     count, height, width, depth = data.target_bank.shape
     shape, dtype = (count, height, width, clean_plate.channels(depth)), np.dtype(np.float16)
@@ -263,9 +265,13 @@ def _make_plates(
     data.clean_plate = torch.from_numpy(allocate(shape, dtype, on_disk, directory))
     encodings = data.input_encoding, data.target_encoding
 
-    def report_end() -> None:
+    done = 0
+
+    def report_one() -> None:
+        nonlocal done
+        done += 1
         if progress:
-            progress(count, count)  # may stop the training
+            progress("making clean plates", done, count)
 
     frames, edit = moving_plate.of_pairs(
         data.input_bank,
@@ -275,7 +281,7 @@ def _make_plates(
         residual=data.residual,
         mask=data.mask_bank,
         plates=data.clean_plate,
-        progress=report_end,
+        progress=report_one,
     )
     data.painted = PaintedFrames(frames, data.target_encoding, edit)
 

@@ -118,14 +118,14 @@ def _standing(task: Task, origin: Origin, replanned: bool) -> Standing:
 
 
 def _prepare(process: Process, origin: Origin, control: Control, journal: Journal) -> Prepared:
-    def on_read(done: int, count: int) -> None:
-        journal.report(f"reading frame pairs: {done} of {count}")
+    def progress(what: str, done: int, count: int) -> None:
+        journal.report(f"{what}: {done} of {count}")
         if stopped := control.look():
             raise StoppedError(stopped)
 
     if isinstance(origin, ResumeState):
-        return prepare_resumed(process, origin, control.run.directory, on_read)
-    return prepare_new(process, origin, control.run.directory, on_read)
+        return prepare_resumed(process, origin, control.run.directory, progress)
+    return prepare_new(process, origin, control.run.directory, progress)
 
 
 class _Timer:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from copycat import ops
 from copycat.data import clean_plate
-from copycat.data.dataset import Dataset, load_dataset
+from copycat.data.dataset import Dataset, Preparing, load_dataset
 from copycat.data.devices import choose_device, free_cache, is_out_of_memory, metal_is_here
 from copycat.errors import CopycatError
 from copycat.machine import free_memory
@@ -69,7 +69,7 @@ class Process:
         plate: clean_plate.Kind | None,
         *,
         directory: Path | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Preparing | None = None,
     ) -> Dataset:
         """Reads the data set, in every process; the arguments are those of `data.dataset.load_dataset`.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from copycat.data import clean_plate
-from copycat.data.dataset import Dataset
+from copycat.data.dataset import Dataset, Preparing
 from copycat.model.cat import ModelHeader
 from copycat.model.network import ROWS
 from copycat.model.starting_point import StartingPoint
@@ -47,16 +47,14 @@ class Prepared:
     resumed: bool = False
 
 
-def prepare_new(
-    process: Process, start: StartingPoint | None, directory: Path, on_read: Callable[[int, int], None]
-) -> Prepared:
+def prepare_new(process: Process, start: StartingPoint | None, directory: Path, progress: Preparing) -> Prepared:
     """Prepares a new network, or one that starts from the weights of ``start``.
 
     Args:
         process: this process; in a group the others do the same.
         start: what Initial Weights says.
         directory: where a bank on disk is kept.
-        on_read: called with the frame pairs read and their number; may raise StoppedError.
+        progress: says how far the data set is; may raise StoppedError.
 
     Raises:
         CopycatError: a file cannot be read or does not fit.
@@ -66,7 +64,7 @@ def prepare_new(
     preview, validation = _other_files(settings)
     row, weights = ROWS[settings.model_size], None
     if start is None:
-        data = process.read(None, None, directory=directory, progress=on_read)
+        data = process.read(None, None, directory=directory, progress=progress)
         header = ModelHeader.for_dataset(data, row)
     else:
         channels = (
@@ -74,7 +72,7 @@ def prepare_new(
             resolve_channels(settings.ground_truth_channels, read_info(first.ground_truth)),
         )
         start.weights_for(*channels)  # refuses other channels before the frames are read
-        data = process.read(start.encodings, None, directory=directory, progress=on_read)
+        data = process.read(start.encodings, None, directory=directory, progress=progress)
         header = ModelHeader.for_dataset(data, row)
         if start.residual is not None:
             header = replace(header, residual=start.residual)
@@ -86,15 +84,13 @@ def prepare_new(
     return Prepared(header=header, member=member, preview=preview, validation=validation)
 
 
-def prepare_resumed(
-    process: Process, state: ResumeState, directory: Path, on_read: Callable[[int, int], None]
-) -> Prepared:
+def prepare_resumed(process: Process, state: ResumeState, directory: Path, progress: Preparing) -> Prepared:
     """Prepares the network of a resume state; arguments and exceptions as for :func:`prepare_new`."""
     settings, saved = process.task.settings, state.header
     _check_perceptual(settings, process.task.frames[0])
     preview, validation = _other_files(settings)
     encodings = (saved.input_encoding, saved.target_encoding)
-    data = process.read(encodings, saved.plate, directory=directory, progress=on_read)
+    data = process.read(encodings, saved.plate, directory=directory, progress=progress)
     header = replace(ModelHeader.for_dataset(data, saved.row), residual=saved.residual, settings=settings.to_dict())
     _check_other_files(header, preview, validation)
     _warn_about(data, process)
