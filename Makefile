@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 JOBS ?= 2
 BUILD ?= build/werror/{wheel_tag}
-COMPILERS ?= g++-11 g++-12 clang++-14 clang++-16
+COMPILERS ?= g++-11 g++-12 clang++-14 clang++-16 clang++-19
 BIN := $(VENV)/bin
 CPP := $(shell find cpp ofx tests/cpp tests/ofx -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
