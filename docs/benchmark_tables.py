@@ -290,15 +290,18 @@ _SPEED: dict[str, tuple[str, Callable[[list[dict[str, Value]]], str]]] = {
 
 
 def speed(results: Results) -> str:
-    """One line for each benchmark of speed."""
-    lines, used = [], []
+    """One line for each benchmark of speed, and which were not run with the present code."""
+    lines, used, missing = [], [], []
     for name, (question, summary) in _SPEED.items():
         module, _, device = name.partition("-")
         command = f"`{module}{f' --device {device}' if device else ''}`"
         if result := results.get(name):
+            lines.append([question, command, summary(result.rows)])
             used.append(result)
-        lines.append([question, command, summary(result.rows) if result else "not measured with the present code"])
-    return with_sources(table(["", "`python -m benchmarks.`", ""], lines), used)
+        else:
+            missing.append(command)
+    text = with_sources(table(["", "`python -m benchmarks.`", ""], lines), used)
+    return f"{text}  \nNot measured with the present code: {', '.join(missing)}." if missing else text
 
 
 # -- README

@@ -119,7 +119,7 @@ def test_a_page_without_results_says_what_was_not_measured(tmp_path: Path) -> No
     for name, make in TABLES.items():
         text = make(Results(tmp_path))
         assert "None" not in text, name
-    assert "not measured with the present code" in TABLES["speed"](Results(tmp_path))
+    assert "Not measured with the present code" in TABLES["speed"](Results(tmp_path))
 
 
 def test_only_marked_tables_change(tmp_path: Path) -> None:
