@@ -151,38 +151,46 @@ def sizes_by_time(results: Results) -> str:
 
 def initial_weights(results: Results) -> str:
     """Shipped weights before any training, beside doing nothing, and after a short one, beside no weights."""
-    measured = {name: result for name, *_ in _WEIGHTS if (result := results.get(name))}
+    names = dict.fromkeys(name for of, *_ in _WEIGHTS for name in of)
+    measured = {name: result for name in names if (result := results.get(name))}
     if not measured:
         return unmeasured("python -m benchmarks.initial_weights")
     rows = []
-    for name, case, work, seconds, label in _WEIGHTS:
-        for size in ("Small", "Medium", "Large"):
-            found = measured[name].rows if name in measured else []
-            found = [row for row in found if (row["work"], row["size"]) == (work, size)]
-            found = [row for row in found if str(row["case"]).startswith(case)]
-            before, trained = ([row for row in found if row["budget"] == budget] for budget in (0, seconds))
-            if before or trained:
-                cells = [_average(before, "nothing"), _average(before, "weights"), _average(trained, "none")]
-                rows.append([label, size, *cells, _average(trained, "weights")])
-    head = ["", "size", "doing nothing", "before any training", "trained from None", "from the weights"]
+    for of, case, work, trained_size, seconds, label in _WEIGHTS:
+        form = ".4f" if case == "matte" else ".2f"
+        found = [row for name in of if name in measured for row in measured[name].rows]
+        found = [row for row in found if row["work"] == work and str(row["case"]).startswith(case)]
+        if not found:
+            continue
+        before = [[row for row in found if (row["size"], row["budget"]) == (size, 0)] for size in _SIZES]
+        trained = [row for row in found if (row["size"], row["budget"]) == (trained_size, seconds)]
+        cells = [_average([row for rows in before for row in rows], "nothing", form)]
+        cells += [_average(rows, "weights", form) for rows in before]
+        cells += [f"{trained_size}, {seconds} s" if trained else ""]
+        rows.append([label, *cells, *(_average(trained, name, form) for name in ("none", "weights"))])
+    head = ["", "doing nothing", *_SIZES, "trained", "from None", "from the weights"]
     return with_sources(table(head, rows), list(measured.values()))
 
 
+_SIZES = ("Small", "Medium", "Large")
 _PEOPLE, _OTHERS = "initial_weights-human_matting", "initial_weights-other_mattes"
-_MEDIUM = "initial_weights-human_matting_medium"
+_MEDIUM, _LARGE = "initial_weights-human_matting_medium", "initial_weights-human_matting_large"
+_BEFORE = ("initial_weights-upscale",)
 _WEIGHTS = (
-    ("initial_weights", "deblur", "Deblur", 60, "Deblur, a Gaussian of sigma 2, one shot; 60 CPU-seconds"),
-    ("initial_weights", "x2", "Upscale", 60, "Upscale, twice, mean of three shots; 60"),
-    ("initial_weights", "x4", "Upscale", 60, "Upscale, four times, the same; 60"),
-    (_PEOPLE, "davis", "Human Matting", 45, "Human Matting, J, mean of five shots with people; 45"),
-    (_MEDIUM, "davis", "Human Matting", 45, "Human Matting, J, mean of two of them; 45"),
-    (_OTHERS, "davis", "Human Matting", 45, "Human Matting, J, mean of five shots of animals and cars; 45"),
+    (("initial_weights",), "deblur", "Deblur", "Small", 60, "Deblur, a Gaussian of sigma 2, one shot"),
+    (_BEFORE, "x2", "Upscale", "", 0, "Upscale, twice, mean of three shots"),
+    (_BEFORE, "x4", "Upscale", "", 0, "Upscale, four times, the same"),
+    (("initial_weights-matte",), "matte", "Human Matting", "", 0, "Human Matting, mean absolute error, one shot"),
+    ((_PEOPLE,), "davis", "Human Matting", "Small", 45, "Human Matting, J, five shots with people"),
+    ((_MEDIUM,), "davis", "Human Matting", "Medium", 45, "Human Matting, J, two of them"),
+    ((_LARGE,), "davis", "Human Matting", "Large", 45, "Human Matting, J, the same two"),
+    ((_OTHERS,), "davis", "Human Matting", "Small", 45, "Human Matting, J, five shots of animals and cars"),
 )
 
 
-def _average(rows: list[dict[str, Value]], name: str) -> str:
+def _average(rows: list[dict[str, Value]], name: str, form: str) -> str:
     values = [float(str(row[name])) for row in rows if row[name] is not None]
-    return number(sum(values) / len(values), ".2f") if values else ""
+    return number(sum(values) / len(values), form) if values else ""
 
 
 def on_a_gpu(results: Results) -> str:
