@@ -422,7 +422,8 @@ def test_the_next_write_removes_what_a_killed_one_left_but_not_what_a_living_one
         command = [sys.executable, "-c", KILLED, str(tmp_path / "a.exr"), str(number)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout
-        process.stdout.readline()
+        with process.stdout:
+            process.stdout.readline()
         return process
 
     living = start(signal.SIGSTOP)
