@@ -173,15 +173,16 @@ def initial_weights(results: Results) -> str:
 
 
 _SIZES = ("Small", "Medium", "Large")
-_PEOPLE, _OTHERS = "initial_weights-human_matting", "initial_weights-other_mattes"
+_PEOPLE, _SEEDS = "initial_weights-human_matting", "initial_weights-human_matting_seeds"
 _MEDIUM, _LARGE = "initial_weights-human_matting_medium", "initial_weights-human_matting_large"
+_OTHERS = "initial_weights-other_mattes"
 _BEFORE = ("initial_weights-upscale",)
 _WEIGHTS = (
     (("initial_weights",), "deblur", "Deblur", "Small", 60, "Deblur, a Gaussian of sigma 2, one shot"),
     (_BEFORE, "x2", "Upscale", "", 0, "Upscale, twice, mean of three shots"),
     (_BEFORE, "x4", "Upscale", "", 0, "Upscale, four times, the same"),
     (("initial_weights-matte",), "matte", "Human Matting", "", 0, "Human Matting, mean absolute error, one shot"),
-    ((_PEOPLE,), "davis", "Human Matting", "Small", 45, "Human Matting, J, five shots with people"),
+    ((_PEOPLE, _SEEDS), "davis", "Human Matting", "Small", 45, "Human Matting, J, five shots with people, two seeds"),
     ((_MEDIUM,), "davis", "Human Matting", "Medium", 45, "Human Matting, J, two of them"),
     ((_LARGE,), "davis", "Human Matting", "Large", 45, "Human Matting, J, the same two"),
     ((_OTHERS,), "davis", "Human Matting", "Small", 45, "Human Matting, J, five shots of animals and cars"),
