@@ -1,4 +1,4 @@
-"""Open files where Unix and Windows differ: flags, locks, access at an offset, replacing. Standard library only.
+"""Open files where Unix and Windows differ: flags, locks, reads and writes at an offset. Standard library only.
 
 Windows has no ``fcntl``: its locks are of bytes and keep others from reading them, so one byte far behind the end of
 any file stands for the whole file. It has no shared locks, and an open file can neither be removed nor replaced.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,11 +129,23 @@ def replace(source: Path, target: Path) -> None:
     Raises:
         OSError: the target cannot be replaced.
     """
+    _patiently(os.replace, source, target)
+
+
+def remove(path: Path) -> None:
+    """``os.unlink``, as patient as :func:`replace`.
+
+    Raises:
+        OSError: the file is not there, or cannot be removed.
+    """
+    _patiently(os.unlink, path)
+
+
+def _patiently(change: Callable[..., None], *paths: Path) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            os.replace(source, target)
-            return
+            return change(*paths)
         except PermissionError:
             if fcntl or time.monotonic() > deadline:
                 raise

@@ -72,7 +72,7 @@ def test_bytes_are_read_and_written_at_an_offset(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("msvcrt")
-def test_a_file_that_a_reader_holds_is_replaced_when_the_reader_is_done(
+def test_a_file_that_a_reader_holds_is_replaced_or_removed_when_the_reader_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = []
@@ -84,6 +84,10 @@ def test_a_file_that_a_reader_holds_is_replaced_when_the_reader_is_done(
 
     monkeypatch.setattr(os, "replace", replace)
     system_files.replace(tmp_path / "new", tmp_path / "old")
+    assert len(tries) == 3
+    tries.clear()
+    monkeypatch.setattr(os, "unlink", lambda path: replace(path, path))
+    system_files.remove(tmp_path / "old")
     assert len(tries) == 3
     monkeypatch.setattr(system_files, "_PATIENCE_SECONDS", 0.05)
     tries.clear()

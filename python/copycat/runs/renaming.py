@@ -162,7 +162,7 @@ def _exists(run: Run) -> str:
     return f"there is already a run {run.name!r} in {run.directory}"
 
 
-def delete(run: Run, remove: Callable[[Path], None] = os.unlink) -> None:
+def delete(run: Run, remove: Callable[[Path], None] = system_files.remove) -> None:
     """Deletes all files of a run, the summary last, so that a run with remaining files still shows.
 
     Raises:

@@ -120,7 +120,7 @@ class TrainerLock:
             os.close(self._descriptor)
         if ours:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                system_files.remove(path)
         if system_files.REMOVES_OPEN_FILES:
             os.close(self._descriptor)
 
