@@ -9,6 +9,8 @@ from copycat.training.step import Learner
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from benchmarks.whole_shot import updated
+
 _REACH, _WEIGHT = 4, 3.0  # pixels to each side of an edge; what its pixels count beyond 1
 
 
@@ -23,10 +25,5 @@ class Edges(Learner):
         weight = 1 + _WEIGHT * near
         # A crop counts as before, however much of an edge it shows.
         weight = weight / weight.mean((1, 2, 3), keepdim=True)
-        objective, found = self._loss(
-            self.network(source, plate), target, self._scale, weight if mask is None else weight * mask
-        )
-        objective.backward()  # type: ignore[no-untyped-call]
-        self.parameters.gather_gradient()
-        self._update(found[0])
-        return found
+        weight = weight if mask is None else weight * mask
+        return updated(self, *self._loss(self.network(source, plate), target, self._scale, weight))

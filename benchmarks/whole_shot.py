@@ -112,7 +112,7 @@ class Taught(Learner):
             labels = ((own > 0.5).float() - encoding.mean[0]) / encoding.std[0]
             source = torch.cat([_changed(plain, random).to(source.dtype), source[count:]])
             target, mask = torch.cat([labels, target[count:]]), torch.cat([sure.to(mask.dtype), mask[count:]])
-        return _updated(self, *self._loss(self.network(source, None), target, self._scale, mask))
+        return updated(self, *self._loss(self.network(source, None), target, self._scale, mask))
 
 
 class Steady(Learner):
@@ -139,10 +139,11 @@ class Steady(Learner):
         change = ((again - wanted) * self._scale).square().mean()
         error = self._loss(output[one].detach(), target[one], self._scale, None)[1][0] + losses._FLOOR
         objective = objective + torch.log(1 + _STEADINESS * change / error) / self.batch
-        return _updated(self, objective, found)
+        return updated(self, objective, found)
 
 
-def _updated(learner: Learner, objective: Tensor, found: Tensor) -> Tensor:
+def updated(learner: Learner, objective: Tensor, found: Tensor) -> Tensor:
+    """Makes the step of an objective; returns what :class:`~copycat.training.losses.Loss` found."""
     objective.backward()  # type: ignore[no-untyped-call]
     learner.parameters.gather_gradient()
     learner._update(found[0])

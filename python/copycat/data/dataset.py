@@ -265,11 +265,7 @@ def _make_plates(data: Dataset, settings: Settings, directory: Path | None, prog
     data.clean_plate = torch.from_numpy(allocate(shape, dtype, on_disk, directory))
     encodings = data.input_encoding, data.target_encoding
 
-    done = 0
-
-    def report_one() -> None:
-        nonlocal done
-        done += 1
+    def report(done: int) -> None:
         if progress:
             progress("making clean plates", done, count)
 
@@ -281,7 +277,7 @@ def _make_plates(data: Dataset, settings: Settings, directory: Path | None, prog
         residual=data.residual,
         mask=data.mask_bank,
         plates=data.clean_plate,
-        progress=report_one,
+        progress=report,
     )
     data.painted = PaintedFrames(frames, data.target_encoding, edit)
 

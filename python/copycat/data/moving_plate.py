@@ -153,7 +153,7 @@ def of_pairs(
     residual: Sequence[int],
     mask: Tensor | None,
     plates: Tensor,
-    progress: Callable[[], None],
+    progress: Callable[[int], None],
 ) -> tuple[list[PaintedFrame], Factors]:
     """Makes the clean plate of each pair, of the other painted frames.
 
@@ -164,7 +164,7 @@ def of_pairs(
         residual: for each target channel, the input channel it starts from.
         mask: [N, H, W, 1] weights; a frame shows nothing where its weight is 0.
         plates: [N, H, W, C + 1] half, receives the plates.
-        progress: called after each frame; may raise.
+        progress: called with the number of plates that are made; may raise.
 
     Returns:
         The painted frames that a model keeps, and what the work does to their exposure.
@@ -180,8 +180,8 @@ def of_pairs(
                 others = [frame for other, frame in painted.items() if other != index]
                 plates[index] = torch.from_numpy(pairs.plate(index, others, edit).planes)
 
-            for _ in pool.map(make, range(len(targets))):
-                progress()
+            for done, _ in enumerate(pool.map(make, range(len(targets))), 1):
+                progress(done)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
