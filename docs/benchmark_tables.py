@@ -279,6 +279,11 @@ def _shot_view(rows: list[dict[str, Value]]) -> str:
     return f"{row['size']}: {row['seconds']:.2f} s, beside a training {row['seconds_training']:.2f} s; {loss}"
 
 
+def _plate(rows: list[dict[str, Value]]) -> str:
+    parts = [f"{row['shot']}, {row['width']}x{row['height']}: {row['plate_cpu']:.1f}" for row in rows]
+    return f"{'; '.join(parts)} CPU-seconds ({_span(rows, 'share', '.1f')} times a render by Small in float32)"
+
+
 # Result: what it asks, and its numbers in one line.
 _SPEED: dict[str, tuple[str, Callable[[list[dict[str, Value]]], str]]] = {
     "bench_training-cpu": ("a training step on the CPU, against a plain eager loop", _training),
@@ -293,6 +298,7 @@ _SPEED: dict[str, tuple[str, Callable[[list[dict[str, Value]]], str]]] = {
     "bench_inference-cpu": ("a frame on the CPU, whole", _inference),
     "bench_inference-cuda": ("a frame on a GPU, whole", _inference),
     "bench_memory": ("freed memory that stays with the process", _memory),
+    "bench_plate": ("a clean plate that moves, of twelve painted frames", _plate),
     "bench_shot_view": ("an HD frame in Shot view, from asking to the picture", _shot_view),
     "bench_plugin": ("the way through plugin and worker, UHD", _plugin),
 }

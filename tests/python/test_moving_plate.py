@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,30 @@ def test_a_plate_shows_what_is_behind(shot: Pair, data: Dataset) -> None:
     truth = pixels(shot, "clean", 2)
     assert np.abs(plate - truth)[SQUARE].mean() < 0.01
     assert np.abs(pixels(shot, "plate", 2) - truth)[SQUARE].mean() > 0.1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_plate_does_not_depend_on_threads(shot: Pair, data: Dataset, threads: int) -> None:
+    assert data.painted is not None
+    values = clean_plate.normalised(torch.from_numpy(pixels(shot, "plate", 2)), data.target_encoding)
+    view = View.of(moving_plate.grey(values))
+    alone = moving_plate.plate_of(view, values.shape[:2], data.painted.frames)
+    with ThreadPoolExecutor(threads) as pool:
+        shared = moving_plate.plate_of(view, values.shape[:2], data.painted.frames, pool=pool)
+    assert alone.sources == shared.sources == 5
+    np.testing.assert_array_equal(alone.planes, shared.planes)
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 2.1])
+def test_what_a_moved_frame_shows_ends_at_its_edges(zoom: float) -> None:
+    frame = moving_plate.painted_frame(np.ones((40, 60, 3), np.float32))
+    matrix = np.array([[zoom, 0, 3.0], [0, zoom, -2.0], [0, 0, 1]])
+    moved = moving_plate._moved(frame, matrix, (90, 90))
+    y, x = np.mgrid[:90, :90]
+    u, v = zoom * x + 3, zoom * y - 2
+    inside = (u >= -0.5) & (u <= 59.5) & (v >= -0.5) & (v <= 39.5)
+    np.testing.assert_array_equal(~np.isnan(moved).any(axis=-1), inside)
+    np.testing.assert_allclose(moved[inside], 1, atol=1e-3)
 
 
 def test_a_pair_s_plate_is_made_of_the_other_painted_frames(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -93,19 +94,29 @@ def summary(values: np.ndarray, gaps: bool) -> np.ndarray:
 
     Args:
         values: [N, H, W, C] float32, normalised; changed where no frame shows anything.
-        gaps: whether pixels of frames that show nothing are NaN.
+        gaps: whether pixels of frames that show nothing are NaN, in all channels.
 
     Returns:
         [H, W, C + 1] float32, as `of_frames`.
     """
-    nowhere = np.isnan(values).all(axis=(0, -1)) if gaps else None
+    nowhere = np.isnan(values[..., 0]).all(axis=0) if gaps else None
     if nowhere is not None:
         values[:, nowhere] = 0
-    middle = _median(values, gaps=gaps)
-    spread = (np.nanmean if gaps else np.mean)(np.abs(values - middle), axis=(0, -1))
+    middle = _median(values)
+    distances = np.abs(values - middle)
+    spread = _mean_of_shown(distances) if gaps else distances.mean(axis=(0, -1))
     if nowhere is not None:
         spread[nowhere] = _UNKNOWN_SPREAD
     return np.concatenate([middle, np.log(spread + _LEAST_SPREAD)[..., None]], axis=-1)
+
+
+def _mean_of_shown(distances: np.ndarray) -> np.ndarray:
+    """[N, H, W, C] -> [H, W]: the mean over frames and channels, ``np.nanmean`` where a frame shows all or nothing."""
+    sums = distances[..., 0].copy()
+    for channel in range(1, distances.shape[-1]):  # far faster than a sum over so short an axis
+        sums += distances[..., channel]
+    count = distances.shape[-1] * np.count_nonzero(~np.isnan(sums), axis=0)
+    return np.asarray(np.nansum(sums, axis=0) / count, np.float32)
 
 
 def is_shown(
@@ -149,7 +160,7 @@ def is_shown(
         source = normalised(inputs[index, y, x], encodings[0])[:, list(residual)]
         edit += float(np.square(source - truth).sum())
         count += len(x)
-        error += float(np.square(_median(others, gaps=mask is not None) - truth).sum())
+        error += float(np.square(_median(others) - truth).sum())
     if not (edit > 0 and error <= AGREEMENT * edit):
         return False
     return len(targets) > _FEW or _usual_change(inputs, targets, encodings, residual) <= _UNCHANGED * edit / count
@@ -311,23 +322,50 @@ def frames_of(count: int, most: int = _MOST_FRAMES) -> list[int]:
     return [round(index) for index in np.linspace(0, count - 1, min(count, most))]
 
 
-def _median(values: np.ndarray, gaps: bool = False) -> np.ndarray:
-    """The median of [N, ...] over N, equal to numpy's but faster: numpy sorts columns together and selects one by one.
+def _median(values: np.ndarray) -> np.ndarray:
+    """``np.nanmedian`` of [N, ...] over N, several times as fast: numpy selects pixel by pixel, this compares planes.
 
-    Args:
-        values: float32.
-        gaps: ignore NaN, as ``np.nanmedian`` does; else NaN makes the median NaN, as in ``np.median``.
+    ``values`` are float32, at most 127 of them.
     """
-    ordered = np.sort(values, axis=0)  # NaN comes last
-    if gaps:
-        last = np.count_nonzero(~np.isnan(ordered), axis=0, keepdims=True) - 1
-        low, high = (np.take_along_axis(ordered, at, axis=0)[0] for at in (last // 2, (last + 1) // 2))
-    else:
-        last = len(ordered) - 1
-        low, high = ordered[last // 2], ordered[(last + 1) // 2]
-        high = np.where(np.isnan(ordered[-1]), ordered[-1], high)
-    middle: np.ndarray = (low + high) / 2
-    return middle
+    missing = np.isnan(values)
+    ordered = np.where(missing, np.float32(np.inf), values)
+    lower = np.empty_like(ordered[0])
+    for i, j in _comparisons(len(ordered)):
+        np.minimum(ordered[i], ordered[j], out=lower)
+        np.maximum(ordered[i], ordered[j], out=ordered[j])
+        ordered[i] = lower
+    last = len(ordered) - 1
+    if not missing.any():
+        result: np.ndarray = (ordered[last // 2] + ordered[(last + 1) // 2]) / 2
+        return result
+    lasts = last - missing.sum(axis=0, dtype=np.int8)
+    low, high = (_picked(ordered, index) for index in (lasts // 2, (lasts + 1) // 2))
+    return np.where(lasts < 0, np.float32(np.nan), (low + high) / 2)
+
+
+def _picked(planes: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """For each pixel the value of the plane of that index; of the first where there is none."""
+    result: np.ndarray = planes[0].copy()
+    for i, plane in enumerate(planes[1:], 1):
+        np.copyto(result, plane, where=index == i)
+    return result
+
+
+@cache
+def _comparisons(count: int) -> list[tuple[int, int]]:
+    """Batcher's merge exchange (Knuth, TAOCP 5.2.2, algorithm M): what to compare and exchange, in order, to sort."""
+    pairs = []
+    top = 1 << max(count - 1, 0).bit_length() - 1 if count > 1 else 0
+    p = top
+    while p > 0:
+        q, r, d = top, 0, p
+        while True:
+            pairs += [(i, i + d) for i in range(count - d) if i & p == r]
+            if q == p:
+                break
+            d, q, r = q - p, q // 2, p
+        p //= 2
+    return pairs
 
 
 def normalised(values: Tensor, encoding: ops.Encoding) -> np.ndarray:

@@ -45,11 +45,9 @@ class Exposure:
         factors = usual_factors(painted, self.values, self.encoding) - self.edit
         if np.abs(factors).max() < _SAME:
             return painted
-        shape = painted.shape
-        values = _file_values(painted.reshape(-1, shape[-1]), self.encoding)
-        values *= torch.from_numpy(np.exp(factors)).float()[:, None]
-        planes = ops.normalize(values[None, :, None], self.encoding)[0, :, 0]
-        result: NDArray[np.float16] = planes.T.reshape(shape).to(torch.float16).numpy()
+        values = ops.denormalize(torch.from_numpy(painted).movedim(-1, 0)[None], self.encoding)
+        values *= torch.from_numpy(np.exp(factors)).float()[:, None, None]
+        result: NDArray[np.float16] = ops.normalize(values, self.encoding, torch.float16)[0].movedim(0, -1).numpy()
         return result
 
 

@@ -9,9 +9,10 @@ pair has a plate of the other painted frames, so the network learns what it meet
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ _LAYER_WINDOW = (9, 9)  # pixels over which the choice of a layer is averaged
 _MOST_OFF = 0.15  # from the frame, in standard deviations: more is what is painted out
 _REDUCED = 1.5  # a painted frame that is so much larger is averaged first
 _GRID = 48  # points to a side at which overlap is counted
-_ROWS = 1 << 20  # values of a frame that are summarised at a time
+_ROWS = 1 << 19  # values that are worked on at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,11 @@ def painted_frame(values: np.ndarray, shown: NDArray[np.bool_] | None = None) ->
 
 
 def plate_of(
-    view: View, size: tuple[int, int], painted: Sequence[PaintedFrame], exposure: Exposure | None = None
+    view: View,
+    size: tuple[int, int],
+    painted: Sequence[PaintedFrame],
+    exposure: Exposure | None = None,
+    pool: ThreadPoolExecutor | None = None,
 ) -> FramePlate:
     """Makes the clean plate of a frame.
 
@@ -87,10 +92,12 @@ def plate_of(
         size: its height and width.
         painted: the frames that the plate may be made of.
         exposure: of the frame, with which the painted ones are matched; None leaves theirs.
+        pool: threads that share the work; the result does not depend on them.
     """
+    each: Callable[..., Iterator[Any]] = pool.map if pool else map
+    view.prepare()
     placed = []
-    for frame in painted:
-        matrix = plate_alignment.align(view, frame.view)
+    for frame, matrix in zip(painted, each(lambda one: plate_alignment.align(view, one.view), painted), strict=True):
         if matrix is not None and (overlap := _overlap(matrix, size, frame)) > 0:
             placed.append((overlap, frame, matrix))
     placed.sort(key=lambda one: -one[0])
@@ -107,22 +114,26 @@ def plate_of(
         picture = _moved(frame, matrix, size)
         return exposure.matched(picture) if exposure else picture
 
-    plates = [
-        _merged([moved(frame, matrix) for frame, matrix in zip(frames, layer, strict=True) if matrix is not None])
-        for layer in found
-        if sum(one is not None for one in layer) >= min(_LEAST_SEEN, len(frames))
-    ]
+    plates = []
+    for layer in found:
+        sources = [(frame, matrix) for frame, matrix in zip(frames, layer, strict=True) if matrix is not None]
+        if len(sources) >= min(_LEAST_SEEN, len(frames)):
+            plates.append(_merged(list(each(moved, *zip(*sources, strict=True))), each))
     return FramePlate(plates[0] if len(plates) == 1 else _nearest(plates, view), len(placed))
 
 
-def _merged(moved: Sequence[NDArray[np.float16]]) -> NDArray[np.float16]:
+def _merged(moved: Sequence[NDArray[np.float16]], each: Callable[..., Iterator[Any]]) -> NDArray[np.float16]:
     """[H, W, C + 1]: the median and the spread of painted frames that were moved onto the frame."""
     height, width, depth = moved[0].shape
     planes = np.empty((height, width, clean_plate.channels(depth)), np.float16)
     step = max(1, _ROWS // (len(moved) * width * depth))
-    for y in range(0, height, step):
-        values = np.stack([one[y : y + step] for one in moved]).astype(np.float32)
-        planes[y : y + step] = clean_plate.summary(values, gaps=True)
+
+    def merge(top: int) -> None:
+        values = np.stack([one[top : top + step] for one in moved]).astype(np.float32)
+        planes[top : top + step] = clean_plate.summary(values, gaps=True)
+
+    for _ in each(merge, range(0, height, step)):
+        pass
     return planes
 
 
@@ -306,18 +317,37 @@ def _moved(frame: PaintedFrame, matrix: Matrix, size: tuple[int, int]) -> NDArra
         matrix = plate_alignment.reduction(factor) @ matrix
         if shown is not None:
             shown = plate_alignment.reduced(shown.astype(np.float32), factor) > 0.999
-    height, width = picture.shape[:2]
-    result = np.empty((*size, picture.shape[2]), np.float16)
-    step = max(1, _ROWS // size[1])
-    for top in range(0, size[0], step):
-        rows = np.arange(top, min(top + step, size[0]), dtype=np.float64)
-        u, v = plate_alignment.mapped(matrix, *np.meshgrid(np.arange(size[1], dtype=np.float64), rows))
-        warped = cv2.remap(picture, u, v, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
-        part = warped.reshape(*u.shape, picture.shape[2])
-        outside = (u < -0.5) | (v < -0.5) | (u > width - 0.5) | (v > height - 0.5)
+    height, width = size
+    result = np.empty((height, width, picture.shape[2]), np.float16)
+    step = max(1, _ROWS // width)
+    for top in range(0, height, step):
+        rows = min(step, height - top)
+        part = matrix @ np.array([[1, 0, 0], [0, 1, top], [0, 0, 1]])
+        warped = _warped(picture, part, (rows, width), cv2.INTER_CUBIC).reshape(rows, width, -1)
+        inside = _inside(part, (rows, width), picture.shape[:2])
         if shown is not None:
-            near = cv2.remap(shown.astype(np.float32), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            outside |= near < 0.999
-        part[outside] = np.nan
-        result[top : top + step] = part
+            inside &= _warped(shown.astype(np.float32), part, (rows, width), cv2.INTER_LINEAR) > 0.999
+        warped[~inside] = np.nan
+        result[top : top + rows] = warped
     return result
+
+
+def _warped(picture: Array, matrix: Matrix, size: tuple[int, int], how: int) -> Array:
+    """What of a picture lies under the pixels of another one of height and width ``size``; its edges repeat."""
+    flags = how | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpPerspective(picture, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, np.float32)
+
+
+def _inside(matrix: Matrix, size: tuple[int, int], target: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which pixels of a picture of height and width ``size`` a homography maps into one of ``target``.
+
+    Each edge of the target is a straight line in the picture, so a pixel's side of it is a sum of two numbers.
+    """
+    u, v, w = matrix
+    height, width = target
+    inside = np.ones(size, bool)
+    for a, b, c in (w, u + w / 2, v + w / 2, (width - 0.5) * w - u, (height - 0.5) * w - v):
+        across, down = a * np.arange(size[1]), b * np.arange(size[0]) + c
+        inside &= across >= -down[:, None]
+    return inside

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from copycat.sequence import read_frame, read_info, write_frame
 _MOST_BYTES = 85_000_000  # with the weights of Large less than 100 MB
 _LEVELS = (20, 60, 150, 400)  # of DWA compression, the first that fits
 _MOST_FRAMES = 64
+_MOST_THREADS = 8  # each holds a frame in float32
 _MOST_FEATURES = 1 << 16
 _COVERAGE = "A"
 _EDIT = "painted.edit"
@@ -56,10 +58,13 @@ class PaintedFrames:
             encoding: of its channels.
             residual: for each channel of the painted frames, the channel of the image that it starts from.
         """
-        with plate_alignment.one_thread():
+        threads = min(torch.get_num_threads(), _MOST_THREADS)
+        with plate_alignment.one_thread(), ThreadPoolExecutor(threads, "copycat-plate") as pool:
             values = clean_plate.normalised(image.cpu().movedim(0, -1), encoding)[..., list(residual)]
             exposure = None if self.edit is None else Exposure(values, self.encoding, self.edit)
-            return moving_plate.plate_of(View.of(moving_plate.grey(values)), values.shape[:2], self.frames, exposure)
+            return moving_plate.plate_of(
+                View.of(moving_plate.grey(values)), values.shape[:2], self.frames, exposure, pool
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """The frames by name, as the module says; made once."""

@@ -66,7 +66,7 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A frame as it is compared with others. One thread at a time, except for the target of `align`.
+    """A frame as it is compared with others. Any thread, for a source of `align` after `prepare`.
 
     Attributes:
         grey: [H, W] float32, 0 to 255, alike in all frames.
@@ -88,6 +88,10 @@ class View:
             shares = None if shown is None else reduced(shown.astype(np.float32), factor)
             grey, shown = reduced(grey, factor), None if shares is None else shares > 0.999
         return cls(grey, shown, features or find_features(grey, shown), factor)
+
+    def prepare(self) -> None:
+        """Computes what `align` needs of its source, which is kept."""
+        _ = self.fit_points
 
     def smoothed(self, sigma: float) -> Array:
         """[H, W, 3]: the grey values without grain, and their derivatives in x and y."""
