@@ -19,7 +19,6 @@ import copy
 import itertools
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -39,11 +38,11 @@ from copycat.training.step import Learner
 from copycat.training.weights import AVERAGE_DECAY
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, RandomSampler
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import record
+from benchmarks.gpu_profile import profiled
 
 PAIRS, HEIGHT, WIDTH = 16, 540, 960
 RATE = 1e-3
@@ -106,24 +105,29 @@ def with_products(network: nn.Module) -> None:
             module.forward = partial(product, module)
 
 
+def learner_for(size: str, crop: int, batch: int, data: Dataset, device: torch.device) -> Learner:
+    """The training loop's own learner, untrained."""
+    settings = Settings(model_size=size, crop_size=crop)
+    header = cat.ModelHeader(
+        row=ROWS[size],
+        channels_in=data.input_channels,
+        channels_out=data.target_channels,
+        residual=data.residual,
+        input_encoding=ENCODING,
+        target_encoding=ENCODING,
+        settings=settings.to_dict(),
+        data_hash="",
+    )
+    return Learner(header, settings, device, batch)
+
+
 class Ours:
-    """The training loop's own learner."""
+    """The learner, and losses read back each second."""
 
     def __init__(
         self, size: str, crop: int, batch: int, data: Dataset, device: torch.device, products: bool = False
     ) -> None:
-        settings = Settings(model_size=size, crop_size=crop)
-        header = cat.ModelHeader(
-            row=ROWS[size],
-            channels_in=data.input_channels,
-            channels_out=data.target_channels,
-            residual=data.residual,
-            input_encoding=ENCODING,
-            target_encoding=ENCODING,
-            settings=settings.to_dict(),
-            data_hash="",
-        )
-        self._learner = Learner(header, settings, device, batch)
+        self._learner = learner_for(size, crop, batch, data, device)
         if products:
             with_products(self._learner.network)
         self._data = data
@@ -244,7 +248,7 @@ class Plain:
                 torch._foreach_lerp_(averages, parameters, 1 - AVERAGE_DECAY)
 
 
-def timed(step: Callable[[], None], steps: int, device: torch.device) -> tuple[float, float]:
+def timed(step: Callable[[], object], steps: int, device: torch.device) -> tuple[float, float]:
     """Milliseconds per step of the wall and of the CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -254,33 +258,6 @@ def timed(step: Callable[[], None], steps: int, device: torch.device) -> tuple[f
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return (time.perf_counter() - wall) * 1e3 / steps, (time.process_time() - cpu) * 1e3 / steps
-
-
-def profiled(step: Callable[[], None], steps: int, device: torch.device) -> tuple[float, dict[str, float]]:
-    """How a GPU spends some steps.
-
-    Returns:
-        The busy share of the time from its first to its last operation, and the slowest kernels, in ms a step.
-    """
-    torch.cuda.synchronize(device)
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        for _ in range(steps):
-            step()
-        torch.cuda.synchronize(device)
-    spans, kernels = [], Counter[str]()
-    for event in profiler.events():
-        if event.device_type == torch.autograd.DeviceType.CUDA:
-            start, end = event.time_range.start, event.time_range.end
-            spans.append((start, end))
-            kernels[event.name] += (end - start) / 1e3 / steps
-    if not spans:
-        return float("nan"), {}  # the driver lets only root profile
-    spans.sort()
-    busy, until = 0.0, spans[0][0]
-    for start, end in spans:
-        busy += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return busy / (until - spans[0][0]), dict(kernels.most_common(_KERNELS))
 
 
 def step_arithmetic(size: str, crop: int, batch: int) -> float:
@@ -339,8 +316,9 @@ def measure(
     if peak is None:
         return row
     of_peak = step_arithmetic(size, crop, batch) / (wall / 1e3) / peak
-    busy, kernels = profiled(loops[0].step, 50, device)
-    return replace(row, ratio=plain_wall / wall, gpu_busy=busy, of_matrix_rate=of_peak, kernels=kernels)
+    spent = profiled(loops[0].step, 50, device)
+    slowest = spent.slowest(_KERNELS)
+    return replace(row, ratio=plain_wall / wall, gpu_busy=spent.busy, of_matrix_rate=of_peak, kernels=slowest)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ _TESTS = " ".join(
 _SANITIZED = "tests/python/test_ops.py tests/python/test_gated_block.py"
 _TRAINING = "-m benchmarks.bench_training --device cuda --sizes Medium --crops 256"
 _TINY = "-m benchmarks.bench_training --device cpu --sizes Small --crops 32 --threads 1 --steps 1"
+_TINY_CANDIDATES = "-m benchmarks.step_candidates --device cpu --sizes Small --crop 32 --batch 2 --rounds 2 --float32"
 _MODES = "default,reduce-overhead,max-autotune"
 _INFERENCE = "-m benchmarks.bench_inference --device cuda --resolutions UHD"
 _BENCH = ("numpy", "OpenImageIO", "fileseq", "safetensors", "typer", "rich", "psutil", "cv2")
@@ -75,6 +76,14 @@ PARTS = (
         f"{_TRAINING} --batches 5,16 --json {{out}}/training.json",
         f"{_TINY} --batches 1,2 --json {{out}}/training.json",
         "steps per second, against an eager loop and the matrix rate; how busy the GPU is",
+        modules=_BENCH,
+    ),
+    Part(
+        "candidates",
+        180,
+        "-m benchmarks.step_candidates --device cuda --json {out}/candidates.json",
+        f"{_TINY_CANDIDATES} --json {{out}}/candidates.json",
+        "which changes would make a training step faster, and where its time goes",
         modules=_BENCH,
     ),
     Part(
@@ -152,6 +161,14 @@ PARTS = (
         f"{_TRAINING} --batches 16 --products --json {{out}}/training-products.json",
         f"{_TINY} --batches 1 --products --json {{out}}/training-products.json",
         "whether 1x1 convolutions are faster as matrix products",
+        modules=_BENCH,
+    ),
+    Part(
+        "candidates-compiled",
+        120,
+        "-m benchmarks.step_candidates --device cuda --only 'compiled network' --json {out}/candidates-compiled.json",
+        f"{_TINY_CANDIDATES} --only 'compiled network' --json {{out}}/candidates-compiled.json",
+        "a compiled network inside the recorded step",
         modules=_BENCH,
     ),
     Part(
