@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from unittest.mock import patch
 
 import torch
@@ -153,6 +154,8 @@ def take_turns(
                 with one.candidate.patched():
                     wall, cpu = timed(one.step, steps, case.device)
             except Exception as error:
+                if one.candidate is PRODUCT:
+                    raise
                 one.fail(error)
             else:
                 one.milliseconds[number] = wall if case.device.type == "cuda" else cpu
@@ -182,6 +185,13 @@ def compared(one: Measured, product: Measured, dtype: torch.dtype) -> dict[str, 
     return {"of_losses": losses, "of_weights": weights, "equal": losses <= most[0] and weights <= most[1]}
 
 
+@cache
+def arithmetic(net: network.Row, crop: int, batch: int) -> float:
+    """Floating-point operations of a step of a network."""
+    with patch.dict(network.ROWS, {"": net}):
+        return step_arithmetic("", crop, batch)
+
+
 def row(one: Measured, product: Measured, case: Case, peak: float | None) -> Row:
     """A candidate's row, of what is measured so far."""
     dtype = torch.float32 if case.float32 else training_dtype(case.device)
@@ -193,8 +203,7 @@ def row(one: Measured, product: Measured, case: Case, peak: float | None) -> Row
         median = statistics.median(one.milliseconds.values())
         found |= {"milliseconds": median, "ratio": middle, "low": low, "high": high, "verdict": verdict}
         if peak and one.network is not None:
-            with patch.dict(network.ROWS, {case.size: one.network}):
-                found["of_matrix_rate"] = step_arithmetic(case.size, case.crop, case.batch) / median * 1e3 / peak
+            found["of_matrix_rate"] = arithmetic(one.network, case.crop, case.batch) / (median / 1e3) / peak
     if one.profile is not None:
         kinds = one.profile.slowest(_KINDS)
         found |= {"operations": one.profile.operations, "top_ten": one.profile.share_of(_KINDS), "kernels": kinds}
@@ -214,7 +223,7 @@ def measure(
         write: called with all rows after each candidate's first steps and after each round.
 
     Raises:
-        RuntimeError: the product's own step fails.
+        RuntimeError: the product's own first steps fail; later ones raise what they raise.
     """
     peak = matrix_rate(case.device) if case.device.type == "cuda" else None
     product = prepare(PRODUCT, case)
@@ -228,7 +237,7 @@ def measure(
     for candidate in candidates:
         measured.append(prepare(candidate, case))
         write(rows())
-    equal = [one for one, found in zip(measured, rows(), strict=True) if found.equal and one is not product]
+    equal = [one for one, found in zip(measured[1:], rows()[1:], strict=True) if found.equal]
     if len(equal) > 1:
         measured.append(prepare(together("all together", [one.candidate for one in equal]), case))
     take_turns(measured, case, range(rounds), steps, lambda: write(rows()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,10 +24,11 @@ from stand_in_cuda import StandInCuda
 from torch import Tensor
 
 from benchmarks import record
-from benchmarks.bench_training import synthetic
+from benchmarks.bench_training import step_arithmetic, synthetic
+from benchmarks.gpu_profile import Profile
 from benchmarks.step_candidates import __main__ as step_candidates
 from benchmarks.step_candidates import layers, muon
-from benchmarks.step_candidates.__main__ import Case, Row, measure, prepare, row
+from benchmarks.step_candidates.__main__ import Case, Measured, Row, measure, prepare, row
 from benchmarks.step_candidates.candidates import CANDIDATES, PRODUCT, Candidate, together
 
 CPU = torch.device("cpu")
@@ -147,6 +149,20 @@ def test_a_candidate_that_fails_holds_up_no_other() -> None:
 
 def warns(data: object, step: int, rate: float, warn: Callable[[str], None]) -> None:
     warn("not recorded")
+
+
+def test_a_row_says_where_the_time_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a GPU; here its profile is a stand-in."""
+    one, product = (Measured(candidate, milliseconds={0: 2.0, 1: 2.0}) for candidate in (ALL[0], PRODUCT))
+    one.network, one.profile = network.ROWS["Small"], Profile(0.9, 250.0, Counter(convolution=1.5, sum=0.5))
+    found = row(one, product, CASE, 1e12)
+    assert found.of_matrix_rate == pytest.approx(step_arithmetic("Small", 32, 2) / 2e-3 / 1e12)
+    assert (found.operations, found.top_ten, found.kernels) == (250, 1, {"convolution": 1.5, "sum": 0.5})
+    assert one.profile.share_of(1) == 0.75
+    step_candidates.report([row(product, product, CASE, None), found])
+    out = capsys.readouterr().out
+    assert "250     100%" in out
+    assert "1.5000 ms  convolution" in out
 
 
 def test_the_product_must_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
