@@ -1,4 +1,7 @@
-"""For how long `make test-long` mutates each kind of file and message: 15 minutes, or COPYCAT_FUZZ_SECONDS."""
+"""For how long `make test-long` mutates each kind of file and message: 15 minutes, or COPYCAT_FUZZ_SECONDS.
+
+A failure names the mutated file, which stays there: images hold the time of day, so the seed alone does not repeat one.
+"""
 
 from __future__ import annotations
 

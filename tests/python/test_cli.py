@@ -21,6 +21,7 @@ from copycat.runs import find_run, find_runs, read_info, read_json
 from copycat.sequence import read_frame, write_frame
 from copycat.settings.tables import InferenceSettings, Settings
 from copycat.training.report import Report
+from rich.text import Text
 
 Copycat = Callable[..., Outcome]
 SMALL = ("--model-size", "Small", "--crop-size", 32, "--epochs", 3)
@@ -325,6 +326,21 @@ def test_a_preview_and_a_validation_through_the_command_line(copycat: Copycat, s
     assert [record for record in summary(run) if "psnr" in record]
 
 
+def test_a_terminal_s_bar_says_how_far_the_reading_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with terminal.training_display() as show:
+        for n in range(1, 4):
+            show(Report(run="a", step=0, message=f"reading frame pairs: {n} of 3", counts=True))
+        show(Report(run="a", step=0, message="Auto: trains on CPU"))
+        show(Report(run="a", step=7, total_steps=9))
+    lines = Text.from_ansi(capsys.readouterr().out.replace("\r", "\n")).plain.splitlines()
+    assert "Auto: trains on CPU" in lines
+    assert not [line for line in lines if line.startswith("reading")]
+    assert "7/9" in lines[-1]
+
+
 def test_a_log_says_every_ten_seconds_how_far_the_reading_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -332,7 +348,7 @@ def test_a_log_says_every_ten_seconds_how_far_the_reading_is(
     monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
     with terminal.training_display() as show:
         for n in range(1, 7):
-            show(Report(run="a", step=0, message=f"reading frame pairs: {n} of 6"))
+            show(Report(run="a", step=0, message=f"reading frame pairs: {n} of 6", counts=True))
         show(Report(run="a", step=0, message="Auto: trains on CPU"))
     assert capsys.readouterr().out.splitlines() == [
         "reading frame pairs: 3 of 6",

@@ -88,7 +88,7 @@ def mutate(path: Path, seed: int, goes_on: Callable[[int], bool]) -> None:
         try:
             attempt(path)
         except Exception:
-            print(f"mutation {done} of seed {seed}: {data[:4000]!r}")
+            print(f"mutation {done} of seed {seed}: {path}")
             raise
         done += 1
 

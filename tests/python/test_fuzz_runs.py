@@ -118,7 +118,7 @@ def mutate_runs(folder: Path, seed: int, goes_on: Callable[[int], bool]) -> None
             read_everything(there, folder / "events")
             read_as_a_resume_does(there)
         except Exception:
-            print(f"mutation {done} of seed {seed}, {name}: {data[:4000]!r}")
+            print(f"mutation {done} of seed {seed}: {path}")
             raise
         done += 1
 
@@ -142,7 +142,7 @@ def mutate_images(folder: Path, seed: int, goes_on: Callable[[int], bool]) -> No
         except CopycatError as error:
             refusal = str(error)
         except Exception:
-            print(f"mutation {done} of seed {seed}: {path.read_bytes()[:4000]!r}")
+            print(f"mutation {done} of seed {seed}: {path}")
             raise
         assert str(path) in refusal
         path.unlink()
@@ -171,7 +171,7 @@ def mutate_movies(folder: Path, seed: int, goes_on: Callable[[int], bool]) -> No
         except CopycatError:
             pass
         except Exception:
-            print(f"mutation {done} of seed {seed}: {path.read_bytes()[:4000]!r}")
+            print(f"mutation {done} of seed {seed}: {path}")
             raise
         path.unlink()
         done += 1

@@ -9,7 +9,6 @@ from pathlib import Path
 import ofx_host
 import pytest
 from conftest import Outcome, Shot
-from copycat.model import starting_point
 from copycat.runs import find_run, read_provenance
 from copycat.settings.knob import SettingsError
 from copycat.settings.presets import PRESETS, preset_values
@@ -61,18 +60,6 @@ def test_on_the_command_line(copycat: Callable[..., Outcome], shot: Shot, tmp_pa
     assert status == 0, error
     stored = read_provenance(find_run(tmp_path))["settings"]
     assert (stored["preset"], stored["initialWeights"], stored["matte"]) == ("Deblur", "None", "Off")
-
-
-def test_a_preset_does_without_weights_that_a_model_size_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting_point, "path", lambda work, size: Path(f"{work} of {size} that is not there"))
-    settings = Settings.from_dict({"preset": "Beauty", "modelSize": "Large"})
-    assert settings.initial_weights == "Deblur"
-    assert starting_point.starting_point(settings) is None
-    assert starting_point.lacks_preset_weights(settings)
-    alone = Settings(initial_weights="Deblur", model_size="Large")
-    assert not starting_point.lacks_preset_weights(alone)
-    with pytest.raises(SettingsError, match="Initial Weights Deblur are not part of this version"):
-        starting_point.starting_point(alone)
 
 
 def test_in_a_host_a_preset_sets_the_other_knobs(tmp_path: Path) -> None:

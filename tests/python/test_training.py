@@ -456,7 +456,7 @@ def test_a_checkpoint_gives_the_initial_weights(train: Train) -> None:
     [
         ({"checkpoint_file": "{}/none.cat"}, "none.cat: the model file does not exist"),
         ({}, "Checkpoint File is empty"),
-        ({"initial_weights": "Deblur"}, "Initial Weights Deblur are not part of this version"),
+        ({"initial_weights": "Deblur"}, "Initial Weights Deblur for Small are not part of this version"),
         ({"checkpoint_file": "{}/alpha.cat"}, "its weights map R,G,B -> A, the data set R,G,B -> R,G,B"),
         ({"checkpoint_file": "{}/large.cat"}, "is a Large model, but Model Size is Small"),
     ],

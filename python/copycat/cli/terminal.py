@@ -38,13 +38,13 @@ def training_display() -> Iterator[Callable[[Report], None]]:
         task = bar.add_task("training", total=1.0, steps="", loss="-", rate="-", left="", stage="-")
 
         def show(report: Report) -> None:
-            if report.message:
+            if report.message and not report.counts:
                 bar.console.print(f"[dim]{escape(report.message)}[/]")
             bar.update(
                 task,
                 description=escape(report.run),
                 completed=report.fraction,
-                steps=_steps(report),
+                steps=report.message if report.counts else _steps(report),
                 loss="-" if report.loss is None else f"{report.loss:.5f}",
                 rate=f"{report.steps_per_second:.2f}",
                 left=_left(report.seconds_left),
@@ -55,17 +55,13 @@ def training_display() -> Iterator[Callable[[Report], None]]:
 
 
 def _training_lines(console: Console) -> Callable[[Report], None]:
-    """Prints ``[Step:n/total]``: the first line, the last, and one every ten seconds between.
-
-    What goes before the first step is said every ten seconds too.
-    """
+    """Prints ``[Step:n/total]``: the first line, the last, and one every ten seconds between; counts likewise."""
     last, counted = float("-inf"), time.monotonic()
 
     def show(report: Report) -> None:
         nonlocal last, counted
         now = time.monotonic()
-        counts = report.message.startswith(("reading", "making"))
-        if report.message and (not counts or now - counted >= _LINE_SECONDS):
+        if report.message and (not report.counts or now - counted >= _LINE_SECONDS):
             console.print(escape(report.message))
             counted = now
         if report.step == 0 or (now - last < _LINE_SECONDS and report.fraction < 1):

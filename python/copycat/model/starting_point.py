@@ -15,7 +15,6 @@ from copycat import ops
 from copycat.model import cat
 from copycat.model.network import ROWS, for_channels
 from copycat.settings.knob import SettingsError
-from copycat.settings.presets import preset_values
 from copycat.settings.tables import Settings
 
 _SHIPPED = Path(__file__).parent.parent / "initial_weights"
@@ -105,7 +104,7 @@ class StartingPoint:
 
 
 def starting_point(settings: Settings) -> StartingPoint | None:
-    """The model that Initial Weights names, or None; None too where only a preset names weights that are not there.
+    """The model that Initial Weights names, or None.
 
     Raises:
         SettingsError: the weights do not exist, or are of another Model Size.
@@ -121,24 +120,10 @@ def starting_point(settings: Settings) -> StartingPoint | None:
                 f"{settings.checkpoint_file}: the checkpoint is a {header.model_size} model, but Model Size is {size}"
             )
         return StartingPoint(f"{settings.checkpoint_file}: its weights", header, weights, shipped=False)
-    if lacks_preset_weights(settings):
-        return None
-    there = [name for name in ROWS if path(work, name).exists()]
-    if not there:
-        raise SettingsError(f"Initial Weights {work} are not part of this version; use None or Checkpoint")
-    if size not in there:
-        raise SettingsError(
-            f"Initial Weights {work} exist for {' and '.join(there)} in this version, not for {size}; "
-            "use another Model Size, or None"
-        )
-    return StartingPoint(f"Initial Weights {work}", *cat.load(path(work, size)), shipped=True)
-
-
-def lacks_preset_weights(settings: Settings) -> bool:
-    """Whether Initial Weights are those of the preset and do not exist for the Model Size."""
-    work = settings.initial_weights
-    of_preset = preset_values(settings.preset).get("initial_weights") == work != "None"
-    return of_preset and not path(work, settings.model_size).exists()
+    shipped = path(work, size)
+    if not shipped.exists():
+        raise SettingsError(f"Initial Weights {work} for {size} are not part of this version; use None or Checkpoint")
+    return StartingPoint(f"Initial Weights {work}", *cat.load(shipped), shipped=True)
 
 
 def path(work: str, size: str) -> Path:

@@ -10,7 +10,6 @@ import torch
 
 from copycat.data.dataset import Dataset
 from copycat.data.devices import automatic
-from copycat.model.starting_point import lacks_preset_weights
 from copycat.settings.tables import Settings
 from copycat.training.composites import why_not
 
@@ -50,9 +49,6 @@ def decisions(settings: Settings, data: Dataset, device: torch.device, *, decide
     """
     facts = _Facts(settings, data, device, decided_before)
     parts = [say(facts) for field, say in DECISIONS.items() if str(getattr(settings, field)).lower() == "auto"]
-    if lacks_preset_weights(settings):
-        size = settings.model_size
-        parts.append(f"Initial Weights None (those of the preset {settings.preset} do not exist for {size})")
     parts = [part for part in parts if part]
     return f"Auto: {'; '.join(parts)}" if parts else ""
 

@@ -53,13 +53,14 @@ class Journal:
             self.report(sentence)
         self._decisions = sentence
 
-    def report(self, message: str = "", rate: float = 0.0, left: float | None = None) -> None:
+    def report(self, message: str = "", rate: float = 0.0, left: float | None = None, *, counts: bool = False) -> None:
         """Calls the caller's progress function.
 
         Args:
             message: a sentence for the user.
             rate: steps per second.
             left: seconds left, None where unknown.
+            counts: see `Report`.
         """
         if self._progress is None:
             return
@@ -76,6 +77,7 @@ class Journal:
                 seconds_left=left,
                 fraction=min(1, progress),
                 message=message,
+                counts=counts,
             )
         )
 

@@ -119,7 +119,7 @@ def _standing(task: Task, origin: Origin, replanned: bool) -> Standing:
 
 def _prepare(process: Process, origin: Origin, control: Control, journal: Journal) -> Prepared:
     def progress(what: str, done: int, count: int) -> None:
-        journal.report(f"{what}: {done} of {count}")
+        journal.report(f"{what}: {done} of {count}", counts=True)
         if stopped := control.look():
             raise StoppedError(stopped)
 

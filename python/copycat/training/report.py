@@ -23,6 +23,7 @@ class Report:
         seconds_left: estimated, None where unknown.
         fraction: share done, 0 to 1.
         message: a sentence for the user; empty if none.
+        counts: whether the message is one of many that count frames, so that a log may leave some out.
     """
 
     run: str
@@ -34,6 +35,7 @@ class Report:
     seconds_left: float | None = None
     fraction: float = 0.0
     message: str = ""
+    counts: bool = False
 
 
 @dataclass(frozen=True)
