@@ -3,7 +3,7 @@
     python -m benchmarks.size_curves [--device cuda] [--sizes Small,Medium,Large] [--seconds 20,60] [--json FILE]
 
 Each size and time is a training of its own, through the command line: its schedule ends with the time, as a user's
-does. The seconds are those of training; reading and rendering are not counted.
+does. The seconds are those of its Time Limit: reading counts; starting, saving and rendering do not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Quality of each model size over time")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--sizes", default=",".join(ROWS))
-    parser.add_argument("--seconds", default="20,60", help="of training, each in turn")
+    parser.add_argument("--seconds", default="20,60", help="Time Limits, each in turn")
     parser.add_argument("--knobs", default="--crop-size 256")
     parser.add_argument("--tasks", type=Path, default=Path("build/tasks"), help="folder of the tasks")
     record.add_option(parser)
