@@ -42,8 +42,12 @@ class Candidate:
     standard: bool = True
 
 
-def _only_on_a_gpu(device: torch.device) -> str:
+def _needs_cudnn(device: torch.device) -> str:
     return "" if device.type == "cuda" else "only a GPU has such a choice"
+
+
+def _needs_torch_s_convolutions(device: torch.device) -> str:
+    return "" if device.type == "cuda" else "the CPU's own 3x3 convolutions always have a bias"
 
 
 def _needs_triton(device: torch.device) -> str:
@@ -76,7 +80,7 @@ CANDIDATES = (
         "cuDNN's choice",
         "cudnn.benchmark in the ordinary steps and the recording",
         _tried_by_cudnn,
-        obstacle=_only_on_a_gpu,
+        obstacle=_needs_cudnn,
     ),
     Candidate(
         "Muon, one series",
@@ -106,7 +110,13 @@ CANDIDATES = (
         change=layers.compile_loss,
         obstacle=_needs_triton,
     ),
-    Candidate("no biases", "the limit of what cheaper biases can gain", layers.without_biases, equal=False),
+    Candidate(
+        "no biases",
+        "the limit of what cheaper biases can gain",
+        layers.without_biases,
+        equal=False,
+        obstacle=_needs_torch_s_convolutions,
+    ),
     Candidate("64 channels", "channels in multiples of 64", _wide_rows, equal=False),
     Candidate(
         "compiled network",
