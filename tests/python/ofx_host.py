@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import json
@@ -115,13 +116,16 @@ class Host:
 
     def close(self) -> int:
         """Unloads the plugin and ends the host; its exit status."""
-        if self.process.poll() is None:
-            self.do("unload")
-            assert self.process.stdin is not None
-            self.process.stdin.close()
-        status = self.process.wait(30)
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdout.close()
+        try:
+            if self.process.poll() is None:
+                self.do("unload")
+        finally:
+            with contextlib.suppress(BrokenPipeError):  # the host may have died
+                self.process.stdin.close()
+            status = self.process.wait(30)
+            self.process.stdout.close()
         return status
 
     def create(self, plugin: str, context: str = "Filter", instance: str = "it", **values: Any) -> int:

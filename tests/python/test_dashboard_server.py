@@ -6,6 +6,7 @@ Over 400 lines: each rule of access, with the requests that break it, against th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -17,8 +18,10 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
+import psutil
 import pytest
 from copycat.cli.progress import listen, progress
 from copycat.dashboard import server as server_module
@@ -43,6 +46,12 @@ from copycat.runs import (
 from copycat.runs.launch import Trainings, starting_runs, stop_training
 from copycat.settings.tables import Settings
 from fake_trainer import picture
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
 
 
 class Server:
@@ -79,18 +88,17 @@ class Server:
         token = parse_qs(self.address.query)["token"][0]
         return f"copycat_{self.port}={token}"
 
-    def get(
-        self, path: str, headers: Mapping[str, str] | None = None, stranger: bool = False
-    ) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        headers = dict(headers or {})
-        connection.putrequest("GET", path, skip_host="Host" in headers)
-        if not stranger:
-            headers.setdefault("Cookie", self.cookie)
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        connection.endheaders()
-        return connection.getresponse()
+    def get(self, path: str, headers: Mapping[str, str] | None = None, stranger: bool = False) -> Answer:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            headers = dict(headers or {})
+            connection.putrequest("GET", path, skip_host="Host" in headers)
+            if not stranger:
+                headers.setdefault("Cookie", self.cookie)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
 
     def stop(self) -> None:
         self.process.terminate()
@@ -128,7 +136,7 @@ def open_server(directory: Path) -> Iterator[Server]:
 def test_pictures_of_this_data_directory_are_served(server: Server) -> None:
     for path, size in (("/pictures/r/sheet/5", (9, 9)), ("/pictures/r/preview/5", (3, 3))):
         response = server.get(path)
-        data = response.read()
+        data = response.body
         assert (response.status, response.headers["content-type"]) == (200, "image/png")
         assert data[:8] == b"\x89PNG\r\n\x1a\n"
         assert int.from_bytes(data[16:20], "big") == size[0]
@@ -160,7 +168,7 @@ def test_pictures_of_this_data_directory_are_served(server: Server) -> None:
 )
 def test_nothing_else_is_served(server: Server, path: str) -> None:
     response = server.get(path)
-    data = response.read()
+    data = response.body
     assert response.status in (400, 404, 422)
     assert not data.startswith(b"\x89PNG")
     assert b"import" not in data[:200]
@@ -191,7 +199,7 @@ def test_malformed_headers_are_bad_requests(
 ) -> None:
     response = request.getfixturevalue(where).get("/", headers)
     assert response.status == 400
-    assert b"Traceback" not in response.read()
+    assert b"Traceback" not in response.body
 
 
 def test_pages_of_another_origin_are_refused(server: Server) -> None:
@@ -213,7 +221,6 @@ def test_the_page_cannot_be_framed_and_leaves_nothing_in_the_directory(server: S
     response = server.get("/")
     assert response.status == 200
     assert response.headers["x-frame-options"] == "DENY"
-    response.read()
     left = {path.name for path in directory.iterdir()} - {"copycat.json"}
     assert left == {"r.summary", "r_5.png", "r_5_preview.png", "s_1.png"}
 
@@ -487,6 +494,22 @@ def test_one_bad_run_does_not_stop_the_updates(
 def test_files_are_shown_on_no_desktop_but_the_users_own(tmp_path: Path) -> None:
     with pytest.raises(CopycatError, match=re.escape(f"the files are {tmp_path}/r*")):
         _reveal(Run(tmp_path, "r"), local=False)
+
+
+def test_the_program_that_shows_the_files_leaves_no_dead_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = tmp_path / "shown"
+    for name in ("open", "xdg-open"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$$ $1" > {shown}.part && mv {shown}.part {shown}\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("DISPLAY", ":0")
+    _reveal(Run(tmp_path, "r"), local=True)
+    deadline = time.monotonic() + 30
+    while not shown.exists() or psutil.pid_exists(int(shown.read_text().split()[0])):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_the_texts_of_create_inference_quote_the_path() -> None:

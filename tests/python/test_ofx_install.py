@@ -118,6 +118,19 @@ def test_doctor_finds_what_is_wrong(package: Path, tmp_path: Path, monkeypatch: 
     assert not ofx_install.report(folder)
 
 
+def test_doctor_ends_a_worker_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(ofx_install, "_START_SECONDS", 0.1)
+    monkeypatch.setattr(ofx_install, "_END_SECONDS", 0.1)
+    sentence = ofx_install._greeting(str(script), dict(os.environ)).sentence
+    found = re.fullmatch(r"the worker \(process (\d+)\) did not end with its host", sentence)
+    assert found, sentence
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(found[1]), 0)
+
+
 def test_doctor_names_a_libc_that_is_too_old(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = ofx_install.install(tmp_path / "plugins")
     monkeypatch.setenv("OFX_PLUGIN_PATH", str(tmp_path / "plugins"))

@@ -212,6 +212,7 @@ def test_training_outlives_its_host(tmp_path: Path) -> None:
     assert host.do("change", param="startTraining", time=11)["status"] == 0, host.messages()
     host.process.kill()
     host.process.wait()
+    host.close()
     assert wait_until_trained(tmp_path / "data").state == "finished"
 
 

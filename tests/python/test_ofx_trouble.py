@@ -192,6 +192,7 @@ def test_worker_ends_with_its_host(folder: Path, python: dict[str, str], how: si
     mapped = re.findall(r"/dev/shm/\S+", Path(f"/proc/{worker}/maps").read_text())
     host.process.send_signal(how)
     host.process.wait()
+    host.close()
     wait_until_gone(worker, 5)
     assert not [path for path in [*held, *mapped] if path.startswith("/dev/shm/") and os.path.exists(path)]
 

@@ -25,8 +25,8 @@ def make_directory(path: Path) -> None:
 
 
 def make_socket(path: Path) -> None:
-    with inside(path.parent):
-        socket.socket(socket.AF_UNIX).bind(path.name)
+    with inside(path.parent), socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(path.name)
 
 
 def make_endless(path: Path) -> None:

@@ -49,8 +49,8 @@ class Plugin:
     def __init__(self, load: Callable[[str, str, bool], Any]) -> None:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
-        channel, self.heartbeat = greet(theirs.detach())
-        self.server = Server(channel, self.heartbeat, load)
+        self.theirs, self.heartbeat = greet(theirs.detach())
+        self.server = Server(self.theirs, self.heartbeat, load)
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         self.stream = ours
@@ -64,6 +64,8 @@ class Plugin:
         self.thread.join(5)
         self.heartbeat.end()
         assert not self.thread.is_alive()
+        self.stream.close()
+        self.theirs._stream.close()
 
     def answer(self) -> dict[str, Any]:
         while True:

@@ -21,6 +21,7 @@ from copycat.errors import CopycatError
 
 BUNDLE = "copycat.ofx.bundle"
 _START_SECONDS = 120.0
+_END_SECONDS = 10.0
 _PLUGINS = 2
 _PROBE = """
 import json, sys
@@ -272,11 +273,12 @@ def _greeting(interpreter: str, environment: dict[str, str]) -> Diagnosis:
         greeting = None
         with contextlib.suppress(OSError, ProtocolError):
             greeting = Channel(ours).receive()
-    try:
-        words = process.communicate(timeout=10)[1].decode(errors="replace").strip().splitlines()
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return Diagnosis("error", f"the worker (process {process.pid}) did not end with its host")
+    with process:
+        try:
+            words = process.communicate(timeout=_END_SECONDS)[1].decode(errors="replace").strip().splitlines()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return Diagnosis("error", f"the worker (process {process.pid}) did not end with its host")
     if greeting is None:
         return Diagnosis("error", f"the worker does not start: {words[-1] if words else 'it said nothing'}")
     spoken = greeting[0].get("hello", {}).get("protocol")

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -305,4 +306,6 @@ def _reveal(run: Run, local: bool) -> None:
     if not local or not desktop or shutil.which(opener) is None:
         raise CopycatError(f"there is no desktop here to show them on; the files are {run.directory}/{run.name}*")
     arguments = ["-R", str(run.summary)] if opener == "open" else [str(run.directory)]
-    subprocess.Popen([opener, *arguments], stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen([opener, *arguments], stdin=subprocess.DEVNULL, start_new_session=True)
+    # Some openers live as long as the file manager; unless it is waited for, an ended process stays in the table.
+    threading.Thread(target=process.wait, name="copycat-opener", daemon=True).start()

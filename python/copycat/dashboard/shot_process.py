@@ -137,7 +137,8 @@ def _read(child: _Child, loop: asyncio.AbstractEventLoop) -> None:
             settle(identifier, ({"problem": problem}, b""))
 
     assert child.process.stdout is not None
-    with contextlib.suppress(RuntimeError), child.words:  # the loop has ended, with the server
+    # RuntimeError: the loop has ended, with the server. OSError: the process ended before it read all that it was sent.
+    with contextlib.suppress(RuntimeError, OSError), child.words, child.process:
         with contextlib.suppress(OSError, ValueError):
             while answer := read_message(child.process.stdout):
                 loop.call_soon_threadsafe(settle, int(answer[0]["id"]), answer)

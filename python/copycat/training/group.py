@@ -286,17 +286,18 @@ def _store(rendezvous: Rendezvous) -> TCPStore:
                 f"{rendezvous.address} is {address[0]} to this machine, where no other machine finds rank 0: give the "
                 "address that it has in the network"
             )
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()
+        with socket.socket(family, kind, protocol) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen()
+            descriptor = listening.detach()
     except OSError as error:
         raise DistributedError(
             f"rank 0 cannot listen at {rendezvous.address}:{rendezvous.port}: {error.strerror or error}"
         ) from error
     # torch 2.6's libuv store cannot take a listening socket.
     return TCPStore(
-        rendezvous.address, rendezvous.port, size, True, _MEETING, master_listen_fd=listening.detach(), use_libuv=False
+        rendezvous.address, rendezvous.port, size, True, _MEETING, master_listen_fd=descriptor, use_libuv=False
     )
 
 
