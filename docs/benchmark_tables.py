@@ -105,7 +105,7 @@ def highlights(results: Results) -> str:
 def davis(results: Results) -> str:
     """Mattes on DAVIS-2016: the mean of each result."""
     rows, used = [], []
-    for path in sorted(results.folder.glob("davis-*.json")):
+    for path in sorted(results.folder.glob("davis-*.json"), key=lambda path: (len(path.stem), path.stem)):
         result = results.get(path.stem)
         if not result or not (mean := result.row(sequence="mean")):
             continue
@@ -176,9 +176,10 @@ _SIZES = ("Small", "Medium", "Large")
 _PEOPLE, _SEEDS = "initial_weights-human_matting", "initial_weights-human_matting_seeds"
 _MEDIUM, _LARGE = "initial_weights-human_matting_medium", "initial_weights-human_matting_large"
 _OTHERS = "initial_weights-other_mattes"
+_DEBLUR = ("initial_weights-deblur", "initial_weights-deblur_seeds")
 _BEFORE = ("initial_weights-upscale",)
 _WEIGHTS = (
-    (("initial_weights",), "deblur", "Deblur", "Small", 60, "Deblur, a Gaussian of sigma 2, one shot"),
+    (_DEBLUR, "deblur", "Deblur", "Small", 60, "Deblur, a Gaussian of sigma 2, one shot, three seeds"),
     (_BEFORE, "x2", "Upscale", "", 0, "Upscale, twice, mean of three shots"),
     (_BEFORE, "x4", "Upscale", "", 0, "Upscale, four times, the same"),
     (("initial_weights-matte",), "matte", "Human Matting", "", 0, "Human Matting, mean absolute error, one shot"),
