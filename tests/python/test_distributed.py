@@ -6,6 +6,7 @@ Over 400 lines: groups of processes share the rendezvous and the comparison with
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ import torch
 from conftest import FRAMES, TINY, Outcome, Shot, environment, losses, start_copycat, summary, write_shot
 from copycat.model import cat
 from copycat.runs import find_run, read_info, stop
-from copycat.training import checkpoint
+from copycat.training import checkpoint, companions
 from copycat.training.group import DistributedError, Group, Rendezvous, _interface, _store, find_rendezvous
 from hypothesis import given
 from hypothesis import strategies as st
@@ -384,6 +385,28 @@ def test_why_a_companion_fails_is_said(shot: Shot, tmp_path: Path) -> None:
     assert done.stderr.startswith("error: another process of this training has ended")
     assert done.stderr.endswith("; rank 1: there is no room here\n")
     assert checkpoint.load(find_run(tmp_path / "runs").resume_state)[0].step == 3
+
+
+def test_the_companions_that_started_end_when_another_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(_: object, **options: Any) -> subprocess.Popen[bytes]:
+        if started:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        started.append(spawn(["sleep", "60"], **options))
+        return started[0]
+
+    spawn = subprocess.Popen
+    monkeypatch.setattr(companions.subprocess, "Popen", start)
+    before = dict(os.environ)
+    with (
+        pytest.raises(DistributedError, match="the process for rank 2 cannot start: Cannot allocate memory"),
+        companions.companions(3),
+    ):
+        pytest.fail("it trains without them")
+    assert started[0].returncode == -signal.SIGKILL
+    assert not companions._started
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])

@@ -49,18 +49,11 @@ def companions(count: int) -> Iterator[None]:
         "COPYCAT_WORLD_SIZE": str(count),
     }
     with ExitStack() as files:
-        for rank in range(1, count):
-            output = files.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
-            process = subprocess.Popen(
-                [sys.executable, *sys.orig_argv[1:]],
-                env=os.environ | shared | {"COPYCAT_RANK": str(rank)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=output,
-            )
-            _started.append(_Companion(rank, process, output))
-        os.environ.update(shared, COPYCAT_RANK="0")
         try:
+            for rank in range(1, count):
+                output = files.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+                _started.append(_start(rank, shared, output))
+            os.environ.update(shared, COPYCAT_RANK="0")
             yield
         except DistributedError as error:
             _end(_FAREWELL_SECONDS)
@@ -76,6 +69,21 @@ def companions(count: int) -> Iterator[None]:
                 os.environ.pop(name, None)
             _end(_FAREWELL_SECONDS)
             _started.clear()
+
+
+def _start(rank: int, shared: dict[str, str], output: IO[str]) -> _Companion:
+    try:
+        process = subprocess.Popen(
+            [sys.executable, *sys.orig_argv[1:]],
+            env=os.environ | shared | {"COPYCAT_RANK": str(rank)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+        )
+    except OSError as error:
+        end_companions()  # those that have started would wait for this one
+        raise DistributedError(f"the process for rank {rank} cannot start: {error.strerror or error}") from error
+    return _Companion(rank, process, output)
 
 
 def check_companions() -> None:
