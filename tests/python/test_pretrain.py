@@ -167,7 +167,7 @@ def test_a_training_starts_from_what_the_tool_made(
     # One step changes little; encodings are the data set's own.
     assert all(torch.allclose(trained[name], shipped[name], atol=0.01) for name in shipped)
     assert header.input_encoding != cat.read_header(model_file).input_encoding
-    with pytest.raises(SettingsError, match="exist for Small in this version, not for Medium"):
+    with pytest.raises(SettingsError, match="Initial Weights Deblur for Medium are not part of this version"):
         train(initial_weights="Deblur", model_size="Medium")
     red = train(epochs=1, initial_weights="Deblur", ground_truth_channels="R")
     assert cat.read_header(red.checkpoint or "").residual == (0,)
@@ -234,13 +234,3 @@ def test_shipped_weights_can_be_started_from() -> None:
             model_file = start.weights_for(("R", "G", "B"), outputs)
             assert model_file.keys() == start.weights.keys()
             assert all(torch.equal(model_file[name], tensor) for name, tensor in start.weights.items())
-
-
-def test_a_size_that_is_not_shipped_is_named_with_those_that_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(weights, "_SHIPPED", tmp_path)
-    for size in ("small", "medium"):
-        (tmp_path / f"human_matting_{size}.cat").touch()
-    with pytest.raises(SettingsError, match="exist for Small and Medium in this version, not for Large; use another"):
-        weights.starting_point(Settings(initial_weights="Human Matting", model_size="Large"))
