@@ -175,6 +175,7 @@ def initial_weights(results: Results) -> str:
 _SIZES = ("Small", "Medium", "Large")
 _PEOPLE, _SEEDS = "initial_weights-human_matting", "initial_weights-human_matting_seeds"
 _MEDIUM, _LARGE = "initial_weights-human_matting_medium", "initial_weights-human_matting_large"
+_LATER = "initial_weights-human_matting_175"
 _OTHERS = "initial_weights-other_mattes"
 _DEBLUR = ("initial_weights-deblur", "initial_weights-deblur_seeds")
 _BEFORE = ("initial_weights-upscale",)
@@ -184,6 +185,7 @@ _WEIGHTS = (
     (_BEFORE, "x4", "Upscale", "", 0, "Upscale, four times, the same"),
     (("initial_weights-matte",), "matte", "Human Matting", "", 0, "Human Matting, mean absolute error, one shot"),
     ((_PEOPLE, _SEEDS), "davis", "Human Matting", "Small", 45, "Human Matting, J, five shots with people, two seeds"),
+    ((_LATER,), "davis", "Human Matting", "Small", 175, "Human Matting, J, the same shots, seeds 1 and 2"),
     ((_MEDIUM,), "davis", "Human Matting", "Medium", 45, "Human Matting, J, two of them"),
     ((_LARGE,), "davis", "Human Matting", "Large", 45, "Human Matting, J, the same two"),
     ((_OTHERS,), "davis", "Human Matting", "Small", 45, "Human Matting, J, five shots of animals and cars"),
