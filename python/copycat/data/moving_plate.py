@@ -37,6 +37,7 @@ _MOST_OFF = 0.15  # from the frame, in standard deviations: more is what is pain
 _REDUCED = 1.5  # a painted frame that is so much larger is averaged first
 _GRID = 48  # points to a side at which overlap is counted
 _ROWS = 1 << 19  # values that are worked on at a time
+_Map = Callable[..., Iterator[Any]]  # ``map``, or that of a pool
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,7 @@ def plate_of(
         exposure: of the frame, with which the painted ones are matched; None leaves theirs.
         pool: threads that share the work; the result does not depend on them.
     """
-    each: Callable[..., Iterator[Any]] = pool.map if pool else map
+    each: _Map = pool.map if pool else map
     view.prepare()
     placed = []
     for frame, matrix in zip(painted, each(lambda one: plate_alignment.align(view, one.view), painted), strict=True):
@@ -122,7 +123,7 @@ def plate_of(
     return FramePlate(plates[0] if len(plates) == 1 else _nearest(plates, view), len(placed))
 
 
-def _merged(moved: Sequence[NDArray[np.float16]], each: Callable[..., Iterator[Any]]) -> NDArray[np.float16]:
+def _merged(moved: Sequence[NDArray[np.float16]], each: _Map) -> NDArray[np.float16]:
     """[H, W, C + 1]: the median and the spread of painted frames that were moved onto the frame."""
     height, width, depth = moved[0].shape
     planes = np.empty((height, width, clean_plate.channels(depth)), np.float16)
@@ -309,14 +310,15 @@ def _overlap(matrix: Matrix, size: tuple[int, int], frame: PaintedFrame) -> int:
 
 def _moved(frame: PaintedFrame, matrix: Matrix, size: tuple[int, int]) -> NDArray[np.float16]:
     """[H, W, C] half: a painted frame moved onto another, NaN where it shows nothing."""
-    picture, shown = frame.picture.astype(np.float32), frame.shown
+    picture = frame.picture.astype(np.float32)
+    shown = None if frame.shown is None else frame.shown.astype(np.float32)
     zoom = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
     if zoom > _REDUCED:  # else the picture would be sampled too coarsely
         factor = round(zoom)
         picture = plate_alignment.reduced(picture, factor).reshape(*(-(-s // factor) for s in picture.shape[:2]), -1)
         matrix = plate_alignment.reduction(factor) @ matrix
         if shown is not None:
-            shown = plate_alignment.reduced(shown.astype(np.float32), factor) > 0.999
+            shown = (plate_alignment.reduced(shown, factor) > 0.999).astype(np.float32)
     height, width = size
     result = np.empty((height, width, picture.shape[2]), np.float16)
     step = max(1, _ROWS // width)
@@ -326,7 +328,7 @@ def _moved(frame: PaintedFrame, matrix: Matrix, size: tuple[int, int]) -> NDArra
         warped = _warped(picture, part, (rows, width), cv2.INTER_CUBIC).reshape(rows, width, -1)
         inside = _inside(part, (rows, width), picture.shape[:2])
         if shown is not None:
-            inside &= _warped(shown.astype(np.float32), part, (rows, width), cv2.INTER_LINEAR) > 0.999
+            inside &= _warped(shown, part, (rows, width), cv2.INTER_LINEAR) > 0.999
         warped[~inside] = np.nan
         result[top : top + rows] = warped
     return result
